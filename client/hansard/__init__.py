@@ -1,0 +1,35 @@
+"""Hansard: the audit log of multi-process Python applications, seen from a worker process."""
+
+from hansard.audit_log import AuditLog
+from hansard.entry import Entry, Key
+from hansard.errors import (
+    AckTimeout,
+    AuditLogError,
+    ClosedError,
+    ConfigError,
+    InvalidEvent,
+    ProtocolMismatch,
+    QueueFull,
+    Rejected,
+    WriterUnavailable,
+)
+from hansard.settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AckTimeout",
+    "AuditLog",
+    "AuditLogError",
+    "ClosedError",
+    "ConfigError",
+    "Entry",
+    "InvalidEvent",
+    "Key",
+    "ProtocolMismatch",
+    "QueueFull",
+    "Rejected",
+    "Settings",
+    "WriterUnavailable",
+    "__version__",
+]

@@ -1,0 +1,146 @@
+"""The layout of a log's directory: names, modes, and socket paths that fit.
+
+It makes directories and answers questions about them. It opens no database and no sockets.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from hansard.errors import ConfigError
+
+DATABASE: Final = "log.db"
+LOCK: Final = "writer.lock"
+SPOOL: Final = "spool"
+PUSH_SOCKET: Final = "push.sock"
+ACK_SOCKET: Final = "ack.sock"
+
+PRIVATE_DIRECTORY_MODE: Final = 0o700
+PRIVATE_FILE_MODE: Final = 0o600
+SHARED_DIRECTORY_MODE: Final = 0o2750
+SHARED_SPOOL_MODE: Final = 0o3730
+SHARED_FILE_MODE: Final = 0o660
+
+SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path holds 108 with the final NUL: man 7 unix
+
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    "9p afs ceph cifs davfs fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs lustre ncpfs nfs "
+    "nfs4 ocfs2 smb3 smbfs virtiofs".split()
+)
+
+
+def prepare_for_client(directory: Path) -> None:
+    """Make the directory and its spool where they are missing; the writer may come later.
+
+    Raises `ConfigError` when nothing recorded there could ever reach a writer.
+    """
+    try:
+        directory.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"{directory} is not a directory: name another with HANSARD_DIR") from None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {directory}: {error.strerror}; make it, or name another with HANSARD_DIR"
+        ) from error
+    if not os.access(directory, os.X_OK):
+        raise ConfigError(foreign_directory(directory))
+    try:
+        (directory / SPOOL).mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
+    except OSError:
+        pass  # read-only: the producer finds no usable spool, and says so
+
+
+def foreign_directory(directory: Path) -> str:
+    """Says whose directory it is and how to be let in."""
+    info = directory.stat()
+    import pwd
+
+    try:
+        owner = pwd.getpwuid(info.st_uid).pw_name
+    except KeyError:
+        owner = str(info.st_uid)
+    return (
+        f"{directory} belongs to {owner} (mode {stat.S_IMODE(info.st_mode):04o}) and lets this "
+        f"user (uid {os.geteuid()}) not in: start its writer with `hansard serve --group GROUP` "
+        "and add this user to that group"
+    )
+
+
+def spool_file_mode(spool_directory: Path) -> int:
+    """The mode of a new spool file: shared with the group where the directory is."""
+    shared = spool_directory.stat().st_mode & stat.S_ISGID
+    return SHARED_FILE_MODE if shared else PRIVATE_FILE_MODE
+
+
+class SocketPaths:
+    """The ipc endpoints of a directory, whatever the length of its path.
+
+    A path too long for a socket address goes through ``/proc/self/fd/N``, so this object holds
+    the directory open and MUST live as long as its sockets.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor: int | None = None
+        base = str(directory)
+        if len(os.fsencode(directory / PUSH_SOCKET)) > SOCKET_PATH_BYTES_MAX:
+            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            base = f"/proc/self/fd/{self._descriptor}"
+        self.push = f"ipc://{base}/{PUSH_SOCKET}"
+        self.ack = f"ipc://{base}/{ACK_SOCKET}"
+
+    def close(self) -> None:
+        """Let the directory go, once the sockets are closed."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def read_lock_file(directory: Path) -> dict[str, Any]:
+    """What the last writer wrote into its lock: pid, epoch, run_id (hex), started_at.
+
+    Empty when there is no such file, or it cannot be read.
+    """
+    try:
+        content = json.loads((directory / LOCK).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def a_writer_lives(directory: Path) -> bool:
+    """Whether some process holds the writer's lock at this moment."""
+    import fcntl
+
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not ours to read: assume the better
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def network_file_system(directory: Path) -> str | None:
+    """The type of the network file system that holds ``directory``, or None for a local one."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return None  # not Linux: cannot tell
+    best, kind = "", None
+    resolved = str(directory.resolve())
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].encode().decode("unicode_escape")
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None

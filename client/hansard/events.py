@@ -1,0 +1,232 @@
+"""One event: its rules, and its bytes on the wire.
+
+Encoding happens once, here; nothing behind it encodes again. The rules hold for the writer too,
+which checks them once more with the same functions.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from datetime import date, datetime, time as time_of_day
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from hansard import wire
+from hansard.errors import InvalidEvent
+
+Payload = Mapping[str, Any] | orjson.Fragment | None
+
+_KNOWN_TEXTS_MAX: Final = 4_096  # checked actors and tasks remembered, before starting over
+_SURE_TEXT_CHARS: Final = 256  # at most 1,024 bytes in UTF-8
+_SURE_JSON_BYTES: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
+_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+class EventEncoder:
+    """Checks events and encodes them. Keeps what it has checked, to check it once.
+
+    ``event_types``: the only types allowed, None for all that follow the pattern.
+    """
+
+    def __init__(self, event_types: tuple[str, ...] | None, actor: str | None) -> None:
+        self._allowed = None if event_types is None else frozenset(event_types)
+        for event_type in self._allowed or ():
+            check_event_type(event_type)
+        self._types: set[str] = set()
+        self._texts: set[str | None] = {None}
+        self._actor = actor
+        if actor is not None:
+            self._check_text("actor", actor, wire.ACTOR_BYTES_MAX)
+        # use_bin_type=False: payload bytes from orjson go out as msgpack str without a copy.
+        self._pack = msgpack.Packer(use_bin_type=False).pack
+
+    def encode(
+        self,
+        event_type: str,
+        payload: Payload,
+        level: str,
+        actor: str | None,
+        task_id: str | None,
+        created_at: int,
+    ) -> bytes:
+        """The event's wire bytes; raises `InvalidEvent` naming the argument and the rule."""
+        try:
+            if event_type not in self._types:
+                self._check_new_type(event_type)
+            if level not in wire.LEVELS:
+                raise InvalidEvent(f"level is {level!r}: it must be one of {_LEVELS_SHOWN}")
+            if actor is None:
+                actor = self._actor
+            elif actor not in self._texts:
+                self._check_text("actor", actor, wire.ACTOR_BYTES_MAX)
+            if task_id not in self._texts:
+                self._check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
+        except TypeError:  # unhashable, so no string either
+            raise InvalidEvent(
+                "event_type, level, actor and task_id must be strings: "
+                f"got {event_type!r}, {level!r}, {actor!r}, {task_id!r}"[:500]
+            ) from None
+        text = None if payload is None else encode_payload(payload)
+        data: bytes = self._pack((wire.KIND_EVENT, created_at, event_type, level, actor, task_id, text))
+        if len(data) > wire.EVENT_BYTES_MAX:
+            raise InvalidEvent(
+                f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
+                "record a reference to large data, not the data"
+            )
+        return data
+
+    def _check_new_type(self, event_type: str) -> None:
+        check_event_type(event_type)
+        if self._allowed is not None and event_type not in self._allowed:
+            raise InvalidEvent(
+                f"event_type {event_type!r} is not among the allowed: {', '.join(sorted(self._allowed))}"
+            )
+        if len(self._types) >= _KNOWN_TEXTS_MAX:
+            self._types.clear()
+        self._types.add(event_type)
+
+    def _check_text(self, name: str, value: str | None, bytes_max: int) -> None:
+        check_text(name, value, bytes_max)
+        if len(self._texts) >= _KNOWN_TEXTS_MAX:
+            self._texts = {None}
+        self._texts.add(value)
+
+
+def check_event_type(event_type: object) -> None:
+    """Raises `InvalidEvent` unless the type follows the pattern of the wire format."""
+    if not isinstance(event_type, str) or not _EVENT_TYPE.fullmatch(event_type):
+        raise InvalidEvent(
+            f"event_type is {event_type!r:.300}: it must start with a letter and go on with "
+            f"letters, digits and _ . : / -, at most {wire.EVENT_TYPE_CHARS_MAX} in all"
+        )
+
+
+def check_text(name: str, value: object, bytes_max: int) -> None:
+    """Raises `InvalidEvent` unless ``value`` is text that SQLite and msgpack keep exactly."""
+    if not isinstance(value, str):
+        raise InvalidEvent(f"{name} is {value!r:.300}: it must be a string or None")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidEvent(f"{name} holds a lone surrogate: it must be text") from None
+    if size > bytes_max:
+        raise InvalidEvent(f"{name} has {size:,} bytes: at most {bytes_max:,} are allowed")
+    if "\0" in value:
+        raise InvalidEvent(f"{name} holds a NUL character: leave it out")
+
+
+def encode_payload(payload: Payload) -> bytes:
+    """The payload as JSON text in UTF-8; raises `InvalidEvent`.
+
+    datetime, date, time, UUID, enum and dataclass values become what orjson makes of them;
+    Decimal, Path and other path-likes become their text, bytes base64, sets lists. NaN and the
+    infinities become null. Integers of any size and lone surrogates are kept exactly. An
+    ``orjson.Fragment`` is taken as it is.
+    """
+    try:
+        text = orjson.dumps(payload, default=_plain)
+    except orjson.JSONEncodeError:
+        text = _encode_slowly(payload)
+    if text[0] != _BRACE and text.lstrip()[:1] != b"{":
+        raise InvalidEvent(
+            f"payload is a {type(payload).__name__}: it must be a JSON object, so a mapping"
+        )
+    if len(text) > _SURE_JSON_BYTES and text.count(b"{") + text.count(b"[") > wire.JSON_DEPTH_MAX:
+        check_depth(text)
+    return text
+
+
+def check_depth(text: bytes) -> None:
+    """Raises `InvalidEvent` if JSON text is nested deeper than `wire.JSON_DEPTH_MAX`."""
+    depth = deepest = 0
+    for character in _JSON_STRING.sub(b"", text):
+        if character in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in b"}]":
+            depth -= 1
+    if deepest > wire.JSON_DEPTH_MAX:
+        raise InvalidEvent(
+            f"payload is nested {deepest} deep: at most {wire.JSON_DEPTH_MAX} levels are allowed"
+        )
+
+
+def created_at_ns(created_at: int | datetime) -> int:
+    """An event's time in ns since 1970 UTC, from ns or from a datetime with a zone."""
+    if type(created_at) is int:
+        if abs(created_at) > wire.INT64_MAX:
+            raise InvalidEvent("created_at must fit 64 bits: nanoseconds since 1970 UTC")
+        return created_at
+    if isinstance(created_at, datetime) and created_at.tzinfo is not None:
+        seconds = int(created_at.replace(microsecond=0).timestamp())
+        return seconds * 1_000_000_000 + created_at.microsecond * 1_000
+    raise InvalidEvent(
+        f"created_at is {created_at!r:.100}: it must be nanoseconds since 1970 UTC, "
+        "or a datetime with a time zone"
+    )
+
+
+now_ns = time.time_ns
+
+_BRACE: Final = ord("{")
+_EVENT_TYPE: Final = re.compile(
+    rf"(?=.{{1,{wire.EVENT_TYPE_CHARS_MAX}}}\Z){wire.EVENT_TYPE_PATTERN}", re.DOTALL
+)
+_LEVELS_SHOWN: Final = "debug, info, warning, error, critical"
+
+
+def _plain(value: object) -> Any:
+    """What orjson and json cannot encode by themselves, as something that they can."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        import base64
+
+        return base64.b64encode(value).decode()
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if hasattr(value, "__fspath__"):
+        return value.__fspath__()
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no place in JSON")
+
+
+def _encode_slowly(payload: object) -> bytes:
+    """The stdlib's encoder: any integer, lone surrogates as escapes, keys that are no strings."""
+    try:
+        return json.dumps(_finite(payload), separators=(",", ":"), default=_plain_slowly).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"payload cannot be encoded as JSON: {error}") from error
+
+
+def _plain_slowly(value: object) -> Any:
+    if isinstance(value, datetime | date | time_of_day) or _is_native(value):
+        return orjson.loads(orjson.dumps(value))
+    return _finite(_plain(value))
+
+
+def _is_native(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def _finite(value: Any, depth: int = 0) -> Any:
+    """The value with NaN and infinities as None, as orjson has them."""
+    if depth > 2 * wire.JSON_DEPTH_MAX:
+        raise ValueError(f"nested deeper than {wire.JSON_DEPTH_MAX} levels")
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item, depth + 1) for item in value]
+    return value

@@ -1,0 +1,474 @@
+"""A producer: it numbers events, keeps them until the log has them, and accounts for each.
+
+One object, one lock, two sides: callers append and wait; the sender's thread takes frames and
+brings answers. It opens the spool but no sockets, and it never sleeps except where a full queue
+makes a caller wait.
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from hansard import directory as layout
+from hansard import wire
+from hansard.complaints import Complaints
+from hansard.entry import COMMITTED, UNKNOWN
+from hansard.errors import ClosedError, QueueFull
+from hansard.memory_queue import EVENTS_MAX, MemoryQueue
+from hansard.settings import Settings
+from hansard.spool import Identity, Spool, SpoolState
+from hansard.tickets import Ticket, Tickets
+from hansard.wire import Drops
+
+NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
+NOT_KEPT: Final = -1  # there was no room for it
+
+FULL: Final = "full"
+MEMORY_LOST: Final = "memory_lost"
+OTHER_LOG: Final = "other_log"
+
+
+class Source(NamedTuple):
+    """A producer whose events are numbered by what they come from (a file's lines), so that
+    another process can go on where one stopped: its id, and what the log already has."""
+
+    producer_id: bytes
+    watermark: int = 0
+    crc: int = 0
+
+
+class Producer:
+    """The events of one client instance in one process.
+
+    Callers' side, any thread: `append`, `ticket`, `give_up`. Sender's side, its thread alone:
+    everything else. ``wake`` is called after an append while ``sender_sleeps`` is true; it MUST
+    return at once.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        complaints: Complaints,
+        wake: Callable[[], None],
+        source: Source | None = None,
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._complaints = complaints
+        self._wake = wake
+        self.source = source
+        self.sender_sleeps = True
+        self.sender_ident: int | None = None
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
+        self._busy = False  # this thread is inside: whoever interrupts it uses the side queue
+        self._side: deque[bytes] = deque()
+        self._tickets = Tickets()
+        self._closed = False
+        self.spooled_before_close = True
+        self._stalled = False  # a caller waited in vain: fail fast until the writer answers
+        self._started_at = time.time_ns()
+        self._log_id: bytes | None = None
+        self._store: Spool | MemoryQueue | None = None
+        self._drops = Drops()
+        self._drops_acked = 0
+        self._skip = 0  # a source's events that the log has already, still to be recorded here
+        self._committed_before = 0  # under ids that this instance had earlier
+        self.dropped: dict[str, int] = {}
+        self.set_aside = 0
+        self._number_from(source or Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)))
+
+    def _number_from(self, source: Source) -> None:
+        self.producer_id = source.producer_id
+        self.hash = wire.producer_hash(source.producer_id)
+        self.first_seq = source.watermark + 1  # what this instance recorded begins here
+        self.seq = self.acked = source.watermark
+        self._crc = self._base_crc = source.crc
+        self._seq_max = -1  # nothing fits before the store is open
+
+    # --- the callers' side ---
+
+    def append(self, data: bytes) -> int:
+        """Keep one encoded event; its number, or `NOT_NUMBERED` or `NOT_KEPT`.
+
+        Blocks only when the queue is full, as ``on_full`` says. Raises `QueueFull` where that
+        is asked for, and `ClosedError`.
+        """
+        with self._lock:
+            if self._busy:
+                self._side.append(data)
+                return NOT_NUMBERED
+            self._busy = True
+            try:
+                seq = self.seq + 1
+                crc = zlib.crc32(data, self._crc)
+                if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
+                    self.seq, self._crc = seq, crc
+                else:
+                    seq = self._append_slowly(data)
+                if self._side:
+                    self._drain_side()
+            finally:
+                self._busy = False
+            if self._side:  # an interruption between the last look and the flag
+                with self._exclusively():
+                    self._drain_side()
+        if self.sender_sleeps:
+            self._wake()
+        return seq
+
+    def append_run(self, events: list[bytes]) -> list[int]:
+        """Keep events that belong together, under numbers without a gap."""
+        with self._lock:
+            return [self.append(data) for data in events]
+
+    def ticket(self, seq: int, *, wants_outcome: bool) -> Ticket:
+        """Wait for ``seq`` to be committed; the ticket is settled by the sender's thread."""
+        ticket = Ticket(seq, wants_outcome=wants_outcome)
+        if self._interrupts():
+            ticket.settle(UNKNOWN)  # an interruption cannot wait for what it interrupts
+            return ticket
+        with self._exclusively():
+            if seq <= self.acked and not wants_outcome:
+                ticket.settle(COMMITTED)
+            else:
+                self._tickets.add(ticket)
+        self._wake()
+        return ticket
+
+    def give_up(self, ticket: Ticket) -> None:
+        """Its caller waits no longer."""
+        with self._exclusively():
+            self._tickets.discard(ticket)
+
+    # --- the sender's side ---
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not committed yet."""
+        return self.seq - self.acked
+
+    @property
+    def committed(self) -> int:
+        """How many events of this instance the log has, entered or dead-lettered."""
+        return self._committed_before + self.acked - self.first_seq + 1
+
+    @property
+    def submitted(self) -> int:
+        """How many events were recorded: committed, waiting, dropped or set aside."""
+        with self._exclusively():
+            return self.committed + self.waiting + self.set_aside + sum(self.dropped.values())
+
+    @property
+    def drops_unreported(self) -> bool:
+        """Whether the log does not know yet of all that was dropped."""
+        return self._drops.total > self._drops_acked
+
+    @property
+    def drops_count(self) -> int:
+        """How many events were dropped under all causes."""
+        return self._drops.total
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything left that the log must learn."""
+        return self.seq > self.acked or self.drops_unreported or self.hurried
+
+    @property
+    def hurried(self) -> bool:
+        """Whether a caller waits."""
+        return len(self._tickets) > 0
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of events that are held."""
+        return self._store.bytes_used if self._store else 0
+
+    @property
+    def spooled(self) -> bool:
+        """Whether the events survive the process."""
+        return isinstance(self._store, Spool)
+
+    def hello(self) -> wire.Hello:
+        """How this producer introduces itself."""
+        with self._exclusively():
+            self._open_store()
+            return wire.Hello(
+                self.producer_id,
+                self.acked + 1,
+                self._base_crc,
+                socket.gethostname()[:255],
+                os.getpid(),
+                self._started_at,
+                self._log_id,
+            )
+
+    def frame(self, first_seq: int) -> wire.Frame | None:
+        """The next frame from ``first_seq`` on; an empty one reports drops; None for nothing."""
+        last_seq = self.seq
+        if self._store and first_seq <= last_seq:
+            return self._store.frame(first_seq, last_seq)
+        if not self.drops_unreported:
+            return None
+        return wire.Frame(self.producer_id, first_seq, 0, 0, self._drops, b"")
+
+    def wanted(self) -> tuple[int, int]:
+        """The lowest number whose outcome somebody waits for, and the highest waited for."""
+        with self._exclusively():
+            return self._tickets.first_outcome(), self._tickets.target()
+
+    def belongs_to(self, log_id: bytes) -> bool:
+        """Whether the events may enter this log; a producer that knows none joins it."""
+        with self._exclusively():
+            if self._log_id is None:
+                self._log_id = log_id
+                if self._store:
+                    self._store.note(log_id=log_id)
+            return self._log_id == log_id
+
+    def acknowledge(self, watermark: int, crc: int, dropped: int) -> bool:
+        """Everything up to ``watermark`` is committed: free it.
+
+        False, and nothing changed, when the log's CRC there is not this producer's: somebody else
+        used its id.
+        """
+        with self._exclusively():
+            if watermark > self.seq:
+                return False
+            if watermark >= self.acked:
+                if self._crc_at(watermark) != crc:
+                    return False
+                if self._store:
+                    self._store.free_to(watermark)
+                self.acked, self._base_crc = watermark, crc
+                self._set_room()
+            self._drops_acked = max(self._drops_acked, dropped)
+            self._stalled = False
+            self._room.notify_all()
+        return True
+
+    def settle(self, ack: wire.Ack) -> None:
+        """Let the callers go on whose numbers an ack answers."""
+        with self._exclusively():
+            self._tickets.settle(ack, self.acked)
+
+    def renumber(self) -> None:
+        """Take a new id; what is not committed gets new numbers from 1."""
+        with self._exclusively():
+            left = self._held()
+            self._committed_before += self.acked - self.first_seq + 1
+            self._tickets.shift(self.acked)
+            self._restart(Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)), left)
+
+    def rebase(self, watermark: int, crc: int) -> None:
+        """For a `Source`: the log has these numbers already, whoever sent them."""
+        with self._exclusively():
+            left = self._held()[max(watermark - self.acked, 0) :]
+            self._committed_before += min(watermark, self.seq) - self.first_seq + 1
+            self._skip = max(watermark - self.seq, 0)
+            self._restart(Source(self.producer_id, watermark, crc), left)
+
+    def leave_log(self) -> None:
+        """The log in the directory is another one: these events never enter it.
+
+        The spool stays as it is, for who brings the old log back; memory is lost and counted.
+        """
+        with self._exclusively():
+            count = self.waiting
+            if self.spooled:
+                self.set_aside += count
+            elif count:
+                self._drop(OTHER_LOG, count)
+            if self._store:
+                self._store.close(remove=not (self.spooled and count))
+            self._store, self._log_id = None, None
+            self._committed_before += self.acked - self.first_seq + 1
+            self._tickets.give_up()
+            self._number_from(Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)))
+            self._open_store()
+
+    def close(self) -> int:
+        """Let go of the store; how many events are left in it. A spool that is empty is removed."""
+        with self._exclusively():
+            self._closed = True
+            self._seq_max = -1
+            self._room.notify_all()
+            left = self.waiting
+            if self._store:
+                self._store.close(remove=not left and not self.drops_unreported)
+                self.spooled_before_close = self.spooled
+                if left and not self.spooled:
+                    self.dropped[MEMORY_LOST] = self.dropped.get(MEMORY_LOST, 0) + left
+                    self.seq = self.acked
+                self._store = None
+        return left
+
+    def statistics(self) -> dict[str, Any]:
+        """A consistent snapshot: ``submitted = committed + waiting + dropped + set_aside``."""
+        with self._exclusively():
+            return {
+                "submitted": self.submitted,
+                "committed": self.committed,
+                "waiting": self.waiting,
+                "dropped": dict(self.dropped),
+                "set_aside": self.set_aside,
+                "spooled": self.spooled,
+                "spool_bytes": self.bytes_used,
+            }
+
+    def abandon_after_fork(self) -> None:
+        """In a child: leave the parent's spool alone. The object is of no use after that."""
+        if self._store:
+            self._store.abandon_after_fork()
+
+    # --- inside ---
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """The lock, and a flag for whoever interrupts: a finalizer, a signal handler."""
+        with self._lock:
+            was_busy, self._busy = self._busy, True
+            try:
+                yield
+            finally:
+                self._busy = was_busy
+            if self._side and not was_busy:
+                self._busy = True
+                try:
+                    self._drain_side()
+                finally:
+                    self._busy = False
+
+    def _append_slowly(self, data: bytes) -> int:
+        """The first event, a full queue, or a closed log."""
+        if self._closed:
+            raise ClosedError("the log is closed: record() before close(), or make a new AuditLog")
+        if self._skip:
+            self._skip -= 1
+            self._set_room()
+            return NOT_NUMBERED
+        if self._store is None:
+            self._open_store()
+        if self._try_append(data):
+            return self.seq
+        if self._settings.on_full == "raise":
+            raise QueueFull(self._full())
+        if self._settings.on_full == "block" and not self._stalled and self._may_block():
+            deadline = time.monotonic() + self._settings.ack_timeout
+            self._wake()
+            while (left := deadline - time.monotonic()) > 0 and not self._closed:
+                self._busy = False  # the lock is free while waiting, and so is this thread
+                self._room.wait(left)
+                self._busy = True
+                if self._try_append(data):
+                    return self.seq
+            self._stalled = True
+        self._drop(FULL, 1)
+        self._complaints.warn("full", "event dropped: %s", self._full())
+        if not self._settings.best_effort:
+            raise QueueFull(self._full())
+        return NOT_KEPT
+
+    def _try_append(self, data: bytes) -> bool:
+        seq, crc = self.seq + 1, zlib.crc32(data, self._crc)
+        if seq > self._seq_max or not self._store or not self._store.append(seq, crc, data):
+            return False
+        self.seq, self._crc = seq, crc
+        return True
+
+    def _drain_side(self) -> None:
+        while self._side:
+            data = self._side.popleft()
+            if self._store is None and not self._closed:
+                self._open_store()
+            if not self._try_append(data):
+                self._drop(FULL, 1)
+
+    def _interrupts(self) -> bool:
+        """Whether this call came up inside another call of the same thread."""
+        if not self._lock.acquire(blocking=False):
+            return False  # another thread is inside
+        try:
+            return self._busy
+        finally:
+            self._lock.release()
+
+    def _may_block(self) -> bool:
+        return threading.get_ident() != self.sender_ident  # it would wait for itself
+
+    def _drop(self, cause: str, count: int) -> None:
+        now = time.time_ns()
+        unreported = self._drops.total > self._drops_acked
+        first_at = self._drops.first_at if unreported else now
+        self._drops = Drops(self._drops.total + count, first_at, now)
+        self.dropped[cause] = self.dropped.get(cause, 0) + count
+        if self._store:
+            self._store.note(drops=self._drops)
+
+    def _full(self) -> str:
+        return (
+            f"{self.waiting:,} events wait for the writer of {self._directory} and there is no "
+            "room for more; start it with `hansard serve`, or raise spool_bytes or queue_maxsize"
+        )
+
+    def _crc_at(self, seq: int) -> int:
+        return self._store.crc_at(seq) if self._store else self._base_crc
+
+    def _held(self) -> list[bytes]:
+        return list(self._store.events()) if self._store else []
+
+    def _set_room(self) -> None:
+        if self._skip:
+            self._seq_max = -1
+            return
+        most = self._settings.queue_maxsize
+        if most is None:
+            most = wire.INT64_MAX if self.spooled else EVENTS_MAX
+        self._seq_max = min(self.acked + most, wire.INT64_MAX - wire.FRAME_EVENTS_MAX)
+
+    def _open_store(self) -> None:
+        if self._store is not None or self._closed:
+            return
+        identity = Identity(
+            self.producer_id,
+            socket.gethostname()[:255],
+            os.getpid(),
+            self._started_at,
+            self.source is not None,
+        )
+        state = SpoolState(
+            base_seq=self.acked, base_crc=self._base_crc, log_id=self._log_id, drops=self._drops
+        )
+        size, spool_directory = self._settings.spool_bytes, self._directory / layout.SPOOL
+        try:
+            mode = layout.spool_file_mode(spool_directory)
+            self._store = Spool(spool_directory, size, mode, identity, state)
+        except OSError as error:
+            self._store = MemoryQueue(size, identity, state)
+            self._complaints.warn(
+                "no spool",
+                "no spool in %s (%s): events are kept in memory only and end with this process; "
+                "make room there and restart it",
+                spool_directory,
+                error.strerror,
+            )
+        self._set_room()
+
+    def _restart(self, source: Source, events: Iterable[bytes]) -> None:
+        """Go on under other numbers, with a new store that holds ``events``."""
+        old, self._store = self._store, None
+        self._number_from(source)
+        self._open_store()
+        for data in events:
+            self._try_append(data)
+        if old:
+            old.close(remove=True)

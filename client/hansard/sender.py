@@ -1,0 +1,303 @@
+"""The sender: the one thread of a client, and the owner of its sockets.
+
+It makes, uses and closes both sockets in its own thread. It decides nothing about what to send:
+that is `hansard.transmission`. It waits on events, not on the clock; the exceptions are named
+below.
+"""
+
+import contextlib
+import os
+import select
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from hansard import directory as layout
+from hansard import wire
+from hansard.complaints import Complaints
+from hansard.errors import ProtocolMismatch
+from hansard.producer import Producer
+from hansard.transmission import Transmission, Verdict
+
+SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has come
+UNSERVED_WARNING_S: Final = 10.0
+RECONNECT_MS: Final = 20
+RECONNECT_MS_MAX: Final = 200
+HEARTBEAT_MS: Final = 5_000  # a peer whose process is gone but whose socket lives on
+HEARTBEAT_TIMEOUT_MS: Final = 30_000  # longer than any stop that a writer comes back from
+BACKOFF_S_MIN: Final = 0.01
+BACKOFF_S_MAX: Final = 1.0
+FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
+
+
+class Sender:
+    """Moves a producer's events to the writer, until it is stopped.
+
+    `start`, `wake` and `stop` may be called from any thread; the rest is the thread's own. The
+    thread is a daemon, because a thread that is not would be joined before the exit hooks run;
+    what it could not deliver is in the spool.
+    """
+
+    def __init__(self, directory: Path, producer: Producer, complaints: Complaints) -> None:
+        self._directory = directory
+        self._producer = producer
+        self._complaints = complaints
+        self.transmission = Transmission(producer, complaints)
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._wake_read = self._wake_write = -1
+        self._paths: layout.SocketPaths | None = None
+        self._unserved_since: float | None = None
+        self._refusals = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the thread runs, or has run."""
+        return self._thread is not None
+
+    @property
+    def served(self) -> bool:
+        """Whether a writer has answered on the present connection."""
+        return self.transmission.welcomed
+
+    def wake(self) -> None:
+        """There is something to do. Starts the thread at the first call."""
+        if self._thread is None:
+            self._start()
+        if self._producer.sender_sleeps:
+            self._producer.sender_sleeps = False
+            with contextlib.suppress(OSError):  # full: it wakes up anyway; closed: it ended
+                os.write(self._wake_write, b"!")
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread; whether it ended within ``timeout`` seconds."""
+        self._stopping = True
+        thread = self._thread
+        if thread is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._wake_write, b"!")
+            thread.join(timeout)
+            if thread.is_alive():
+                return False  # it is a daemon, and its pipe stays open for it
+            self._close_pipe()
+        return True
+
+    def abandon_after_fork(self) -> None:
+        """In a child: the pipe is the parent's; its sockets are left as they are."""
+        if self._wake_read >= 0:
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._wake_read = self._wake_write = -1
+
+    def _start(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return  # another thread is at it, or this one was interrupted in it
+        try:
+            if self._thread is None and not self._stopping:
+                self._wake_read, self._wake_write = os.pipe()
+                os.set_blocking(self._wake_read, False)
+                os.set_blocking(self._wake_write, False)
+                thread = threading.Thread(target=self._run, name="hansard-sender", daemon=True)
+                thread.start()
+                self._thread = thread
+        finally:
+            self._starting.release()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        self._producer.sender_ident = threading.get_ident()
+        context = zmq.Context()
+        try:
+            self._paths = layout.SocketPaths(self._directory)
+            while not self._stopping:
+                with _Sockets(context, self._paths) as sockets:
+                    self._converse(sockets)
+                self._back_off()
+        except Exception:
+            self._complaints.crash("the sender ended by a fault of its own; events stay spooled")
+            raise
+        finally:
+            context.destroy(linger=0)
+            if self._paths:
+                self._paths.close()
+
+    def _converse(self, sockets: "_Sockets") -> None:
+        """Talk to one writer, until the connection or the writer is another."""
+        transmission = self.transmission
+        transmission.begin()
+        sockets.request(transmission.greeting())
+        asked_at = time.monotonic()
+        while not self._stopping:
+            blocked = self._push(sockets)
+            now = time.monotonic()
+            wait = transmission.next_wait(now)
+            if wait is not None:
+                sockets.request(wait)
+                asked_at = now
+            self._sleep(sockets, blocked=blocked, now=now)
+            now = time.monotonic()
+            if sockets.disconnected():
+                transmission.send_failures += 1
+                return
+            answered = False
+            while (reply := sockets.reply()) is not None:
+                answered = True
+                if self._judge(reply, now) is Verdict.GREET_AGAIN:
+                    return
+            if not answered and now - asked_at >= SILENCE_S and not self._still_there(asked_at, now):
+                return
+
+    def _judge(self, reply: bytes, now: float) -> Verdict:
+        try:
+            verdict = self.transmission.on_reply(reply, now)
+        except ProtocolMismatch as error:
+            self._complaints.warn("protocol", "%s", error)
+            verdict = Verdict.GREET_AGAIN
+        if self.transmission.welcomed:
+            self._refusals = 0
+            self._unserved_since = None
+        elif verdict is Verdict.GREET_AGAIN:
+            self._refusals += 1
+        return verdict
+
+    def _push(self, sockets: "_Sockets") -> bool:
+        """Push what there is; whether the pipe is full."""
+        for _ in range(FRAMES_PER_TURN_MAX):
+            frame = self.transmission.next_frame()
+            if frame is None:
+                return False
+            if not sockets.push(frame):
+                return True
+            self.transmission.pushed(frame)
+        return False
+
+    def _sleep(self, sockets: "_Sockets", *, blocked: bool, now: float) -> None:
+        """Until something happens, or is due."""
+        producer, transmission = self._producer, self.transmission
+        due = transmission.wakes_at(now)
+        timeout = SILENCE_S
+        if due is not None:
+            timeout = max(due - now, 0)
+        elif transmission.welcomed and transmission.outstanding is None:
+            timeout = 3_600.0  # idle: a record, a stop or the connection's end wakes it
+        producer.sender_sleeps = True
+        if (not blocked and transmission.has_frame()) or transmission.wait_is_due(now):
+            timeout = 0  # it came up between the last look and the flag
+        sockets.poll(timeout, self._wake_read, blocked=blocked)
+        producer.sender_sleeps = False
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4_096)
+
+    def _still_there(self, asked_at: float, now: float) -> bool:
+        """After a silence: whether it makes sense to go on waiting for this writer."""
+        transmission = self.transmission
+        if not transmission.welcomed:  # nothing was sent, so asking again costs nothing
+            self._unserved_since = self._unserved_since or asked_at
+            if now - self._unserved_since >= UNSERVED_WARNING_S:
+                self._complaints.warn(
+                    "unserved",
+                    "no writer has answered for %d s in %s: events wait in the spool; start one "
+                    "with `hansard serve --dir %s`",
+                    now - self._unserved_since,
+                    self._directory,
+                    self._directory,
+                )
+            return False
+        if transmission.outstanding is None or transmission.run_id is None:
+            return True
+        run = layout.read_lock_file(self._directory).get("run_id")
+        return run is None or run == transmission.run_id.hex()
+
+    def _back_off(self) -> None:
+        """Between two conversations: at once, but slower after each refusal."""
+        self.transmission.welcomed = False
+        deadline = time.monotonic()
+        if self._refusals:
+            deadline += min(BACKOFF_S_MIN * 2 ** min(self._refusals, 10), BACKOFF_S_MAX)
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping:
+            if select.select([self._wake_read], [], [], left)[0]:
+                os.read(self._wake_read, 4_096)
+
+
+class _Sockets:
+    """One connection: PUSH for frames, REQ for requests, and a monitor on each."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", paths: layout.SocketPaths) -> None:
+        self._push_socket = _connect(context, zmq.PUSH, paths.push)
+        self._ack_socket = _connect(context, zmq.REQ, paths.ack)
+        self._asked = False
+        self._monitors = [
+            socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            for socket in (self._push_socket, self._ack_socket)
+        ]
+
+    def __enter__(self) -> "_Sockets":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in (self._push_socket, self._ack_socket):
+            socket.disable_monitor()
+            socket.close(linger=0)
+
+    def push(self, frame: wire.Frame) -> bool:
+        """Hand a frame to ZeroMQ; False when its queue is full."""
+        try:
+            self._push_socket.send_multipart((wire.pack_header(frame), frame.body), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def request(self, message: bytes) -> None:
+        """Ask; a request that is still unanswered is given up."""
+        self._ack_socket.send(message, zmq.NOBLOCK)
+        self._asked = True
+
+    def reply(self) -> bytes | None:
+        """The answer to the last request, None if there is none yet.
+
+        NOBLOCK, because a late answer to an earlier request makes poll say readable.
+        """
+        if not self._asked:
+            return None
+        try:
+            reply: bytes = self._ack_socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        self._asked = False
+        return reply
+
+    def disconnected(self) -> bool:
+        """Whether a connection that stood has been lost."""
+        return any(int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN for monitor in self._monitors)
+
+    def poll(self, timeout: float, wake_descriptor: int, *, blocked: bool) -> None:
+        """Wait for an answer, a lost connection, a wake-up or, if ``blocked``, for room."""
+        interests = [(monitor, zmq.POLLIN) for monitor in self._monitors]
+        interests.append((self._ack_socket, zmq.POLLIN))
+        if blocked:
+            interests.append((self._push_socket, zmq.POLLOUT))
+        zmq.zmq_poll([*interests, (wake_descriptor, zmq.POLLIN)], round(timeout * 1_000 + 0.5))
+
+
+def _connect(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, endpoint: str
+) -> "zmq.Socket[bytes]":
+    socket = context.socket(kind)
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = wire.PIPE_MESSAGES_MAX
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+    if kind == zmq.REQ:
+        socket.req_relaxed = socket.req_correlate = True
+    socket.connect(endpoint)
+    return socket

@@ -1,0 +1,238 @@
+"""The settings: one table of names, types, defaults and meanings, and where values come from.
+
+An argument beats a ``HANSARD_*`` variable, which beats ``DIR/hansard.toml``, which beats the
+default. An unknown key is an error. Nothing here reads the environment at import.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from hansard.errors import ConfigError
+
+SETTINGS_FILE: Final = "hansard.toml"
+ENVIRONMENT_PREFIX: Final = "HANSARD_"
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+SPOOL_BYTES_MIN: Final = 2 * MIB  # room for one event of the largest size
+ON_FULL: Final = ("block", "drop", "raise")
+
+
+def _setting(default: Any, meaning: str, *, minimum: float | None = None) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting, validated. Times are seconds, sizes bytes."""
+
+    sync: bool = _setting(default=False, meaning="`record()` waits for the ack")
+    queue_maxsize: int | None = _setting(
+        None, "events that may wait uncommitted; without a usable spool 10,000", minimum=1
+    )
+    spool_bytes: int = _setting(
+        64 * MIB, "size of a producer's spool file", minimum=SPOOL_BYTES_MIN
+    )
+    on_full: str = _setting("block", "what a full queue does: block, drop or raise")
+    ack_timeout: float = _setting(5.0, "how long a call waits for the writer (s)", minimum=0)
+    close_timeout: float = _setting(2.0, "how long `close()` waits for the writer (s)", minimum=0)
+    best_effort: bool = _setting(
+        default=True, meaning="failures of the log are warnings, not exceptions"
+    )
+    actor: str | None = _setting(None, "actor of events that name none")
+    event_types: tuple[str, ...] | None = _setting(None, "the only event types allowed")
+    output_bytes_max: int = _setting(
+        64 * KIB, "captured output kept of an operation (used by operations)", minimum=0
+    )
+
+    batch_events_max: int = _setting(2_000, "events that fill a batch", minimum=1)
+    batch_bytes_max: int = _setting(4 * MIB, "bytes that fill a batch", minimum=1)
+    commit_interval: float = _setting(
+        0.005, "how long an event waits for others to share its commit (s)", minimum=0
+    )
+    checkpoint_interval: float = _setting(
+        1.0, "time between signed checkpoints (s) (used by the proof)", minimum=0
+    )
+    enforce_tasks: bool = _setting(
+        default=False, meaning="unregistered tasks' events become dead letters (used by tasks)"
+    )
+    dead_letters_max: int = _setting(100_000, "dead letters kept", minimum=0)
+    dead_letters_bytes_max: int = _setting(256 * MIB, "bytes of dead letters kept", minimum=0)
+    disk_warn: int = _setting(1 * GIB, "free space below which the writer warns", minimum=0)
+    disk_suspend: int = _setting(
+        128 * MIB, "free space below which intake is suspended and spools take over", minimum=0
+    )
+    reserve_bytes: int = _setting(
+        8 * MIB, "file held ready to be released on a full disk (used by disk stages)", minimum=0
+    )
+    wal_bytes_target: int = _setting(
+        64 * MIB, "WAL size that checkpoints aim to stay under", minimum=1 * MIB
+    )
+    reader_age_max: float = _setting(
+        60.0, "age of a read transaction that is complained of (s) (used by the WAL governor)",
+        minimum=0,
+    )
+    fts_event_types: tuple[str, ...] | None = _setting(
+        None, "event types whose payload is searchable, besides stderr (used by search)"
+    )
+    group: str | None = _setting(None, "group whose members' workers may record")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, minimum = getattr(self, each.name), each.metadata["minimum"]
+            if minimum is not None and value is not None and not value >= minimum:
+                raise ConfigError(f"{each.name} is {value!r}: it must be at least {minimum:,}")
+        if self.on_full not in ON_FULL:
+            raise ConfigError(f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}")
+        if self.disk_suspend > self.disk_warn:
+            raise ConfigError("disk_suspend must not exceed disk_warn")
+
+
+def log_directory(
+    directory: str | os.PathLike[str] | None = None, environment: Mapping[str, str] | None = None
+) -> Path:
+    """The log's directory: the argument, else ``HANSARD_DIR``, else the user's state directory."""
+    environment = os.environ if environment is None else environment
+    chosen = directory or environment.get("HANSARD_DIR")
+    if chosen:
+        return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100 - keep symlinks
+    state = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "hansard"
+
+
+def load_settings(
+    directory: Path,
+    arguments: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings for the log in ``directory``; arguments that are None count as not given.
+
+    Raises `ConfigError` for an unknown key, a value of the wrong type or an inconsistent pair.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    path = directory / SETTINGS_FILE
+    for key, value in _read_file(path).items():
+        values[_known(key, f"in {path}")] = _of_type(key, value, f"in {path}")
+    for each in fields(Settings):
+        variable = ENVIRONMENT_PREFIX + each.name.upper()
+        if variable in environment:
+            values[each.name] = _parse(each.name, environment[variable], variable)
+    for key, value in (arguments or {}).items():
+        if value is not None:
+            values[_known(key, "as an argument")] = _of_type(key, value, "as an argument")
+    return Settings(**values)
+
+
+def settings_table() -> str:
+    """The Markdown table of the README: one row a setting."""
+    rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
+    for each in fields(Settings):
+        variable = ENVIRONMENT_PREFIX + each.name.upper()
+        rows.append(
+            f"| `{each.name}` | `{variable}` | {_shown(each.default)} | {each.metadata['meaning']} |"
+        )
+    return "\n".join(rows)
+
+
+_TYPES: Final = {each.name: each.type for each in fields(Settings)}
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+def _known(key: str, where: str) -> str:
+    if key not in _TYPES:
+        import difflib
+
+        near = difflib.get_close_matches(key, _TYPES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown setting {key!r} {where}{hint}")
+    return key
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    import tomllib
+
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+
+
+def _of_type(key: str, value: Any, where: str) -> Any:
+    """A value given as an object: by argument or by TOML."""
+    expected = _TYPES[key]
+    if expected is bool and isinstance(value, bool):
+        return value
+    if expected in (int, int | None) and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if expected in (str, str | None) and isinstance(value, str):
+        return value
+    if (
+        expected == tuple[str, ...] | None
+        and not isinstance(value, str)
+        and hasattr(value, "__iter__")
+    ):
+        items = tuple(value)
+        if all(isinstance(item, str) for item in items):
+            return items
+    raise ConfigError(f"{key} {where} is {value!r}: it must be {_type_name(expected)}")
+
+
+def _parse(key: str, text: str, variable: str) -> Any:
+    """A value given as text: by variable."""
+    expected = _TYPES[key]
+    try:
+        if expected is bool:
+            lowered = text.strip().lower()
+            if lowered not in _TRUE | _FALSE:
+                raise ValueError(text)
+            return lowered in _TRUE
+        if expected in (int, int | None):
+            return int(text)
+        if expected is float:
+            return float(text)
+    except ValueError:
+        raise ConfigError(
+            f"{variable} is {text!r}: it must be {_type_name(expected)}"
+        ) from None
+    if expected == tuple[str, ...] | None:
+        return tuple(item.strip() for item in text.split(",") if item.strip())
+    return text
+
+
+def _type_name(expected: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+    if expected in names:
+        return names[expected]
+    if expected == int | None:
+        return names[int]
+    return names[str] if expected == str | None else "a list of strings"
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g} s"
+    if isinstance(default, int):
+        for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+            if default >= unit and default % unit == 0:
+                return f"{default // unit} {name}"
+        return f"{default:,}"
+    return str(default)

@@ -1,0 +1,97 @@
+"""Callers that wait for acks: each holds a ticket for one number.
+
+The sender's thread settles tickets, the caller's thread waits on its own. No sockets here.
+"""
+
+import _thread
+
+from hansard.entry import COMMITTED, REJECTED, UNKNOWN
+from hansard.wire import Ack
+
+
+class Ticket:
+    """One caller's wait for ``seq``. ``wants_outcome``: for its id, not only for its commit."""
+
+    __slots__ = ("_settled", "id", "reason", "seq", "status", "wants_outcome")
+
+    def __init__(self, seq: int, *, wants_outcome: bool) -> None:
+        self.seq = seq
+        self.wants_outcome = wants_outcome
+        self.status = UNKNOWN
+        self.id: int | None = -1
+        self.reason = ""
+        self._settled = _thread.allocate_lock()
+        self._settled.acquire()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it was settled within ``timeout`` seconds."""
+        return self._settled.acquire(timeout=max(timeout, 0))
+
+    def settle(self, status: str, id: int | None = None, reason: str = "") -> None:  # noqa: A002
+        """Let the caller go on. MUST be called once."""
+        self.status, self.id, self.reason = status, id, reason
+        self._settled.release()
+
+
+class Tickets:
+    """All tickets of a producer. MUST be used under the producer's lock."""
+
+    def __init__(self) -> None:
+        self._open: list[Ticket] = []
+
+    def add(self, ticket: Ticket) -> None:
+        """Wait for one more."""
+        self._open.append(ticket)
+
+    def discard(self, ticket: Ticket) -> None:
+        """Its caller has given up."""
+        if ticket in self._open:
+            self._open.remove(ticket)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def target(self) -> int:
+        """The highest number that somebody waits for, 0 for none."""
+        return max((ticket.seq for ticket in self._open), default=0)
+
+    def first_outcome(self) -> int:
+        """The lowest number whose outcome somebody wants, 0 for none."""
+        return min((ticket.seq for ticket in self._open if ticket.wants_outcome), default=0)
+
+    def settle(self, ack: Ack, committed_to: int) -> None:
+        """Settle what an ack answers."""
+        still_open = []
+        for ticket in self._open:
+            if ticket.seq > committed_to:
+                still_open.append(ticket)
+            elif not ticket.wants_outcome:
+                ticket.settle(COMMITTED)
+            elif ticket.seq <= ack.outcomes_to:
+                _settle_with_outcome(ticket, ack)
+            else:
+                still_open.append(ticket)
+        self._open = still_open
+
+    def give_up(self) -> None:
+        """Nobody will ever answer these."""
+        for ticket in self._open:
+            ticket.settle(UNKNOWN, -1, "the log was replaced by another one")
+        self._open = []
+
+    def shift(self, by: int) -> None:
+        """All numbers have become smaller by ``by``: the producer took a new id."""
+        for ticket in self._open:
+            ticket.seq -= by
+
+
+def _settle_with_outcome(ticket: Ticket, ack: Ack) -> None:
+    for first, count, seq in ack.runs:
+        if first <= ticket.seq < first + count:
+            ticket.settle(COMMITTED, seq + ticket.seq - first)
+            return
+    for first, count, reason in ack.dead:
+        if first <= ticket.seq < first + count:
+            ticket.settle(REJECTED, None, reason)
+            return
+    ticket.settle(REJECTED, None, "a dead letter that was not kept")

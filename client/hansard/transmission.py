@@ -1,0 +1,177 @@
+"""Go-back-N: what a producer sends next, and what an answer means. No sockets, no clock.
+
+The rules: no frame before a hello is answered; one `wait` outstanding while anything is
+uncommitted; frames are sent again only for a new run of the writer, a lost connection (both
+through a new hello) or a resume-at, never by a timer alone.
+"""
+
+from enum import Enum
+from typing import Final
+
+from hansard import wire
+from hansard.complaints import Complaints
+from hansard.producer import Producer
+
+CALM_S: Final = 0.02  # between two waits that nobody hurries
+
+
+class Verdict(Enum):
+    """What to do after an answer."""
+
+    GO_ON = "go on"
+    GREET_AGAIN = "greet again"  # on new sockets
+
+
+class Transmission:
+    """One producer's conversation with its writer. Used by the sender's thread alone."""
+
+    def __init__(self, producer: Producer, complaints: Complaints) -> None:
+        self._producer = producer
+        self._complaints = complaints
+        self.run_id: bytes | None = None  # of the writer that we have met last
+        self._reached = (b"", 0)  # how far any frame of a producer id went, for the resent count
+        self.writer_restarts = 0
+        self.resent = 0
+        self.send_failures = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing of what was sent may be counted on: start with a hello."""
+        self.welcomed = False
+        self.outstanding: wire.Wait | None = None
+        self._sent_to = 0
+        self._drops_sent = 0
+        self._calm_until = 0.0
+
+    def greeting(self) -> bytes:
+        """The hello to begin with."""
+        return wire.pack_request(self._producer.hello())
+
+    def has_frame(self) -> bool:
+        """Whether there is something to push, and somebody to push it to."""
+        producer = self._producer
+        return self.welcomed and (
+            producer.seq > self._sent_to or producer.drops_count > self._drops_sent
+        )
+
+    def next_frame(self) -> wire.Frame | None:
+        """The next frame to push, None when there is none."""
+        return self._producer.frame(self._sent_to + 1) if self.has_frame() else None
+
+    def pushed(self, frame: wire.Frame) -> None:
+        """The frame went out."""
+        self._drops_sent = frame.drops.total
+        if not frame.event_count:
+            return
+        producer_id, reached = self._reached
+        if producer_id == frame.producer_id and frame.first_seq <= reached:
+            self.resent += min(reached, frame.last_seq) - frame.first_seq + 1
+        self._sent_to = frame.last_seq
+        if producer_id != frame.producer_id or frame.last_seq > reached:
+            self._reached = (frame.producer_id, frame.last_seq)
+
+    def wait_is_due(self, now: float) -> bool:
+        """Whether to send a wait: something is uncommitted, and none is outstanding.
+
+        A caller who waits overtakes a wait that nobody hurries.
+        """
+        producer = self._producer
+        if not self.welcomed or not producer.has_work:
+            return False
+        if producer.hurried:
+            return self.outstanding is None or not self.outstanding.urgent
+        return self.outstanding is None and now >= self._calm_until
+
+    def next_wait(self, now: float) -> bytes | None:
+        """The wait to send now, None when none is due."""
+        if not self.wait_is_due(now):
+            return None
+        producer = self._producer
+        from_seq, target = producer.wanted()
+        self.outstanding = wire.Wait(
+            producer.producer_id,
+            from_seq,
+            target or self._sent_to,
+            producer.drops_count,
+            urgent=target > 0,
+        )
+        return wire.pack_request(self.outstanding)
+
+    def wakes_at(self, now: float) -> float | None:
+        """When the next calm wait is due, None for when something happens."""
+        if self.welcomed and self.outstanding is None and self._producer.has_work:
+            return max(self._calm_until, now)
+        return None
+
+    def statistics(self) -> dict[str, int]:
+        """Counts of what went wrong on the way, and was mended."""
+        return {
+            "resent": self.resent,
+            "send_failures": self.send_failures,
+            "writer_restarts": self.writer_restarts,
+        }
+
+    def on_reply(self, message: bytes, now: float) -> Verdict:
+        """Take an answer in. Raises `hansard.errors.ProtocolMismatch`."""
+        try:
+            verb, content = wire.unpack_reply(message)
+        except wire.WireError as error:
+            self.send_failures += 1
+            self._complaints.warn("refused", "%s", error)
+            return Verdict.GREET_AGAIN
+        if verb == "hello":
+            return self._on_welcome(wire.Welcome(*content))
+        if verb == "wait":
+            return self._on_ack(wire.ack_of(content), now)
+        return Verdict.GO_ON
+
+    def _on_welcome(self, welcome: wire.Welcome) -> Verdict:
+        producer = self._producer
+        if self.run_id is not None and self.run_id != welcome.run_id:
+            self.writer_restarts += 1
+        self.run_id = welcome.run_id
+        if not producer.belongs_to(welcome.log_id):
+            self._complaints.warn(
+                "other log",
+                "the log was replaced by another one (%s): what was recorded for the old one "
+                "stays in its spool; bring the old log back to enter it",
+                welcome.log_id.hex(),
+            )
+            producer.leave_log()
+            return Verdict.GREET_AGAIN
+        if not self._acknowledged(welcome.watermark, welcome.crc, welcome.dropped):
+            return Verdict.GREET_AGAIN
+        self.welcomed = True
+        self._sent_to = welcome.watermark
+        return Verdict.GO_ON
+
+    def _on_ack(self, ack: wire.Ack, now: float) -> Verdict:
+        if self.outstanding is None:
+            return Verdict.GO_ON  # late: it was overtaken
+        hurried, self.outstanding = self.outstanding.urgent, None
+        if ack.run_id != self.run_id:
+            return Verdict.GREET_AGAIN
+        if not self._acknowledged(ack.watermark, ack.crc, ack.dropped):
+            return Verdict.GREET_AGAIN
+        self._producer.settle(ack)
+        if ack.status == wire.RESUME:
+            self._sent_to = ack.watermark
+        elif not hurried:
+            self._calm_until = now + CALM_S
+        return Verdict.GO_ON
+
+    def _acknowledged(self, watermark: int, crc: int, dropped: int) -> bool:
+        """Free what is committed; where the log's CRC is not ours, part from the numbers."""
+        producer = self._producer
+        if producer.acknowledge(watermark, crc, dropped):
+            return True
+        if producer.source is not None:
+            producer.rebase(watermark, crc)
+            return False
+        self._complaints.warn(
+            "twin",
+            "another process recorded under this producer's id (a copied machine image?): "
+            "going on under a new one",
+        )
+        producer.renumber()
+        return False

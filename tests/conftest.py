@@ -1,0 +1,31 @@
+"""Fixtures of all tests: a fresh directory, and a real writer for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hansard_writer
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No HANSARD_* variable of the caller, and a home of the test's own."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("HANSARD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the test's log is, or will be."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def writer(directory: Path) -> Iterator[hansard_writer.RunningWriter]:
+    """A real writer process that serves ``directory`` for the test's length."""
+    with hansard_writer.running(directory) as running:
+        yield running

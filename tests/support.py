@@ -1,0 +1,71 @@
+"""What the tests share: waiting with a deadline, reading a log from outside, worker programs."""
+
+import collections
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+DEADLINE_S = 30.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLINE_S) -> Any:
+    """The condition's first true value; fails saying ``what`` it waited for."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s in vain until {what}")
+        time.sleep(0.005)
+    return value
+
+
+def query(directory: Path, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
+    """Rows of the log's database, read by a connection of the test's own."""
+    connection = apsw.Connection(
+        str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY
+    )
+    try:
+        connection.set_busy_timeout(5_000)
+        return connection.execute(statement, bindings).fetchall()
+    finally:
+        connection.close()
+
+
+def count_entries(directory: Path) -> int:
+    """How many entries the log has, 0 while there is no database."""
+    try:
+        return query(directory, "SELECT count(*) FROM entries")[0][0]
+    except (apsw.CantOpenError, apsw.SQLError):
+        return 0
+
+
+def assert_log_is_sound(directory: Path) -> None:
+    """No holes in seq, each producer's numbers once and in order, every number accounted for."""
+    seqs = [row[0] for row in query(directory, "SELECT seq FROM entries ORDER BY seq")]
+    assert seqs == list(range(1, len(seqs) + 1)), "seq has holes"
+    numbers: dict[int, list[int]] = collections.defaultdict(list)
+    for producer, number in query(
+        directory, "SELECT producer, producer_seq FROM entries ORDER BY seq"
+    ):
+        numbers[producer].append(number)
+    for producer, entered in numbers.items():
+        assert entered == sorted(entered), f"producer {producer} is out of order"
+        assert len(entered) == len(set(entered)), f"producer {producer} has doubles"
+    assert query(directory, "PRAGMA integrity_check") == [("ok",)]
+
+
+def run_worker(program: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """A worker process: a Python program given as text, with its stdout to read from."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=options.pop("env", {**os.environ}),
+        **options,
+    )

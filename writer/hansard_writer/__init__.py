@@ -1,0 +1,5 @@
+"""Hansard's writer: the process that owns a log, and what is made of it."""
+
+from hansard_writer.running import RunningWriter, running
+
+__all__ = ["RunningWriter", "running"]

@@ -1,0 +1,124 @@
+"""Who waits for an answer: held back until the commit that settles it, or until time is up.
+
+Pure: envelopes and values in, replies out. An ack MUST NOT say more than what is committed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hansard import wire
+from hansard_writer.intake import ProducerState
+
+Outcomes = Callable[
+    [int, int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, str]], int]
+]
+
+
+class Reply(NamedTuple):
+    """An answer, and to whom."""
+
+    envelope: list[bytes]
+    content: bytes
+
+
+class _Waiter(NamedTuple):
+    envelope: list[bytes]
+    wait: wire.Wait
+    state: ProducerState
+    deadline: float
+
+
+class Acks:
+    """All unanswered hellos and waits. A peer has one at most: a newer one replaces the older."""
+
+    def __init__(self, run_id: bytes, log_id: bytes, epoch: int, outcomes: Outcomes) -> None:
+        self._run_id = run_id
+        self._log_id = log_id
+        self._epoch = epoch
+        self._outcomes = outcomes
+        self._waiters: dict[bytes, _Waiter] = {}
+        self._greeted: dict[bytes, tuple[list[bytes], ProducerState]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters) + len(self._greeted)
+
+    def greet(self, envelope: list[bytes], state: ProducerState) -> None:
+        """Welcome a producer, as soon as the batch holds nothing of it."""
+        self._waiters.pop(envelope[0], None)
+        self._greeted[envelope[0]] = (envelope, state)
+
+    def wait(
+        self, envelope: list[bytes], wait: wire.Wait, state: ProducerState, now: float
+    ) -> None:
+        """Answer when the target is committed, or after `wire.WAIT_S`."""
+        self._waiters[envelope[0]] = _Waiter(envelope, wait, state, now + wire.WAIT_S)
+
+    def hurry(self) -> bool:
+        """Whether somebody waits for a commit of what has been read."""
+        if self._greeted:
+            return True
+        return any(
+            (waiter.wait.urgent or waiter.state.wants_resume) and not waiter.state.is_clean
+            for waiter in self._waiters.values()
+        )
+
+    def due(self, now: float) -> list[Reply]:
+        """The answers that can be given now."""
+        replies = []
+        for peer, (envelope, state) in list(self._greeted.items()):
+            if state.is_clean:
+                del self._greeted[peer]
+                welcome = self._welcome(
+                    state.committed_watermark, state.committed_crc, state.committed_dropped
+                )
+                replies.append(Reply(envelope, welcome))
+        for peer, waiter in list(self._waiters.items()):
+            status = _status(waiter, now)
+            if status:
+                del self._waiters[peer]
+                replies.append(Reply(waiter.envelope, self._ack(waiter, status)))
+        return replies
+
+    def next_deadline(self) -> float | None:
+        """When the first wait must be answered whatever has happened."""
+        return min((waiter.deadline for waiter in self._waiters.values()), default=None)
+
+    def welcome_stranger(self) -> bytes:
+        """For a producer of another log: says which log this is, and knows nothing of it."""
+        return self._welcome(0, 0, 0)
+
+    def _welcome(self, watermark: int, crc: int, dropped: int) -> bytes:
+        limits = {
+            "event_bytes_max": wire.EVENT_BYTES_MAX,
+            "frame_events_max": wire.FRAME_EVENTS_MAX,
+            "frame_bytes_max": wire.FRAME_BYTES_MAX,
+        }
+        welcome = wire.Welcome(
+            self._log_id, self._run_id, self._epoch, watermark, crc, dropped, limits
+        )
+        return wire.pack_reply("hello", welcome)
+
+    def _ack(self, waiter: _Waiter, status: str) -> bytes:
+        state, wait = waiter.state, waiter.wait
+        runs: list[tuple[int, int, int]] = []
+        dead: list[tuple[int, int, str]] = []
+        outcomes_to = min(wait.target_seq, state.committed_watermark)
+        if status == wire.RESUME:
+            state.resume_told = True
+        if 0 < wait.from_seq <= outcomes_to:
+            runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
+        ack = wire.Ack(
+            status, self._run_id, state.committed_watermark, state.committed_crc,
+            state.committed_dropped, outcomes_to, runs, dead,
+        )
+        return wire.pack_reply("wait", ack)
+
+
+def _status(waiter: _Waiter, now: float) -> str | None:
+    """What can be said now, None for nothing yet."""
+    state, wait = waiter.state, waiter.wait
+    if state.wants_resume and state.is_clean:
+        return wire.RESUME
+    if state.committed_watermark >= wait.target_seq and state.committed_dropped >= wait.dropped:
+        return wire.COMMITTED
+    return wire.PENDING if now >= waiter.deadline else None

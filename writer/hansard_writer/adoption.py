@@ -1,0 +1,180 @@
+"""Adoption: the events of dead producers, from their spools into the log.
+
+Done by the writer only, at start and while it runs, in pieces of a frame, under the dead
+producer's own id and numbers. A spool is removed when all of it is committed, and not before.
+"""
+
+import hashlib
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from hansard import wire
+from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, Orphan, SpoolDamaged, lock_orphan
+from hansard_writer.intake import Intake, Outcome, ProducerState
+
+SCAN_S: Final = 0.5
+TEMPORARY_AGE_S: Final = 3_600.0  # of a spool that was never finished, until it is swept away
+DAMAGED_SUFFIX: Final = ".damaged"
+
+_LOG: Final = logging.getLogger("hansard.writer.adoption")
+
+
+class Adopter:
+    """Looks through the spool directory and feeds what the dead left to the intake."""
+
+    def __init__(self, spool_directory: Path, log_id: bytes) -> None:
+        self._directory = spool_directory
+        self._log_id = log_id
+        self._next_scan = 0.0
+        self._candidates: list[Path] = []
+        self._left_alone: set[Path] = set()
+        self._current: _Adoption | None = None
+        self._done: list[Orphan] = []
+        self.adopted = 0
+        self.damaged = 0
+        self.foreign = 0
+
+    @property
+    def is_working(self) -> bool:
+        """Whether there is more to do at once."""
+        return bool(self._current or self._candidates or self._done)
+
+    def next_scan(self) -> float:
+        """When to look again."""
+        return self._next_scan
+
+    def step(self, intake: Intake, now: float, now_ns: int) -> None:
+        """Feed at most one frame."""
+        if self._current is None and not self._candidates and now >= self._next_scan:
+            self._candidates = self._scan()
+            self._next_scan = now + SCAN_S
+        while self._current is None and self._candidates:
+            self._current = self._open(self._candidates.pop(), intake, now, now_ns)
+        if self._current is not None and not self._current.feed(intake, now, now_ns):
+            self._done.append(self._current.orphan)
+            self._current = None
+
+    def committed(self) -> None:
+        """Nothing of what was fed is uncommitted: remove the spools that are through."""
+        for orphan in self._done:
+            orphan.close(remove=True)
+            self.adopted += 1
+            _LOG.info("adopted the spool of %s pid %d", orphan.identity.host, orphan.identity.pid)
+        self._done.clear()
+
+    def close(self) -> None:
+        """Leave what is not through for the next run."""
+        for orphan in (*self._done, *([self._current.orphan] if self._current else [])):
+            orphan.close()
+        self._done.clear()
+        self._current = None
+
+    def _scan(self) -> list[Path]:
+        try:
+            paths = list(self._directory.iterdir())
+        except OSError as error:
+            _LOG.warning("cannot look through %s: %s", self._directory, error.strerror)
+            return []
+        for path in paths:
+            if path.suffix == TEMPORARY_SUFFIX:
+                _sweep(path)
+        self._left_alone &= set(paths)
+        spools = [path for path in paths if path.suffix == SUFFIX and path not in self._left_alone]
+        return sorted(spools, reverse=True)
+
+    def _open(self, path: Path, intake: Intake, now: float, now_ns: int) -> "_Adoption | None":
+        try:
+            orphan = lock_orphan(path)
+        except SpoolDamaged as error:
+            self.damaged += 1
+            aside = path.with_suffix(DAMAGED_SUFFIX)
+            path.rename(aside)
+            _LOG.error("%s is damaged (%s): set aside as %s", path.name, error, aside)
+            return None
+        except OSError as error:
+            self._left_alone.add(path)
+            _LOG.warning("cannot adopt %s: %s", path, error.strerror)
+            return None
+        if orphan is None:
+            return None  # its producer lives
+        if orphan.state.log_id not in (None, self._log_id):
+            self._left_alone.add(path)
+            self.foreign += 1
+            _LOG.warning("%s belongs to another log (%s): left as it is", path,
+                         orphan.state.log_id.hex() if orphan.state.log_id else "")
+            orphan.close()
+            return None
+        return _Adoption(orphan, intake, now, now_ns)
+
+
+class _Adoption:
+    """One spool on its way in."""
+
+    def __init__(self, orphan: Orphan, intake: Intake, now: float, now_ns: int) -> None:
+        self.orphan = orphan
+        self._begin(orphan.identity.producer_id, orphan.frames(), intake, now, now_ns)
+
+    def _begin(
+        self, producer_id: bytes, frames: Iterator[wire.Frame], intake: Intake,
+        now: float, now_ns: int,
+    ) -> None:
+        identity = self.orphan.identity
+        first = next(frames)
+        hello = wire.Hello(
+            producer_id, first.first_seq, first.crc_before, identity.host, identity.pid,
+            identity.started_at, None,
+        )
+        self._state: ProducerState = intake.greet(hello, now, now_ns)
+        self._frame: wire.Frame | None = first
+        self._frames = frames
+
+    def feed(self, intake: Intake, now: float, now_ns: int) -> bool:
+        """Feed one frame; False when there are no more."""
+        frame = self._frame
+        if frame is None:
+            return False
+        outcome = intake.take(self._state, frame, now, now_ns)
+        self._frame = next(self._frames, None)
+        behind = (
+            self._frame is None and frame.event_count and frame.last_seq < self._state.watermark
+        )
+        if (outcome is Outcome.CONFLICT or behind) and not self._is_renamed(frame):
+            self._begin_as_twin(intake, now, now_ns)
+        return self._frame is not None
+
+    def _is_renamed(self, frame: wire.Frame) -> bool:
+        identity = self.orphan.identity
+        return identity.numbers_are_the_sources or frame.producer_id != identity.producer_id
+
+    def _begin_as_twin(self, intake: Intake, now: float, now_ns: int) -> None:
+        """Somebody else used this id (a copied machine image): enter the events under another,
+        which is made from the file's name, so that an interrupted adoption goes on."""
+        twin = hashlib.sha256(
+            self.orphan.identity.producer_id + self.orphan.path.name.encode()
+        ).digest()[: wire.PRODUCER_ID_BYTES]
+        _LOG.warning("%s has another's numbers: entered under a new producer", self.orphan.path)
+        self._begin(twin, _renumbered(self.orphan.frames(), twin), intake, now, now_ns)
+
+
+def _renumbered(frames: Iterator[wire.Frame], producer_id: bytes) -> Iterator[wire.Frame]:
+    """The same events under another id, numbered from 1."""
+    seq, crc = 1, 0
+    for frame in frames:
+        yield frame._replace(
+            producer_id=producer_id, first_seq=seq, crc_before=crc, drops=wire.Drops()
+        )
+        seq += frame.event_count
+        crc = zlib.crc32(frame.body, crc)
+
+
+def _sweep(path: Path) -> None:
+    """Remove the file of a producer that died while making it."""
+    try:
+        if time.time() - path.stat().st_mtime > TEMPORARY_AGE_S:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        _LOG.debug("cannot sweep %s: %s", path, error.strerror)

@@ -1,0 +1,208 @@
+"""From a frame's body to columns of checked events. Pure: bytes in, values out.
+
+The events of a frame are decoded by one call and checked column by column, because a Python
+object or a loop an event would cost more than the insert. A frame that fails a check anywhere is
+looked at again event by event, so that a bad one costs only itself.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from hansard import wire
+from hansard.errors import InvalidEvent
+from hansard.events import check_depth, check_event_type, check_text
+
+UNDECODABLE: Final = "undecodable"
+INVALID: Final = "invalid"
+
+_KNOWN_TYPES_MAX: Final = 10_000
+_SURE_TEXT_CHARS: Final = 256  # at most 1,024 bytes in UTF-8
+_SURE_JSON_CHARS: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
+_TEXTS: Final = frozenset({str, type(None)})
+_LEVELS: Final = set(wire.LEVELS)
+_EVENTS: Final = {wire.KIND_EVENT}
+_INT: Final = {int}
+
+
+class Run(NamedTuple):
+    """Consecutive events of one producer, as columns of equal length: created_at, event_type,
+    level, actor, task_id, payload."""
+
+    first_seq: int
+    columns: tuple[Sequence[Any], ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.columns[0])
+
+
+class Refused(NamedTuple):
+    """Numbers that cannot be entered, why, and their bytes."""
+
+    first_seq: int
+    numbers: int
+    reason: str
+    detail: str
+    data: bytes
+
+
+class Decoder:
+    """Decodes frames; remembers the event types that it has checked."""
+
+    def __init__(self) -> None:
+        self._known_types: set[str] = set()
+
+    def decode(self, frame: wire.Frame, skip: int = 0) -> tuple[list[Run], list[Refused]]:
+        """The events of a frame behind the first ``skip``, in runs without a gap, and what is
+        refused of them. A body that is not ``event_count`` events is refused as a whole."""
+        first_seq = frame.first_seq + skip
+        try:
+            events = _unpack(frame)
+        except UnicodeDecodeError:
+            return self._one_by_one(first_seq, _unpack_lenient(frame)[skip:])
+        except Exception as error:  # noqa: BLE001 - msgpack raises a dozen unrelated types
+            detail = f"{type(error).__name__}: {error}"[:200]
+            numbers = frame.event_count - skip
+            return [], [Refused(first_seq, numbers, UNDECODABLE, detail, frame.body)]
+        events = events[skip:]
+        try:
+            kinds, *columns = zip(*events, strict=True)
+            if len(columns) == 6 and self._all_good(kinds, columns, len(frame.body)):
+                return [Run(first_seq, tuple(columns))], []
+        except (TypeError, ValueError):
+            pass  # unhashable values, events of different lengths: one by one says which
+        return self._one_by_one(first_seq, events)
+
+    def _all_good(self, kinds: Sequence[Any], columns: list[Any], body_bytes: int) -> bool:
+        """Whether every event is good beyond doubt; what is doubtful is looked at one by one."""
+        created, types, levels, actors, tasks, payloads = columns
+        types_seen = set(types)
+        if not types_seen <= self._known_types:
+            self._learn_types(types_seen)
+        names = set(actors)
+        names.update(tasks)
+        names.discard(None)
+        return (
+            set(kinds) == _EVENTS
+            and set(map(type, created)) == _INT
+            and min(created) >= 0
+            and max(created) <= wire.INT64_MAX
+            and types_seen <= self._known_types
+            and set(levels) <= _LEVELS
+            and set(map(type, names)) <= _TEXTS
+            and max(map(len, names), default=0) <= _SURE_TEXT_CHARS
+            and "\0" not in "".join(names)
+            and set(map(type, payloads)) <= _TEXTS
+            and body_bytes <= wire.EVENT_BYTES_MAX
+            and all([
+                text is None
+                or len(text) <= _SURE_JSON_CHARS
+                or text.count("{") + text.count("[") <= wire.JSON_DEPTH_MAX
+                for text in payloads
+            ])
+        )
+
+    def _learn_types(self, types_seen: set[Any]) -> None:
+        if len(self._known_types) >= _KNOWN_TYPES_MAX:
+            self._known_types.clear()
+        for event_type in types_seen:
+            try:
+                check_event_type(event_type)
+            except InvalidEvent:
+                continue
+            self._known_types.add(event_type)
+
+    def _one_by_one(
+        self, first_seq: int, events: Sequence[Any]
+    ) -> tuple[list[Run], list[Refused]]:
+        runs: list[Run] = []
+        refused: list[Refused] = []
+        good: list[Any] = []
+        for seq, event in enumerate(events, first_seq):
+            try:
+                good.append(_checked(event))
+                continue
+            except InvalidEvent as error:
+                data = msgpack.packb(event, unicode_errors="surrogateescape", default=repr)
+                refused.append(Refused(seq, 1, INVALID, str(error)[:500], data))
+            if good:
+                runs.append(Run(seq - len(good), tuple(zip(*good, strict=True))))
+                good = []
+        if good:
+            end = first_seq + len(events)
+            runs.append(Run(end - len(good), tuple(zip(*good, strict=True))))
+        return runs, refused
+
+
+def crc_behind(frame: wire.Frame, events: int | None = None) -> int:
+    """The producer's running CRC behind the first ``events`` of a frame, by default all.
+
+    Raises what msgpack raises when that many cannot be told apart.
+    """
+    if events is None:
+        return zlib.crc32(frame.body, frame.crc_before)
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=wire.MESSAGE_BYTES_MAX)
+    unpacker.feed(frame.body)
+    for _ in range(events):
+        unpacker.skip()
+    return zlib.crc32(frame.body[: unpacker.tell()], frame.crc_before)
+
+
+def without(run: Run, bad: dict[int, str]) -> tuple[list[Run], list[Refused]]:
+    """A run without the events at the indexes in ``bad`` (index → detail), and these, refused."""
+    runs, refused, start = [], [], 0
+    for index in [*sorted(bad), run.length]:
+        if index > start:
+            columns = tuple(column[start:index] for column in run.columns)
+            runs.append(Run(run.first_seq + start, columns))
+        if index < run.length:
+            event = [wire.KIND_EVENT, *(column[index] for column in run.columns)]
+            data = msgpack.packb(event)
+            refused.append(Refused(run.first_seq + index, 1, INVALID, bad[index], data))
+        start = index + 1
+    return runs, refused
+
+
+def _unpack(frame: wire.Frame) -> Sequence[Any]:
+    events: Sequence[Any] = msgpack.unpackb(
+        wire.array_header(frame.event_count) + frame.body, use_list=False, strict_map_key=False
+    )
+    return events
+
+
+def _unpack_lenient(frame: wire.Frame) -> Sequence[Any]:
+    """The same with broken UTF-8 as lone surrogates, which no check lets through."""
+    events: Sequence[Any] = msgpack.unpackb(
+        wire.array_header(frame.event_count) + frame.body,
+        use_list=False,
+        strict_map_key=False,
+        unicode_errors="surrogateescape",
+    )
+    return events
+
+
+def _checked(event: Any) -> tuple[Any, ...]:
+    """The fields of an event behind its kind; raises `InvalidEvent`."""
+    if type(event) is not tuple or len(event) != 7:
+        raise InvalidEvent("an event is an array of 7 fields")
+    kind, created_at, event_type, level, actor, task_id, payload = event
+    if type(kind) is not int or kind != wire.KIND_EVENT:
+        raise InvalidEvent(f"kind {kind!r:.20} is not known")
+    if type(created_at) is not int or not 0 <= created_at <= wire.INT64_MAX:
+        raise InvalidEvent("created_at is nanoseconds since 1970 UTC")
+    check_event_type(event_type)
+    if type(level) is not str or level not in wire.LEVELS:
+        raise InvalidEvent(f"level {level!r:.20} is not known")
+    for name, value, most in (
+        ("actor", actor, wire.ACTOR_BYTES_MAX),
+        ("task_id", task_id, wire.TASK_ID_BYTES_MAX),
+    ):
+        if value is not None:
+            check_text(name, value, most)
+    if payload is not None:
+        check_text("payload", payload, wire.EVENT_BYTES_MAX)
+        check_depth(payload.encode())
+    return event[1:]

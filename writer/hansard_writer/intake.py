@@ -1,0 +1,270 @@
+"""What the writer takes in: frames become a batch, numbers are held against watermarks.
+
+Pure: no sockets, no files, no clock. The state of a producer moves with what is taken into the
+batch; what is committed is remembered beside it, because only that may be acked.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from hansard import wire
+from hansard_writer.decoding import Decoder, Refused, Run, crc_behind
+
+BAD_HEADER: Final = "bad_header"
+UNKNOWN_PRODUCER: Final = "unknown_producer"
+LOST: Final = "hansard.lost"
+KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
+PRODUCERS_MAX: Final = 65_536  # remembered; the others are read from the database again
+
+
+class Outcome(Enum):
+    """What became of a frame."""
+
+    TAKEN = "taken"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+
+
+class ProducerState:
+    """A producer as the writer sees it. ``watermark``, ``crc`` and ``dropped`` include the batch;
+    the ``committed_`` ones do not. ``is_stored``: whether the database has its row."""
+
+    __slots__ = (
+        "committed_crc", "committed_dropped", "committed_watermark", "crc", "dropped", "gap_at",
+        "hash", "host", "id", "is_stored", "pid", "resume_told", "started_at", "watermark",
+    )
+
+    def __init__(
+        self, id: int, producer_hash: bytes, host: str, pid: int, started_at: int,  # noqa: A002
+        watermark: int = 0, crc: int = 0, dropped: int = 0, *, is_stored: bool = False,
+    ) -> None:
+        self.id, self.hash, self.host, self.pid = id, producer_hash, host, pid
+        self.started_at = started_at
+        self.watermark = self.committed_watermark = watermark
+        self.crc = self.committed_crc = crc
+        self.dropped = self.committed_dropped = dropped
+        self.gap_at: int | None = None  # a frame came from behind this watermark
+        self.resume_told = False
+        self.is_stored = is_stored
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the batch holds nothing of it."""
+        return self.watermark == self.committed_watermark and self.dropped == self.committed_dropped
+
+    @property
+    def wants_resume(self) -> bool:
+        """Whether it left a gap and has not been told."""
+        return self.gap_at == self.watermark and not self.resume_told
+
+    def committed(self) -> None:
+        """The batch is in the database."""
+        self.committed_watermark, self.committed_crc = self.watermark, self.crc
+        self.committed_dropped = self.dropped
+        self.is_stored = True
+
+
+class Batch:
+    """What the next transaction will write, in order."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[ProducerState, Run]] = []
+        self.refused: list[tuple[ProducerState | None, Refused]] = []
+        self.touched: dict[int, ProducerState] = {}
+        self.events = 0
+        self.bytes = 0
+        self.oldest_at: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.touched or self.refused)
+
+    def touch(self, state: ProducerState, now: float) -> None:
+        """Its row must be written with the batch."""
+        self.touched[state.id] = state
+        if self.oldest_at is None:
+            self.oldest_at = now
+
+
+class Counters:
+    """What has happened since the writer started."""
+
+    def __init__(self) -> None:
+        self.frames = self.events = self.duplicates = self.gaps = self.conflicts = 0
+        self.refused = self.lost_reports = 0
+
+    def as_mapping(self) -> dict[str, int]:
+        """Name to count."""
+        return dict(vars(self))
+
+
+class Intake:
+    """Turns frames into a batch.
+
+    ``find`` looks a producer up in the database by its hash, ``next_id`` gives the id for a new
+    row. ``own`` is the writer itself as a producer, for the entries that it makes.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[bytes], ProducerState | None],
+        next_id: Callable[[], int],
+        own: ProducerState,
+    ) -> None:
+        self._find = find
+        self._next_id = next_id
+        self._own = own
+        self._states: dict[bytes, ProducerState] = {}
+        self._decoder = Decoder()
+        self.batch = Batch()
+        self.counters = Counters()
+
+    def greet(self, hello: wire.Hello, now: float, now_ns: int) -> ProducerState:
+        """A producer introduces itself. Where the log is behind what it has already freed, the
+        log went back in time: that is entered, and the watermark moves."""
+        producer_hash = wire.producer_hash(hello.producer_id)
+        state = self.state_of(producer_hash)
+        if state is None:
+            state = ProducerState(
+                self._next_id(), producer_hash, hello.host, hello.pid, hello.started_at
+            )
+            self._remember(state)
+        if hello.first_seq > state.watermark + 1:
+            first, last = state.watermark + 1, hello.first_seq - 1
+            self._report_lost(
+                state, now, now_ns, reason="the log went back in time",
+                first_producer_seq=first, last_producer_seq=last, count=last - first + 1,
+            )
+            state.watermark, state.crc = last, hello.crc_before
+            self.batch.touch(state, now)
+        state.gap_at, state.resume_told = None, False
+        return state
+
+    def state_of(self, producer_hash: bytes) -> ProducerState | None:
+        """A known producer, from memory or the database."""
+        state = self._states.get(producer_hash)
+        if state is None:
+            state = self._find(producer_hash)
+            if state is not None:
+                self._remember(state)
+        return state
+
+    def take_message(self, parts: list[bytes], now: float, now_ns: int) -> Outcome:
+        """Take a message from the wire."""
+        try:
+            if len(parts) != 2:
+                raise wire.WireError(f"a frame has 2 parts, not {len(parts)}")
+            frame = wire.unpack_frame(*parts)
+        except wire.WireError as error:
+            return self._refuse_message(BAD_HEADER, str(error), parts, now)
+        state = self.state_of(wire.producer_hash(frame.producer_id))
+        if state is None:
+            return self._refuse_message(UNKNOWN_PRODUCER, "it said no hello", parts, now)
+        return self.take(state, frame, now, now_ns)
+
+    def take(self, state: ProducerState, frame: wire.Frame, now: float, now_ns: int) -> Outcome:
+        """Take a frame of a known producer: all of it, its new part, or nothing."""
+        counters, batch = self.counters, self.batch
+        counters.frames += 1
+        if frame.drops.total > state.dropped:
+            self._take_drops(state, frame.drops, now, now_ns)
+        if not frame.event_count:
+            return Outcome.TAKEN
+        if frame.first_seq > state.watermark + 1:
+            counters.gaps += 1
+            if state.gap_at != state.watermark:
+                state.gap_at, state.resume_told = state.watermark, False
+            return Outcome.GAP
+        if frame.last_seq < state.watermark:
+            counters.duplicates += frame.event_count
+            return Outcome.DUPLICATE
+        skip = state.watermark - frame.first_seq + 1
+        crc = crc_behind(frame)
+        if not self._continues(state, frame, skip, crc):
+            counters.conflicts += 1
+            state.gap_at, state.resume_told = state.watermark, False
+            return Outcome.CONFLICT
+        counters.duplicates += skip
+        if frame.last_seq == state.watermark:
+            return Outcome.DUPLICATE
+        runs, refused = self._decoder.decode(frame, skip)
+        batch.runs.extend((state, run) for run in runs)
+        batch.refused.extend((state, each) for each in refused)
+        batch.events += frame.event_count - skip
+        batch.bytes += len(frame.body)
+        state.watermark, state.crc = frame.last_seq, crc
+        state.gap_at = None
+        batch.touch(state, now)
+        counters.events += frame.event_count - skip
+        counters.refused += sum(each.numbers for each in refused)
+        return Outcome.TAKEN
+
+    def enter_own(self, event_type: str, payload: dict[str, Any], now: float, now_ns: int) -> None:
+        """An entry that the writer itself makes, level warning."""
+        own = self._own
+        text = orjson.dumps(payload).decode()
+        columns = ((now_ns,), (event_type,), ("warning",), ("hansard",), (None,), (text,))
+        self.batch.runs.append((own, Run(own.watermark + 1, columns)))
+        self.batch.events += 1
+        own.watermark += 1
+        self.batch.touch(own, now)
+
+    def fresh_batch(self) -> None:
+        """The batch is committed: its producers know, and the next one begins."""
+        for state in self.batch.touched.values():
+            state.committed()
+        self.batch = Batch()
+
+    def _continues(self, state: ProducerState, frame: wire.Frame, skip: int, crc: int) -> bool:
+        """Whether the frame is the same producer's as what was taken before."""
+        if skip == 0:
+            return frame.crc_before == state.crc
+        if skip == frame.event_count:
+            return crc == state.crc
+        try:
+            return crc_behind(frame, skip) == state.crc
+        except Exception:  # noqa: BLE001 - a body that cannot be told apart is nobody's
+            return False
+
+    def _take_drops(
+        self, state: ProducerState, drops: wire.Drops, now: float, now_ns: int
+    ) -> None:
+        """The producer could not keep everything: the log itself says so, once."""
+        self._report_lost(
+            state, now, now_ns, reason="the queue stayed full",
+            count=drops.total - state.dropped, first_at=drops.first_at, last_at=drops.last_at,
+        )
+        state.dropped = drops.total
+        self.batch.touch(state, now)
+
+    def _report_lost(
+        self, state: ProducerState, now: float, now_ns: int, *, reason: str, **facts: int
+    ) -> None:
+        self.counters.lost_reports += 1
+        payload = {"producer": state.hash.hex(), "host": state.host, "pid": state.pid,
+                   "reason": reason, **facts}
+        self.enter_own(LOST, payload, now, now_ns)
+
+    def _refuse_message(
+        self, reason: str, detail: str, parts: list[bytes], now: float
+    ) -> Outcome:
+        """A message that is nobody's: kept in part, and nothing moves."""
+        kept = b"".join(parts)[:KEPT_OF_BAD_BYTES_MAX]
+        self.batch.refused.append((None, Refused(0, 0, reason, detail[:500], kept)))
+        self.batch.bytes += len(kept)
+        self.batch.events += 1
+        if self.batch.oldest_at is None:
+            self.batch.oldest_at = now
+        self.counters.refused += 1
+        return Outcome.REFUSED
+
+    def _remember(self, state: ProducerState) -> None:
+        if len(self._states) >= PRODUCERS_MAX:
+            idle = [key for key, each in self._states.items() if each.is_clean]
+            for key in idle[: PRODUCERS_MAX // 4]:
+                del self._states[key]
+        self._states[state.hash] = state

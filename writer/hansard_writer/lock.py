@@ -1,0 +1,82 @@
+"""The writer's lock: who holds it is the writer of this directory.
+
+An flock on ``DIR/writer.lock``, held for the writer's life, with a JSON line that says who.
+"""
+
+import fcntl
+import json
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Final
+
+from hansard import directory as layout
+from hansard.errors import AuditLogError
+
+READERS_WAIT_S: Final = 0.05  # between two tries while only readers hold the lock
+
+
+class DirectoryTaken(AuditLogError):
+    """Another writer serves this directory. Use it, or stop it first; the message names its pid."""
+
+
+class WriterLock:
+    """The lock, held from construction to `close`. Raises `DirectoryTaken`."""
+
+    def __init__(self, directory: Path, mode: int) -> None:
+        self._directory = directory
+        path = directory / layout.LOCK
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            while not self._try():
+                time.sleep(READERS_WAIT_S)  # flock cannot wait without hiding who is in the way
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        os.fchmod(self._descriptor, mode)
+        _held.add(self)
+
+    def announce(self, epoch: int, run_id: bytes) -> None:
+        """Write down who holds the lock, for clients and for the next one to try."""
+        facts = {"pid": os.getpid(), "epoch": epoch, "run_id": run_id.hex(),
+                 "started_at": time.time_ns()}
+        line = json.dumps(facts).encode() + b"\n"
+        os.pwrite(self._descriptor, line, 0)
+        os.ftruncate(self._descriptor, len(line))
+
+    def close(self) -> None:
+        """Let go of the lock; the file stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _try(self) -> bool:
+        """Take it; False while only readers are in the way, who share it for a moment."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            return True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = layout.read_lock_file(self._directory).get("pid", "unknown")
+            raise DirectoryTaken(
+                f"another writer (pid {pid}) serves {self._directory}: "
+                "use that one, or stop it first"
+            ) from None
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return False
+
+
+_held: "weakref.WeakSet[WriterLock]" = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for lock in list(_held):
+        lock.close()  # or a child that outlives the writer would keep the next one out
+
+
+os.register_at_fork(after_in_child=_in_child)

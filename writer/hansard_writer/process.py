@@ -1,0 +1,165 @@
+"""The writer's process: its start, its life and its end, as a timeline."""
+
+import gc
+import grp
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from hansard import directory as layout
+from hansard.errors import ConfigError
+from hansard.settings import Settings
+from hansard_writer.adoption import Adopter
+from hansard_writer.endpoints import Endpoints
+from hansard_writer.lock import WriterLock
+from hansard_writer.store import Store, require_sqlite
+from hansard_writer.writer import Writer
+
+GROUP_DATABASE_MODE: Final = 0o640
+COLLECT_IDLE_S: Final = 1.0
+
+_LOG: Final = logging.getLogger("hansard.writer")
+
+
+def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> None:
+    """Be the writer of ``directory`` until SIGTERM or SIGINT, then end cleanly.
+
+    ``ready`` gets one line once the log can be used. Raises `ConfigError` for what cannot be
+    served, `hansard_writer.lock.DirectoryTaken` when another writer serves it.
+    """
+    require_sqlite()
+    gid = prepare_directory(directory, settings.group)
+    shared = gid is not None
+    lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
+    stop = _StopFlag()
+    try:
+        store = Store(
+            directory / layout.DATABASE,
+            GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
+            dead_letters_max=settings.dead_letters_max,
+            dead_letters_bytes_max=settings.dead_letters_bytes_max,
+        )
+        run_id = secrets.token_bytes(16)
+        lock.announce(store.epoch, run_id)
+        endpoints = Endpoints(
+            directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
+        )
+        adopter = Adopter(directory / layout.SPOOL, store.log_id)
+        writer = Writer(store, endpoints, adopter, settings, run_id)
+        with endpoints.signals_wake():
+            ready(_ready_line(directory, store))
+            _LOG.info("serving %s, epoch %d, %d entries", directory, store.epoch, store.size)
+            _loop(writer, endpoints, stop)
+        writer.finish(time.monotonic())
+        endpoints.close()
+        store.close()
+        _LOG.info("stopped by %s; %d entries", stop.reason, store.size)
+    finally:
+        lock.close()
+
+
+def prepare_directory(directory: Path, group: str | None) -> int | None:
+    """Make the directory and its spool with the right owners and modes; the group's id, if any.
+
+    Raises `ConfigError` for a place that cannot hold a log.
+    """
+    gid = None
+    if group is not None:
+        try:
+            gid = grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise ConfigError(f"there is no group {group!r}: make it with groupadd") from None
+    spool = directory / layout.SPOOL
+    try:
+        directory.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+        kind = layout.network_file_system(directory)
+        if kind is not None:
+            raise ConfigError(
+                f"{directory} lies on a network file system ({kind}), where SQLite's locks cannot "
+                "be trusted: name a directory on a local disk"
+            )
+        if directory.stat().st_uid not in (os.geteuid(), 0) or not os.access(directory, os.W_OK):
+            raise ConfigError(layout.foreign_directory(directory))
+        spool.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, exist_ok=True)
+        if gid is not None:
+            for path, mode in (
+                (directory, layout.SHARED_DIRECTORY_MODE), (spool, layout.SHARED_SPOOL_MODE)
+            ):
+                os.chown(path, -1, gid)
+                path.chmod(mode)
+    except FileExistsError:
+        raise ConfigError(f"{directory} is not a directory: name another") from None
+    except OSError as error:
+        raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
+    os.umask(0o027 if gid is not None else 0o077)
+    return gid
+
+
+class _StopFlag:
+    """Set by SIGTERM and SIGINT, which do nothing else."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+
+    def _set(self, number: int, _frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+
+
+def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
+    """Step and wait. The collector is off, on purpose: a batch makes thousands of tuples that no
+    cycle holds, and each collection would walk them all; it runs when there is nothing to do."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    collected_at = time.monotonic()
+    try:
+        while not stop.reason:
+            timeout = writer.step(time.monotonic())
+            if timeout <= 0:
+                continue
+            endpoints.wait(timeout, frames_too=writer.takes_messages)
+            if time.monotonic() - collected_at > COLLECT_IDLE_S:
+                gc.collect(1)
+                collected_at = time.monotonic()
+    finally:
+        gc.enable()
+
+
+def _ready_line(directory: Path, store: Store) -> str:
+    return (
+        f"hansard ready dir={directory} push={directory / layout.PUSH_SOCKET} "
+        f"ack={directory / layout.ACK_SOCKET} pid={os.getpid()} epoch={store.epoch}"
+    )
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Log to stderr, as text or as a JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)

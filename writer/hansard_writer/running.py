@@ -1,0 +1,76 @@
+"""A writer from Python: a real process, started and stopped around a block."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from hansard.errors import AuditLogError
+from hansard.settings import ENVIRONMENT_PREFIX
+
+STOP_S: Final = 10.0
+
+
+class RunningWriter:
+    """A writer process that can be used. ``process`` is its `subprocess.Popen`."""
+
+    def __init__(self, directory: Path, process: "subprocess.Popen[str]", ready_line: str) -> None:
+        self.directory = directory
+        self.process = process
+        self.ready_line = ready_line
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AuditLogError(
+                f"the writer (pid {self.pid}) did not stop within {STOP_S:g} s and was killed"
+            ) from None
+
+
+@contextlib.contextmanager
+def running(directory: str | os.PathLike[str], **settings: Any) -> Iterator[RunningWriter]:
+    """``with running("DIR") as writer:`` a writer serves DIR within the block.
+
+    Settings as in the README's table. Raises `AuditLogError` with the writer's last words when
+    it does not start.
+    """
+    writer = start(Path(directory), **settings)
+    try:
+        yield writer
+    finally:
+        writer.stop()
+
+
+def start(directory: Path, **settings: Any) -> RunningWriter:
+    """Start a writer process and wait until it can be used; whoever calls it stops it."""
+    environment = {**os.environ}
+    for name, value in settings.items():
+        text = ",".join(value) if isinstance(value, tuple | list) else str(value)
+        environment[ENVIRONMENT_PREFIX + name.upper()] = text
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)],
+        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("hansard ready"):
+        status = process.wait()
+        raise AuditLogError(
+            f"the writer of {directory} did not start (exit {status}): its reason is on stderr"
+        )
+    return RunningWriter(directory, process, line.strip())

@@ -1,0 +1,115 @@
+"""The database: tables, indexes, triggers and views, and the migrations that made them.
+
+Forward only; ``user_version`` counts the migrations applied. Each runs in a transaction of its
+own. Nothing here opens a database.
+"""
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x48414E53  # "HANS", for file(1) and for us: this is a log of ours
+
+# One statement an element: apsw runs several in one string lazily, and stops at the first row.
+_V1: Final = (
+    """
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE producers(
+        id INTEGER PRIMARY KEY,
+        producer_hash BLOB NOT NULL UNIQUE,      -- SHA-256 of the id on the wire
+        host TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        started_at INTEGER NOT NULL,             -- ns since 1970 UTC
+        watermark INTEGER NOT NULL,              -- all up to this producer_seq is committed
+        crc INTEGER NOT NULL,                    -- CRC-32 over the event bytes up to there
+        dropped INTEGER NOT NULL                 -- events that the producer could not keep
+    ) STRICT
+    """,
+    """
+    CREATE TABLE entries(
+        seq INTEGER PRIMARY KEY,                 -- explicit, from 1, without holes
+        producer INTEGER NOT NULL,
+        producer_seq INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,             -- ns since 1970 UTC, when record() was called
+        event_type TEXT NOT NULL,
+        level TEXT NOT NULL,
+        actor TEXT,
+        task_id TEXT,
+        payload TEXT CHECK (payload IS NULL OR json_type(payload) = 'object'),
+        salt BLOB,
+        payload_hash BLOB
+    ) STRICT
+    """,
+    "CREATE INDEX entries_by_task ON entries(task_id) WHERE task_id IS NOT NULL",
+    "CREATE INDEX entries_by_type ON entries(event_type, created_at)",
+    """
+    CREATE TRIGGER entries_are_not_updated BEFORE UPDATE ON entries
+    BEGIN SELECT RAISE(ABORT, 'the log is append-only: entries are not updated'); END
+    """,
+    """
+    CREATE TRIGGER entries_are_not_deleted BEFORE DELETE ON entries
+    BEGIN SELECT RAISE(ABORT, 'the log is append-only: entries are not deleted'); END
+    """,
+    """
+    CREATE TABLE runs(                           -- which numbers became which entries
+        producer INTEGER NOT NULL,
+        first_producer_seq INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        first_seq INTEGER NOT NULL,
+        PRIMARY KEY (producer, first_producer_seq)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE tasks(
+        task_id TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL,
+        attributes TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE dead_letters(
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        received_at INTEGER NOT NULL,            -- ns since 1970 UTC
+        producer INTEGER,                        -- NULL where the frame did not say
+        producer_seq INTEGER,
+        count INTEGER NOT NULL,                  -- how many numbers it stands for
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        frame BLOB NOT NULL,                     -- the bytes that were refused
+        attempts INTEGER NOT NULL DEFAULT 0,
+        replayed_as INTEGER
+    ) STRICT
+    """,
+    "CREATE INDEX dead_letters_by_number ON dead_letters(producer, producer_seq)",
+    """
+    CREATE TABLE tree(
+        level INTEGER NOT NULL, idx INTEGER NOT NULL, hashes BLOB NOT NULL,
+        PRIMARY KEY (level, idx)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE checkpoints(
+        size INTEGER NOT NULL, origin TEXT NOT NULL, created_at INTEGER NOT NULL,
+        note TEXT NOT NULL, PRIMARY KEY (origin, size)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE calls(
+        call_id BLOB PRIMARY KEY, created_at INTEGER NOT NULL, name TEXT NOT NULL,
+        outcome BLOB
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE VIEW events(id, created_at, created_at_ns, event_type, level, actor, task_id,
+                       payload, producer, producer_seq, host, pid) AS
+    SELECT e.seq,
+           strftime('%Y-%m-%dT%H:%M:%S', e.created_at / 1000000000, 'unixepoch')
+               || printf('.%06dZ', (e.created_at % 1000000000) / 1000),
+           e.created_at, e.event_type, e.level, e.actor, e.task_id, e.payload,
+           lower(hex(p.producer_hash)), e.producer_seq, p.host, p.pid
+    FROM entries AS e JOIN producers AS p ON p.id = e.producer
+    """,
+)
+
+MIGRATIONS: Final = (_V1,)
+VERSION: Final = len(MIGRATIONS)

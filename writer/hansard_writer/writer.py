@@ -1,0 +1,263 @@
+"""The writer's loop, steppable: read, commit, answer, keep house.
+
+One thread. `Writer.step` takes the time and never waits; whoever runs it waits between steps, so
+that tests need neither threads nor sleeps.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from hansard import wire
+from hansard.settings import Settings
+from hansard_writer.acks import Acks
+from hansard_writer.adoption import Adopter
+from hansard_writer.intake import Intake
+from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
+
+REQUESTS_PER_STEP_MAX: Final = 256
+RETRY_S: Final = 0.1  # after a commit that found the store busy or full
+DISK_LOOK_S: Final = 1.0
+IDLE_S: Final = 1.0  # without a commit, before the WAL is emptied
+TRUNCATE_RETRY_S: Final = 10.0  # after a reader stood in the way
+PASSIVE_SHARE: Final = 8  # of wal_bytes_target: checkpoint well before it is reached
+
+_LOG: Final = logging.getLogger("hansard.writer")
+
+
+class Transport(Protocol):
+    """Where messages and requests come from, and replies go to. Nothing of it waits."""
+
+    def message(self) -> list[bytes] | None: ...
+    def request(self) -> tuple[list[bytes], bytes] | None: ...
+    def reply(self, envelope: list[bytes], content: bytes) -> None: ...
+
+
+class Writer:
+    """One run of a log's writer, over a store and a transport that it does not own."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        adopter: Adopter,
+        settings: Settings,
+        run_id: bytes,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._adopter = adopter
+        self._settings = settings
+        self._clock_ns = clock_ns
+        self._run_id = run_id
+        self._intake = Intake(store.find_producer, store.next_producer_id, store.own_producer())
+        self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes)
+        self._retry_at = 0.0
+        self._busy_retries = 0
+        self._look_at_disk_at = 0.0
+        self._suspended = False
+        self._warned_of_disk = False
+        self._last_commit_at = 0.0
+        self._truncate_at = 0.0
+
+    def step(self, now: float) -> float:
+        """One turn. Returns how long (s) to wait at most, unless something can be read: 0 for
+        not at all."""
+        if now >= self._look_at_disk_at:
+            self._look_at_disk(now)
+        read_all = self._suspended or self._read_messages(now)
+        asked_all = self._read_requests(now)
+        if not self._suspended and not self._is_full():
+            self._adopter.step(self._intake, now, self._clock_ns())
+        if self._should_commit(now, read_all and asked_all):
+            self._commit(now)
+        if not self._intake.batch:
+            self._adopter.committed()
+        for envelope, content in self._acks.due(now):
+            self._transport.reply(envelope, content)
+        self._keep_wal_small(now)
+        return self._wait_at_most(now, read_all and asked_all)
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether a message that can be read would be read."""
+        return not self._suspended and not self._is_full()
+
+    def finish(self, now: float) -> None:
+        """Commit what was read, answer, and leave a small WAL. Reads nothing more."""
+        if self._intake.batch:
+            self._commit(now)
+        for envelope, content in self._acks.due(now + wire.WAIT_S):
+            self._transport.reply(envelope, content)
+        if not self._intake.batch:
+            self._adopter.committed()
+        self._adopter.close()
+        self._store.checkpoint_truncate()
+
+    def figures(self) -> dict[str, Any]:
+        """What `hansard stats` shows. Counts since the start, sizes now."""
+        store, batch, adopter = self._store, self._intake.batch, self._adopter
+        return {
+            "log_id": store.log_id.hex(),
+            "run_id": self._run_id.hex(),
+            "pid": os.getpid(),
+            "epoch": store.epoch,
+            "entries": store.size,
+            "commits": store.commits,
+            "uncommitted": batch.events,
+            **self._intake.counters.as_mapping(),
+            "dead_letters": store.dead_letters,
+            "dead_letter_bytes": store.dead_letter_bytes,
+            "spools_adopted": adopter.adopted,
+            "spools_damaged": adopter.damaged,
+            "spools_of_other_logs": adopter.foreign,
+            "waiting_requests": len(self._acks),
+            "busy_retries": self._busy_retries,
+            "suspended": self._suspended,
+            "wal_bytes": store.wal_pages * PAGE_BYTES,
+        }
+
+    # --- reading ---
+
+    def _read_messages(self, now: float) -> bool:
+        """Until the batch is full; whether nothing more is to be read."""
+        intake, now_ns = self._intake, self._clock_ns()
+        while not self._is_full():
+            parts = self._transport.message()
+            if parts is None:
+                return True
+            intake.take_message(parts, now, now_ns)
+        return False
+
+    def _read_requests(self, now: float) -> bool:
+        for _ in range(REQUESTS_PER_STEP_MAX):
+            request = self._transport.request()
+            if request is None:
+                return True
+            self._answer(*request, now)
+        return False
+
+    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> None:
+        """Answer a request now, or when the commit that it waits for is done."""
+        if len(envelope) < 2:
+            return  # no REQ sent this, and nobody could be answered
+        try:
+            verb, arguments = wire.unpack_request(content)
+            reply = self._reply_to(verb, arguments, envelope, now)
+        except wire.WireError as error:
+            reply = wire.pack_error(str(error))
+        if reply is not None:
+            self._transport.reply(envelope, reply)
+
+    def _reply_to(
+        self, verb: str, arguments: list[Any], envelope: list[bytes], now: float
+    ) -> bytes | None:
+        if verb == "wait":
+            wait = wire.wait_of(arguments)
+            state = self._intake.state_of(wire.producer_hash(wait.producer_id))
+            if state is None:
+                raise wire.WireError("this producer is not known: say hello first")
+            self._acks.wait(envelope, wait, state, now)
+            return None
+        if verb == "hello":
+            hello = wire.hello_of(arguments)
+            if hello.log_id not in (None, self._store.log_id):
+                return self._acks.welcome_stranger()
+            self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()))
+            return None
+        if verb == "lookup":
+            return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
+        if verb == "stats":
+            return wire.pack_reply(verb, self.figures())
+        raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
+
+    def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
+        state = self._intake.state_of(lookup.producer_hash)
+        number = lookup.producer_seq
+        if state is None or not 0 < number <= state.committed_watermark:
+            return wire.LookupReply("unknown", -1, "", 0)
+        for first, count, first_seq in self._store.outcomes(state.id, number, number)[0]:
+            if first <= number < first + count:
+                seq = first_seq + number - first
+                return wire.LookupReply("committed", seq, *self._store.entry_facts(seq))
+        return wire.LookupReply("rejected", -1, "", 0)
+
+    # --- committing ---
+
+    def _is_full(self) -> bool:
+        batch, settings = self._intake.batch, self._settings
+        return (
+            batch.events >= settings.batch_events_max or batch.bytes >= settings.batch_bytes_max
+        )
+
+    def _should_commit(self, now: float, read_all: bool) -> bool:
+        batch = self._intake.batch
+        if not batch or now < self._retry_at:
+            return False
+        if self._is_full() or (read_all and self._acks.hurry()):
+            return True
+        return batch.oldest_at is not None and (
+            now - batch.oldest_at >= self._settings.commit_interval
+        )
+
+    def _commit(self, now: float) -> None:
+        try:
+            self._store.write(self._intake.batch, self._clock_ns())
+        except (StoreBusy, StoreFull) as error:
+            self._retry_at = now + RETRY_S
+            if self._busy_retries % 100 == 0:
+                _LOG.warning("%s: intake waits, and tries again", error)
+            self._busy_retries += 1
+            return
+        self._intake.fresh_batch()
+        self._last_commit_at = now
+        self._truncate_at = now + IDLE_S
+
+    # --- keeping house ---
+
+    def _keep_wal_small(self, now: float) -> None:
+        """PASSIVE by pages, because a blocking checkpoint would stall; TRUNCATE when idle."""
+        store = self._store
+        is_large = store.wal_pages * PAGE_BYTES * PASSIVE_SHARE >= self._settings.wal_bytes_target
+        if is_large and self._last_commit_at == now:
+            store.checkpoint_passive()
+        is_idle = now >= self._truncate_at and not self._intake.batch
+        if store.wal_pages and is_idle and not store.checkpoint_truncate():
+            self._truncate_at = now + TRUNCATE_RETRY_S
+
+    def _look_at_disk(self, now: float) -> None:
+        self._look_at_disk_at = now + DISK_LOOK_S
+        facts = os.statvfs(self._store.path.parent)
+        free = facts.f_bavail * facts.f_frsize
+        if free < self._settings.disk_suspend:
+            if not self._suspended:
+                _LOG.error("%d MiB free: intake is suspended until there is more", free >> 20)
+            self._suspended = True
+            return
+        if self._suspended:
+            _LOG.warning("%d MiB free: intake goes on", free >> 20)
+            self._suspended = False
+        if free < self._settings.disk_warn and not self._warned_of_disk:
+            _LOG.warning("only %d MiB are free on the disk of %s", free >> 20, self._store.path)
+        self._warned_of_disk = free < self._settings.disk_warn
+
+    def _wait_at_most(self, now: float, read_all: bool) -> float:
+        batch = self._intake.batch
+        if self._adopter.is_working and self.takes_messages:
+            return 0.0
+        if not read_all and self.takes_messages:
+            return 0.0
+        moments = [self._look_at_disk_at, self._adopter.next_scan()]
+        deadline = self._acks.next_deadline()
+        if deadline is not None:
+            moments.append(deadline)
+        if batch:
+            due = (batch.oldest_at or now) + self._settings.commit_interval
+            moments.append(max(due, self._retry_at))
+        if self._store.wal_pages:
+            moments.append(self._truncate_at)
+        return max(min(moments) - now, 0.0)
