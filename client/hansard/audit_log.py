@@ -16,7 +16,6 @@ from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
     AuditLogError,
-    ClosedError,
     InvalidEvent,
     Rejected,
     WriterUnavailable,
@@ -98,19 +97,12 @@ class AuditLog:
 
         Raises `InvalidEvent` for an event that breaks a rule and `ClosedError` after `close`.
         """
-        if created_at is None:
-            created_at = time.time_ns()
-        elif type(created_at) is not int or abs(created_at) > wire.INT64_MAX:
-            created_at = created_at_ns(created_at)
+        created_at = time.time_ns() if created_at is None else created_at_ns(created_at)
         producer = self._producer
-        seq = producer.append(
-            self._encode(event_type, payload, level, actor, task_id, created_at)
-        )
+        seq = producer.append(self._encode(event_type, payload, level, actor, task_id, created_at))
         if seq > 0 and not (self.settings.sync if sync is None else sync):
-            return _new_entry(
-                Entry, (-1, "queued", (producer.hash, seq), event_type, created_at)
-            )
-        return self._settle(seq, event_type, created_at, timeout, sync)
+            return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
+        return self._settle(seq, event_type, created_at, timeout)
 
     def record_many(
         self,
@@ -138,13 +130,13 @@ class AuditLog:
             return [
                 _new_entry(Entry, (-1, "queued", (producer.hash, seq), *fact))
                 if seq > 0
-                else self._settle(seq, *fact, timeout, sync)
+                else self._settle(seq, *fact, timeout)
                 for seq, fact in zip(numbers, facts, strict=True)
             ]
         deadline = time.monotonic() + self._timeout(timeout)
         tickets = [producer.ticket(seq, wants_outcome=True) if seq > 0 else None for seq in numbers]
         return [
-            self._settle(seq, *fact, deadline - time.monotonic(), sync, ticket)
+            self._settle(seq, *fact, deadline - time.monotonic(), ticket)
             for seq, fact, ticket in zip(numbers, facts, tickets, strict=True)
         ]
 
@@ -315,7 +307,6 @@ class AuditLog:
         event_type: str,
         created_at: int,
         timeout: float | None,
-        sync: bool | None,
         ticket: Ticket | None = None,
     ) -> Entry:
         """The entry of an event that is not simply queued: waited for, dropped, interrupted."""
@@ -339,8 +330,10 @@ class AuditLog:
     def _unknown(self, key: Key, event_type: str, created_at: int) -> Entry:
         error = self._no_answer()
         self._complaints.warn(
-            "ack", "%s: the outcome of a %r event is unknown; it is kept and will be entered",
-            error, event_type,
+            "ack",
+            "%s: the outcome of a %r event is unknown; it is kept and will be entered",
+            error,
+            event_type,
         )
         if not self.settings.best_effort:
             raise error

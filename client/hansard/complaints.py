@@ -40,6 +40,6 @@ class Complaints:
             message, args = message + " (and %d more of the kind)", (*args, held_back)
         LOGGER.warning(message, *args)
 
-    def crash(self, message: str) -> None:
-        """Log an ERROR with the traceback of the exception that is being handled."""
-        LOGGER.exception(message)
+    def crash(self, message: str, error: BaseException) -> None:
+        """Log an ERROR with its traceback: a fault of ours."""
+        LOGGER.error(message, exc_info=error)

@@ -3,6 +3,7 @@
 It makes directories and answers questions about them. It opens no database and no sockets.
 """
 
+import contextlib
 import json
 import os
 import stat
@@ -26,8 +27,8 @@ SHARED_FILE_MODE: Final = 0o660
 SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path holds 108 with the final NUL: man 7 unix
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
-    "9p afs ceph cifs davfs fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs lustre ncpfs nfs "
-    "nfs4 ocfs2 smb3 smbfs virtiofs".split()
+    {"9p", "afs", "ceph", "cifs", "davfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
+    | {"fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "ocfs2", "smb3", "smbfs", "virtiofs"}
 )
 
 
@@ -39,17 +40,17 @@ def prepare_for_client(directory: Path) -> None:
     try:
         directory.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
     except FileExistsError:
-        raise ConfigError(f"{directory} is not a directory: name another with HANSARD_DIR") from None
+        raise ConfigError(
+            f"{directory} is not a directory: name another with HANSARD_DIR"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"cannot make {directory}: {error.strerror}; make it, or name another with HANSARD_DIR"
         ) from error
     if not os.access(directory, os.X_OK):
         raise ConfigError(foreign_directory(directory))
-    try:
+    with contextlib.suppress(OSError):  # read-only: the producer finds no usable spool, and says so
         (directory / SPOOL).mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
-    except OSError:
-        pass  # read-only: the producer finds no usable spool, and says so
 
 
 def foreign_directory(directory: Path) -> str:

@@ -46,7 +46,7 @@ class WriterUnavailable(AuditLogError):
 
 
 class Rejected(AuditLogError):
-    """The writer refused the event or call. Read the reason; ``hansard dlq list`` keeps the event."""
+    """The writer refused the event or call. Read the reason, and see ``hansard dlq list``."""
 
 
 class ProtocolMismatch(AuditLogError):

@@ -8,7 +8,8 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from datetime import date, datetime, time as time_of_day
+from datetime import date, datetime
+from datetime import time as time_of_day
 from typing import Any, Final
 
 import msgpack
@@ -70,7 +71,9 @@ class EventEncoder:
                 f"got {event_type!r}, {level!r}, {actor!r}, {task_id!r}"[:500]
             ) from None
         text = None if payload is None else encode_payload(payload)
-        data: bytes = self._pack((wire.KIND_EVENT, created_at, event_type, level, actor, task_id, text))
+        data: bytes = self._pack(
+            (wire.KIND_EVENT, created_at, event_type, level, actor, task_id, text)
+        )
         if len(data) > wire.EVENT_BYTES_MAX:
             raise InvalidEvent(
                 f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
@@ -81,9 +84,8 @@ class EventEncoder:
     def _check_new_type(self, event_type: str) -> None:
         check_event_type(event_type)
         if self._allowed is not None and event_type not in self._allowed:
-            raise InvalidEvent(
-                f"event_type {event_type!r} is not among the allowed: {', '.join(sorted(self._allowed))}"
-            )
+            allowed = ", ".join(sorted(self._allowed))
+            raise InvalidEvent(f"event_type {event_type!r} is not among the allowed: {allowed}")
         if len(self._types) >= _KNOWN_TEXTS_MAX:
             self._types.clear()
         self._types.add(event_type)
@@ -157,12 +159,14 @@ def check_depth(text: bytes) -> None:
 def created_at_ns(created_at: int | datetime) -> int:
     """An event's time in ns since 1970 UTC, from ns or from a datetime with a zone."""
     if type(created_at) is int:
-        if abs(created_at) > wire.INT64_MAX:
-            raise InvalidEvent("created_at must fit 64 bits: nanoseconds since 1970 UTC")
+        if not 0 <= created_at <= wire.INT64_MAX:
+            raise InvalidEvent(
+                f"created_at is {created_at}: it must be nanoseconds since 1970 UTC, before 2262"
+            )
         return created_at
     if isinstance(created_at, datetime) and created_at.tzinfo is not None:
         seconds = int(created_at.replace(microsecond=0).timestamp())
-        return seconds * 1_000_000_000 + created_at.microsecond * 1_000
+        return created_at_ns(seconds * 1_000_000_000 + created_at.microsecond * 1_000)
     raise InvalidEvent(
         f"created_at is {created_at!r:.100}: it must be nanoseconds since 1970 UTC, "
         "or a datetime with a time zone"

@@ -45,7 +45,7 @@ def _close_all() -> None:
 
 def _in_child() -> None:
     for log in list(_logs):
-        log._become_child()  # noqa: SLF001 - the other half of this module
+        log._become_child()
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -11,7 +11,7 @@ import select
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import zmq
 
@@ -121,9 +121,10 @@ class Sender:
                 with _Sockets(context, self._paths) as sockets:
                     self._converse(sockets)
                 self._back_off()
-        except Exception:
-            self._complaints.crash("the sender ended by a fault of its own; events stay spooled")
-            raise
+        except Exception as error:  # noqa: BLE001 - said, and the spool keeps what there is
+            self._complaints.crash(
+                "the sender ended by a fault of its own; events stay spooled", error
+            )
         finally:
             context.destroy(linger=0)
             if self._paths:
@@ -152,7 +153,11 @@ class Sender:
                 answered = True
                 if self._judge(reply, now) is Verdict.GREET_AGAIN:
                     return
-            if not answered and now - asked_at >= SILENCE_S and not self._still_there(asked_at, now):
+            if (
+                not answered
+                and now - asked_at >= SILENCE_S
+                and not self._still_there(asked_at, now)
+            ):
                 return
 
     def _judge(self, reply: bytes, now: float) -> Verdict:
@@ -230,7 +235,9 @@ class Sender:
 class _Sockets:
     """One connection: PUSH for frames, REQ for requests, and a monitor on each."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", paths: layout.SocketPaths) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", paths: layout.SocketPaths
+    ) -> None:
         self._push_socket = _connect(context, zmq.PUSH, paths.push)
         self._ack_socket = _connect(context, zmq.REQ, paths.ack)
         self._asked = False
@@ -239,7 +246,7 @@ class _Sockets:
             for socket in (self._push_socket, self._ack_socket)
         ]
 
-    def __enter__(self) -> "_Sockets":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -74,7 +74,8 @@ class Settings:
         64 * MIB, "WAL size that checkpoints aim to stay under", minimum=1 * MIB
     )
     reader_age_max: float = _setting(
-        60.0, "age of a read transaction that is complained of (s) (used by the WAL governor)",
+        60.0,
+        "age of a read transaction that is complained of (s) (used by the WAL governor)",
         minimum=0,
     )
     fts_event_types: tuple[str, ...] | None = _setting(
@@ -88,7 +89,9 @@ class Settings:
             if minimum is not None and value is not None and not value >= minimum:
                 raise ConfigError(f"{each.name} is {value!r}: it must be at least {minimum:,}")
         if self.on_full not in ON_FULL:
-            raise ConfigError(f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}")
+            raise ConfigError(
+                f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}"
+            )
         if self.disk_suspend > self.disk_warn:
             raise ConfigError("disk_suspend must not exceed disk_warn")
 
@@ -135,7 +138,8 @@ def settings_table() -> str:
     for each in fields(Settings):
         variable = ENVIRONMENT_PREFIX + each.name.upper()
         rows.append(
-            f"| `{each.name}` | `{variable}` | {_shown(each.default)} | {each.metadata['meaning']} |"
+            f"| `{each.name}` | `{variable}` | {_shown(each.default)} "
+            f"| {each.metadata['meaning']} |"
         )
     return "\n".join(rows)
 
@@ -206,9 +210,7 @@ def _parse(key: str, text: str, variable: str) -> Any:
         if expected is float:
             return float(text)
     except ValueError:
-        raise ConfigError(
-            f"{variable} is {text!r}: it must be {_type_name(expected)}"
-        ) from None
+        raise ConfigError(f"{variable} is {text!r}: it must be {_type_name(expected)}") from None
     if expected == tuple[str, ...] | None:
         return tuple(item.strip() for item in text.split(",") if item.strip())
     return text

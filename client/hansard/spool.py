@@ -7,8 +7,8 @@ File layout (little-endian), a header page and a ring of records:
 
 * bytes 0 to 2,048: identity: magic, length and CRC of a msgpack map (producer_id, host, pid,
   started_at);
-* two slots of 512 bytes at 2,048 and 3,072: the state, written alternately, each with generation and
-  CRC, so that a kill in the middle of one leaves the other;
+* two slots at 2,048 and 3,072: the state, written alternately, each with generation and CRC, so
+  that a kill in the middle of one leaves the other;
 * from 4,096: records, each ``length u32, producer_seq u64, running CRC-32 u32, event bytes``. The
   length is written last and the space behind the newest record is zero, so a torn tail is an end.
   A length of 2^32 - 1 sends the reader back to 4,096.
@@ -131,7 +131,9 @@ class Spool:
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
         index = first_seq - self._state.base_seq - 1
-        begins = self._offsets[index : min(last_seq - self._state.base_seq, index + FRAME_EVENTS_MAX)]
+        begins = self._offsets[
+            index : min(last_seq - self._state.base_seq, index + FRAME_EVENTS_MAX)
+        ]
         first = begins[0]
         if begins[-1] < first:  # a frame ends where the ring wraps
             begins = begins[: next(i for i, begin in enumerate(begins) if begin < first)]
@@ -229,7 +231,11 @@ class Spool:
         self._generation += 1
         state = self._state
         packed = _STATE.pack(
-            self._generation, state.head, state.base_seq, state.base_crc, state.log_id or _NO_LOG,
+            self._generation,
+            state.head,
+            state.base_seq,
+            state.base_crc,
+            state.log_id or _NO_LOG,
             *state.drops,
         )
         at = _SLOTS[self._generation % 2]

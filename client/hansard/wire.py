@@ -295,7 +295,7 @@ def _pack(message: tuple[Any, ...]) -> bytes:
 def _unpack_array(message: bytes) -> list[Any]:
     try:
         fields = msgpack.unpackb(message)
-    except Exception as error:  # noqa: BLE001 - msgpack raises a dozen unrelated types
+    except Exception as error:
         raise WireError(f"not msgpack: {error!r:.100}") from error
     if type(fields) is not list:
         raise WireError("a message is a msgpack array")

@@ -108,8 +108,14 @@ class Acks:
         if 0 < wait.from_seq <= outcomes_to:
             runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
         ack = wire.Ack(
-            status, self._run_id, state.committed_watermark, state.committed_crc,
-            state.committed_dropped, outcomes_to, runs, dead,
+            status,
+            self._run_id,
+            state.committed_watermark,
+            state.committed_crc,
+            state.committed_dropped,
+            outcomes_to,
+            runs,
+            dead,
         )
         return wire.pack_reply("wait", ack)
 

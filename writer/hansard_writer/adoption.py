@@ -104,8 +104,11 @@ class Adopter:
         if orphan.state.log_id not in (None, self._log_id):
             self._left_alone.add(path)
             self.foreign += 1
-            _LOG.warning("%s belongs to another log (%s): left as it is", path,
-                         orphan.state.log_id.hex() if orphan.state.log_id else "")
+            _LOG.warning(
+                "%s belongs to another log (%s): left as it is",
+                path,
+                orphan.state.log_id.hex() if orphan.state.log_id else "",
+            )
             orphan.close()
             return None
         return _Adoption(orphan, intake, now, now_ns)
@@ -119,14 +122,23 @@ class _Adoption:
         self._begin(orphan.identity.producer_id, orphan.frames(), intake, now, now_ns)
 
     def _begin(
-        self, producer_id: bytes, frames: Iterator[wire.Frame], intake: Intake,
-        now: float, now_ns: int,
+        self,
+        producer_id: bytes,
+        frames: Iterator[wire.Frame],
+        intake: Intake,
+        now: float,
+        now_ns: int,
     ) -> None:
         identity = self.orphan.identity
         first = next(frames)
         hello = wire.Hello(
-            producer_id, first.first_seq, first.crc_before, identity.host, identity.pid,
-            identity.started_at, None,
+            producer_id,
+            first.first_seq,
+            first.crc_before,
+            identity.host,
+            identity.pid,
+            identity.started_at,
+            None,
         )
         self._state: ProducerState = intake.greet(hello, now, now_ns)
         self._frame: wire.Frame | None = first

@@ -35,15 +35,36 @@ class ProducerState:
     the ``committed_`` ones do not. ``is_stored``: whether the database has its row."""
 
     __slots__ = (
-        "committed_crc", "committed_dropped", "committed_watermark", "crc", "dropped", "gap_at",
-        "hash", "host", "id", "is_stored", "pid", "resume_told", "started_at", "watermark",
+        "committed_crc",
+        "committed_dropped",
+        "committed_watermark",
+        "crc",
+        "dropped",
+        "gap_at",
+        "hash",
+        "host",
+        "id",
+        "is_stored",
+        "pid",
+        "resume_told",
+        "started_at",
+        "watermark",
     )
 
     def __init__(
-        self, id: int, producer_hash: bytes, host: str, pid: int, started_at: int,  # noqa: A002
-        watermark: int = 0, crc: int = 0, dropped: int = 0, *, is_stored: bool = False,
+        self,
+        row_id: int,
+        producer_hash: bytes,
+        host: str,
+        pid: int,
+        started_at: int,
+        watermark: int = 0,
+        crc: int = 0,
+        dropped: int = 0,
+        *,
+        is_stored: bool = False,
     ) -> None:
-        self.id, self.hash, self.host, self.pid = id, producer_hash, host, pid
+        self.id, self.hash, self.host, self.pid = row_id, producer_hash, host, pid
         self.started_at = started_at
         self.watermark = self.committed_watermark = watermark
         self.crc = self.committed_crc = crc
@@ -136,8 +157,13 @@ class Intake:
         if hello.first_seq > state.watermark + 1:
             first, last = state.watermark + 1, hello.first_seq - 1
             self._report_lost(
-                state, now, now_ns, reason="the log went back in time",
-                first_producer_seq=first, last_producer_seq=last, count=last - first + 1,
+                state,
+                now,
+                now_ns,
+                reason="the log went back in time",
+                first_producer_seq=first,
+                last_producer_seq=last,
+                count=last - first + 1,
             )
             state.watermark, state.crc = last, hello.crc_before
             self.batch.touch(state, now)
@@ -230,13 +256,16 @@ class Intake:
         except Exception:  # noqa: BLE001 - a body that cannot be told apart is nobody's
             return False
 
-    def _take_drops(
-        self, state: ProducerState, drops: wire.Drops, now: float, now_ns: int
-    ) -> None:
+    def _take_drops(self, state: ProducerState, drops: wire.Drops, now: float, now_ns: int) -> None:
         """The producer could not keep everything: the log itself says so, once."""
         self._report_lost(
-            state, now, now_ns, reason="the queue stayed full",
-            count=drops.total - state.dropped, first_at=drops.first_at, last_at=drops.last_at,
+            state,
+            now,
+            now_ns,
+            reason="the queue stayed full",
+            count=drops.total - state.dropped,
+            first_at=drops.first_at,
+            last_at=drops.last_at,
         )
         state.dropped = drops.total
         self.batch.touch(state, now)
@@ -245,13 +274,16 @@ class Intake:
         self, state: ProducerState, now: float, now_ns: int, *, reason: str, **facts: int
     ) -> None:
         self.counters.lost_reports += 1
-        payload = {"producer": state.hash.hex(), "host": state.host, "pid": state.pid,
-                   "reason": reason, **facts}
+        payload = {
+            "producer": state.hash.hex(),
+            "host": state.host,
+            "pid": state.pid,
+            "reason": reason,
+            **facts,
+        }
         self.enter_own(LOST, payload, now, now_ns)
 
-    def _refuse_message(
-        self, reason: str, detail: str, parts: list[bytes], now: float
-    ) -> Outcome:
+    def _refuse_message(self, reason: str, detail: str, parts: list[bytes], now: float) -> Outcome:
         """A message that is nobody's: kept in part, and nothing moves."""
         kept = b"".join(parts)[:KEPT_OF_BAD_BYTES_MAX]
         self.batch.refused.append((None, Refused(0, 0, reason, detail[:500], kept)))

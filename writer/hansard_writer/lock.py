@@ -39,8 +39,12 @@ class WriterLock:
 
     def announce(self, epoch: int, run_id: bytes) -> None:
         """Write down who holds the lock, for clients and for the next one to try."""
-        facts = {"pid": os.getpid(), "epoch": epoch, "run_id": run_id.hex(),
-                 "started_at": time.time_ns()}
+        facts = {
+            "pid": os.getpid(),
+            "epoch": epoch,
+            "run_id": run_id.hex(),
+            "started_at": time.time_ns(),
+        }
         line = json.dumps(facts).encode() + b"\n"
         os.pwrite(self._descriptor, line, 0)
         os.ftruncate(self._descriptor, len(line))

@@ -91,7 +91,8 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
         spool.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, exist_ok=True)
         if gid is not None:
             for path, mode in (
-                (directory, layout.SHARED_DIRECTORY_MODE), (spool, layout.SHARED_SPOOL_MODE)
+                (directory, layout.SHARED_DIRECTORY_MODE),
+                (spool, layout.SHARED_SPOOL_MODE),
             ):
                 os.chown(path, -1, gid)
                 path.chmod(mode)

@@ -64,7 +64,10 @@ def start(directory: Path, **settings: Any) -> RunningWriter:
         environment[ENVIRONMENT_PREFIX + name.upper()] = text
     process = subprocess.Popen(
         [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)],
-        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment,
     )
     assert process.stdout is not None
     line = process.stdout.readline()

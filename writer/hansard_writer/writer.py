@@ -190,9 +190,7 @@ class Writer:
 
     def _is_full(self) -> bool:
         batch, settings = self._intake.batch, self._settings
-        return (
-            batch.events >= settings.batch_events_max or batch.bytes >= settings.batch_bytes_max
-        )
+        return batch.events >= settings.batch_events_max or batch.bytes >= settings.batch_bytes_max
 
     def _should_commit(self, now: float, read_all: bool) -> bool:
         batch = self._intake.batch
