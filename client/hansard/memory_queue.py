@@ -30,6 +30,12 @@ class MemoryQueue:
         self.bytes_used += len(data)
         return True
 
+    def trim_to(self, producer_seq: int) -> None:
+        """Forget what an interrupted `append` may have left behind ``producer_seq``."""
+        kept = producer_seq - self._state.base_seq
+        del self._held[kept:], self._crcs[kept:]
+        self.bytes_used = sum(map(len, self._held))
+
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
         index = first_seq - self._state.base_seq - 1

@@ -74,6 +74,7 @@ class Producer:
         self._side: deque[bytes] = deque()
         self._tickets = Tickets()
         self._closed = False
+        self._is_inherited = False
         self.spooled_before_close = True
         self._stalled = False  # a caller waited in vain: fail fast until the writer answers
         self._started_at = time.time_ns()
@@ -117,6 +118,12 @@ class Producer:
                     seq = self._append_slowly(data)
                 if self._side:
                     self._drain_side()
+            except BaseException:  # a signal handler may raise anywhere: leave nothing half done
+                if self._is_inherited:
+                    return NOT_KEPT  # a fork came up inside: the event is the parent's
+                if self._store:
+                    self._store.trim_to(self.seq)
+                raise
             finally:
                 self._busy = False
             if self._side:  # an interruption between the last look and the flag
@@ -327,6 +334,7 @@ class Producer:
 
     def abandon_after_fork(self) -> None:
         """In a child: leave the parent's spool alone. The object is of no use after that."""
+        self._is_inherited = True
         if self._store:
             self._store.abandon_after_fork()
 

@@ -8,6 +8,7 @@ below.
 import contextlib
 import os
 import select
+import struct
 import threading
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ RECONNECT_MS: Final = 20
 RECONNECT_MS_MAX: Final = 200
 HEARTBEAT_MS: Final = 5_000  # a peer whose process is gone but whose socket lives on
 HEARTBEAT_TIMEOUT_MS: Final = 30_000  # longer than any stop that a writer comes back from
+_MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 BACKOFF_S_MIN: Final = 0.01
 BACKOFF_S_MAX: Final = 1.0
 FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
@@ -107,6 +109,8 @@ class Sender:
                 thread = threading.Thread(target=self._run, name="hansard-sender", daemon=True)
                 thread.start()
                 self._thread = thread
+        except (OSError, RuntimeError) as error:  # no descriptors, no threads: tried again
+            self._complaints.warn("no thread", "cannot start the sender: %s", error)
         finally:
             self._starting.release()
 
@@ -145,7 +149,7 @@ class Sender:
                 asked_at = now
             self._sleep(sockets, blocked=blocked, now=now)
             now = time.monotonic()
-            if sockets.disconnected():
+            if sockets.lost_connection():
                 transmission.send_failures += 1
                 return
             answered = False
@@ -153,12 +157,10 @@ class Sender:
                 answered = True
                 if self._judge(reply, now) is Verdict.GREET_AGAIN:
                     return
-            if (
-                not answered
-                and now - asked_at >= SILENCE_S
-                and not self._still_there(asked_at, now)
-            ):
-                return
+            if not answered and now - asked_at >= SILENCE_S:
+                if self._should_greet_again(sockets, asked_at, now):
+                    return
+                transmission.ask_again()
 
     def _judge(self, reply: bytes, now: float) -> Verdict:
         try:
@@ -201,25 +203,29 @@ class Sender:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4_096)
 
-    def _still_there(self, asked_at: float, now: float) -> bool:
-        """After a silence: whether it makes sense to go on waiting for this writer."""
+    def _should_greet_again(self, sockets: "_Sockets", asked_at: float, now: float) -> bool:
+        """After a silence: whether to begin anew, on new sockets."""
         transmission = self.transmission
-        if not transmission.welcomed:  # nothing was sent, so asking again costs nothing
-            self._unserved_since = self._unserved_since or asked_at
-            if now - self._unserved_since >= UNSERVED_WARNING_S:
-                self._complaints.warn(
-                    "unserved",
-                    "no writer has answered for %d s in %s: events wait in the spool; start one "
-                    "with `hansard serve --dir %s`",
-                    now - self._unserved_since,
-                    self._directory,
-                    self._directory,
-                )
-            return False
+        if not transmission.welcomed:
+            self._complain_unserved(asked_at, now)
+            return sockets.connected  # to something that does not answer; nothing was pushed
         if transmission.outstanding is None or transmission.run_id is None:
-            return True
+            return False
         run = layout.read_lock_file(self._directory).get("run_id")
-        return run is None or run == transmission.run_id.hex()
+        return run is not None and run != transmission.run_id.hex()
+
+    def _complain_unserved(self, asked_at: float, now: float) -> None:
+        self._unserved_since = self._unserved_since or asked_at
+        waited = now - self._unserved_since
+        if waited >= UNSERVED_WARNING_S and self._producer.waiting:
+            self._complaints.warn(
+                "unserved",
+                "no writer has answered for %d s in %s: events wait in the spool; start one with "
+                "`hansard serve --dir %s`",
+                waited,
+                self._directory,
+                self._directory,
+            )
 
     def _back_off(self) -> None:
         """Between two conversations: at once, but slower after each refusal."""
@@ -241,8 +247,9 @@ class _Sockets:
         self._push_socket = _connect(context, zmq.PUSH, paths.push)
         self._ack_socket = _connect(context, zmq.REQ, paths.ack)
         self._asked = False
+        self.connected = False
         self._monitors = [
-            socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
             for socket in (self._push_socket, self._ack_socket)
         ]
 
@@ -281,9 +288,15 @@ class _Sockets:
         self._asked = False
         return reply
 
-    def disconnected(self) -> bool:
-        """Whether a connection that stood has been lost."""
-        return any(int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN for monitor in self._monitors)
+    def lost_connection(self) -> bool:
+        """Whether a connection that stood has been lost; also notices one that stands."""
+        for monitor in self._monitors:
+            while int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                event, _ = _MONITOR_EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
+                if event == zmq.EVENT_DISCONNECTED:
+                    return True
+                self.connected = True
+        return False
 
     def poll(self, timeout: float, wake_descriptor: int, *, blocked: bool) -> None:
         """Wait for an answer, a lost connection, a wake-up or, if ``blocked``, for room."""

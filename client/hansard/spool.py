@@ -128,6 +128,14 @@ class Spool:
         self._tail = end
         return True
 
+    def trim_to(self, producer_seq: int) -> None:
+        """Forget what an interrupted `append` may have left behind ``producer_seq``."""
+        kept = producer_seq - self._state.base_seq
+        if len(self._offsets) > kept:
+            self._tail = self._offsets[kept]
+            del self._offsets[kept:]
+        LENGTH.pack_into(self._map, self._tail, 0)
+
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
         index = first_seq - self._state.base_seq - 1

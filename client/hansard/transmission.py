@@ -97,6 +97,11 @@ class Transmission:
         )
         return wire.pack_request(self.outstanding)
 
+    def ask_again(self) -> None:
+        """The wait may never have arrived. To ask twice is harmless; frames are never sent twice
+        by the clock."""
+        self.outstanding = None
+
     def wakes_at(self, now: float) -> float | None:
         """When the next calm wait is due, None for when something happens."""
         if self.welcomed and self.outstanding is None and self._producer.has_work:
