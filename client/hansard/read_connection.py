@@ -94,12 +94,12 @@ class ReadConnection:
             try:
                 return self._open_as("mode=ro")
             except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
-                refusal = error
+                refusal = error.with_traceback(None)  # or this frame would keep itself alive
             if self._keep_writers_out():
                 try:
                     return self._open_as("mode=ro&immutable=1")
                 except apsw.Error as error:
-                    refusal = error
+                    refusal = error.with_traceback(None)
                     self._let_go()
             if time.monotonic() > deadline or not self._is_readable():
                 raise ConfigError(self._unreadable(refusal)) from refusal
@@ -142,7 +142,8 @@ class ReadConnection:
         if version != SCHEMA_VERSION:
             raise ConfigError(
                 f"{self._database} has schema version {version}, and this release reads "
-                f"{SCHEMA_VERSION}: " + (
+                f"{SCHEMA_VERSION}: "
+                + (
                     "install the release of its writer"
                     if version > SCHEMA_VERSION
                     else f"start this release's writer once: `hansard serve --dir {self.directory}`"

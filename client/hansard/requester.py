@@ -1,5 +1,6 @@
 """One question to the writer, from any thread: a socket of its own, made and closed in the call."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,19 +8,22 @@ import zmq
 
 from hansard import directory as layout
 from hansard import wire
-from hansard.errors import WriterUnavailable
+from hansard.errors import ConfigError, WriterUnavailable
 
 
 def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
     """Verb and content of the writer's reply.
 
-    Raises `WriterUnavailable` when none comes within ``timeout`` seconds, `WireError` when the
-    writer refuses, `ProtocolMismatch` when it speaks another version.
+    Raises `ConfigError` for a directory that does not let this user in, `WriterUnavailable` when
+    no reply comes within ``timeout`` seconds, `WireError` when the writer refuses,
+    `ProtocolMismatch` when it speaks another version.
     """
     deadline = time.monotonic() + timeout
-    paths = layout.SocketPaths(directory) if directory.is_dir() else None
-    if paths is None:
+    if not directory.is_dir():
         raise WriterUnavailable(f"{directory} does not exist: `hansard serve --dir` makes it")
+    if not os.access(directory, os.X_OK):
+        raise ConfigError(layout.foreign_directory(directory))
+    paths = layout.SocketPaths(directory)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         socket = context.socket(zmq.REQ)

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -66,7 +66,7 @@ class Endpoints:
 
     def wait(self, timeout: float, *, frames_too: bool = True) -> None:
         """Until something can be read, a signal came, or ``timeout`` seconds have passed."""
-        interests = [(self._router, zmq.POLLIN), (self._wake_read, zmq.POLLIN)]
+        interests: list[Any] = [(self._router, zmq.POLLIN), (self._wake_read, zmq.POLLIN)]
         if frames_too:
             interests.append((self._pull, zmq.POLLIN))
         zmq.zmq_poll(interests, max(round(timeout * 1_000 + 0.4), 1))

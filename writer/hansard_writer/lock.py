@@ -5,6 +5,7 @@ An flock on ``DIR/writer.lock``, held for the writer's life, with a JSON line th
 
 import fcntl
 import json
+import logging
 import os
 import time
 import weakref
@@ -13,6 +14,8 @@ from typing import Final
 
 from hansard import directory as layout
 from hansard.errors import AuditLogError
+
+_LOG: Final = logging.getLogger("hansard.writer")
 
 READERS_WAIT_S: Final = 0.05  # between two tries while only readers hold the lock
 
@@ -29,7 +32,11 @@ class WriterLock:
         path = directory / layout.LOCK
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
+            said = False
             while not self._try():
+                if not said:
+                    _LOG.warning("waiting for readers of %s that hold its lock", directory)
+                    said = True
                 time.sleep(READERS_WAIT_S)  # flock cannot wait without hiding who is in the way
         except BaseException:
             os.close(self._descriptor)

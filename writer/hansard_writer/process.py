@@ -16,11 +16,12 @@ from typing import Final
 
 from hansard import directory as layout
 from hansard.errors import ConfigError
+from hansard.read_connection import require_sqlite
 from hansard.settings import Settings
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
-from hansard_writer.store import Store, require_sqlite
+from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
 GROUP_DATABASE_MODE: Final = 0o640

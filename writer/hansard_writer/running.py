@@ -32,6 +32,8 @@ class RunningWriter:
         """SIGTERM, and wait; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         try:
             return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -72,6 +74,7 @@ def start(directory: Path, **settings: Any) -> RunningWriter:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("hansard ready"):
+        process.stdout.close()
         status = process.wait()
         raise AuditLogError(
             f"the writer of {directory} did not start (exit {status}): its reason is on stderr"

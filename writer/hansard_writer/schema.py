@@ -6,7 +6,9 @@ own. Nothing here opens a database.
 
 from typing import Final
 
-APPLICATION_ID: Final = 0x48414E53  # "HANS", for file(1) and for us: this is a log of ours
+from hansard.read_connection import APPLICATION_ID, SCHEMA_VERSION
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
 
 # One statement an element: apsw runs several in one string lazily, and stops at the first row.
 _V1: Final = (
@@ -35,7 +37,9 @@ _V1: Final = (
         level TEXT NOT NULL,
         actor TEXT,
         task_id TEXT,
-        payload TEXT CHECK (payload IS NULL OR json_type(payload) = 'object'),
+        payload TEXT CHECK (                     -- strict JSON: json_type() alone takes JSON5
+            payload IS NULL OR (json_valid(payload) AND json_type(payload) = 'object')
+        ),
         salt BLOB,
         payload_hash BLOB
     ) STRICT
@@ -113,3 +117,5 @@ _V1: Final = (
 
 MIGRATIONS: Final = (_V1,)
 VERSION: Final = len(MIGRATIONS)
+
+assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"

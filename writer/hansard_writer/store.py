@@ -17,11 +17,11 @@ import apsw
 
 from hansard import wire
 from hansard.errors import ConfigError
+from hansard.read_connection import require_sqlite
 from hansard_writer import decoding, schema
 from hansard_writer.decoding import Run
 from hansard_writer.intake import Batch, ProducerState
 
-SQLITE_VERSION_MIN: Final = (3, 51, 3)  # below, a write that races a checkpoint corrupts the WAL
 PAGE_BYTES: Final = 4_096
 PAGE_CACHE_KIB: Final = 64 << 10
 OWN_PRODUCER: Final = 0
@@ -89,20 +89,20 @@ class Store:
             raise
         self.size: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
         self._producer_id: int = self._one("SELECT max(id) FROM producers")
-        self.dead_letters, self.dead_letter_bytes = self._execute(
+        self.dead_letters, self.dead_letter_bytes = self._one(
             "SELECT count(*), coalesce(sum(length(frame)), 0) FROM dead_letters"
-        ).get
+        )
 
     # --- reading ---
 
     def find_producer(self, producer_hash: bytes) -> ProducerState | None:
         """A producer's row, None if it has none."""
-        row = self._execute(_SELECT_PRODUCER + " WHERE producer_hash = ?", (producer_hash,)).get
+        row = self._one(_SELECT_PRODUCER + " WHERE producer_hash = ?", (producer_hash,))
         return None if row is None else ProducerState(*row, is_stored=True)
 
     def own_producer(self) -> ProducerState:
         """The writer itself, as the producer of the entries that it makes."""
-        row = self._execute(_SELECT_PRODUCER + " WHERE id = ?", (OWN_PRODUCER,)).get
+        row = self._one(_SELECT_PRODUCER + " WHERE id = ?", (OWN_PRODUCER,))
         return ProducerState(*row, is_stored=True)
 
     def next_producer_id(self) -> int:
@@ -115,29 +115,29 @@ class Store:
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str]], int]:
         """What became of a producer's numbers from ``first`` to ``last``: runs, dead letters, and
         the number up to which the two say everything."""
-        runs = self._execute(
+        runs = self._rows(
             "SELECT first_producer_seq, count, first_seq FROM runs WHERE producer = ?1"
             " AND first_producer_seq >= coalesce((SELECT max(first_producer_seq) FROM runs"
             " WHERE producer = ?1 AND first_producer_seq <= ?2), 0)"
             " AND first_producer_seq <= ?3 ORDER BY first_producer_seq LIMIT ?4",
             (producer, first, last, wire.RUNS_PER_REPLY_MAX),
-        ).fetchall()
+        )
         if len(runs) == wire.RUNS_PER_REPLY_MAX:
             last = min(last, runs[-1][0] + runs[-1][1] - 1)
-        dead = self._execute(
+        dead = self._rows(
             "SELECT producer_seq, count, reason FROM dead_letters"
             " WHERE producer = ? AND producer_seq BETWEEN ? AND ? ORDER BY producer_seq LIMIT ?",
             (producer, first - wire.FRAME_EVENTS_MAX, last, wire.RUNS_PER_REPLY_MAX),
-        ).fetchall()
+        )
         if len(dead) == wire.RUNS_PER_REPLY_MAX:
             last = min(last, dead[-1][0] + dead[-1][1] - 1)
         return runs, dead, last
 
     def entry_facts(self, seq: int) -> tuple[str, int]:
         """An entry's type and time."""
-        facts: tuple[str, int] = self._execute(
+        facts: tuple[str, int] = self._one(
             "SELECT event_type, created_at FROM entries WHERE seq = ?", (seq,)
-        ).get
+        )
         return facts
 
     # --- writing ---
@@ -151,9 +151,6 @@ class Store:
         try:
             self._write(batch, now_ns)
         except apsw.ConstraintError:
-            self._refuse_malformed(batch)
-            self._write(batch, now_ns)
-        except apsw.SQLError:  # what json_type() says of text that is no JSON at all
             self._refuse_malformed(batch)
             self._write(batch, now_ns)
 
@@ -259,10 +256,9 @@ class Store:
         batch.runs = runs
 
     def _complaint_about(self, payload: str) -> str | None:
-        try:
-            kind = self._one("SELECT json_type(?)", (payload,))
-        except apsw.SQLError as error:
-            return f"payload is no JSON: {error}"
+        if not self._one("SELECT json_valid(?)", (payload,)):
+            return "payload is no JSON"
+        kind = self._one("SELECT json_type(?)", (payload,))
         return None if kind == "object" else f"payload is a JSON {kind}, not an object"
 
     @contextlib.contextmanager
@@ -347,15 +343,8 @@ class Store:
         version: int = self._one("PRAGMA user_version")
         return version
 
+    def _rows(self, statement: str, bindings: tuple[Any, ...]) -> list[Any]:
+        return self._execute(statement, bindings).fetchall()
+
     def _one(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
         return self._execute(statement, bindings).get
-
-
-def require_sqlite(version: str | None = None) -> None:
-    """Raises `ConfigError` for a SQLite library that cannot be trusted with a WAL."""
-    version = version or apsw.sqlite_lib_version()
-    if tuple(map(int, version.split("."))) < SQLITE_VERSION_MIN:
-        needed = ".".join(map(str, SQLITE_VERSION_MIN))
-        raise ConfigError(
-            f"SQLite {version} has a bug that corrupts the WAL: install apsw {needed} or later"
-        )

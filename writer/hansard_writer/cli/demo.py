@@ -1,0 +1,133 @@
+"""``hansard demo``: see for yourself that nothing is lost and nothing doubled."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import click
+
+from hansard_writer import demo, importing
+from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+
+SAMPLE_ENTRIES: Final = 3
+WIDTH_MAX: Final = 100
+_ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
+
+
+@click.command(name="demo", epilog="Example: hansard demo tests/data/*.jsonl.gz")
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the new log. [default: a temporary one, which stays]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Worker processes that record.",
+)
+@click.option(
+    "--kill/--no-kill",
+    default=True,
+    show_default=True,
+    help="Kill the writer with -9 in the middle, and start it again.",
+)
+def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill: bool) -> None:
+    """Record JSON Lines files (plain or gzip) from several processes, and count what arrives.
+
+    Starts a writer in a fresh directory, kills it with -9 while events are on their way, starts
+    it again, and holds every entry in the database against the line that it came from. Exits
+    with 1 unless all are there, each once.
+    """
+    directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
+    click.echo(f"{len(files)} files, {workers} worker processes, a new log in {directory}\n")
+    try:
+        outcome = demo.run(
+            directory,
+            list(files),
+            workers=workers,
+            kill=kill,
+            tell=lambda message: click.echo(f"  {message}"),
+        )
+    except importing.NoWriter as error:
+        raise NoWriter(str(error)) from error
+    except (importing.ImportFailed, importing.Unreadable) as error:
+        raise AnswerIsNo(str(error)) from error
+    if kill and not outcome.was_killed:
+        click.echo("  (all was committed before the writer could be killed in the middle)")
+    _print_table(outcome)
+    _print_entries(directory)
+    hansard = _this_command()
+    click.echo(
+        "\nWhat to type next:\n"
+        f"  {hansard} query --dir {directory} --limit 10\n"
+        f"  {hansard} serve --dir {directory} &\n"
+        f"  {hansard} stats --dir {directory}\n"
+    )
+    click.echo(f"lost {outcome.lost}, doubled {outcome.doubled}")
+    if outcome.lost or outcome.doubled:
+        raise click.exceptions.Exit(AnswerIsNo.exit_code)
+
+
+def _print_table(outcome: demo.Outcome) -> None:
+    click.echo("\n" + _ROW.format("events of", "in file", "recorded", "entered", "events/s"))
+    for each in outcome.sets:
+        rate = each.entered / each.seconds if each.seconds else 0
+        click.echo(_row(each.name, each.lines, each.recorded, each.entered, rate))
+    lines, recorded, entered = (
+        sum(getattr(each, column) for each in outcome.sets)
+        for column in ("lines", "recorded", "entered")
+    )
+    name = "all, with the restart" if outcome.was_killed else "all"
+    click.echo(_row(name, lines, recorded, entered, entered / outcome.seconds))
+    refused = sum(each.refused for each in outcome.sets)
+    if refused:
+        click.echo(f"\n  {refused:,} lines are no JSON objects, and were refused.")
+    if times := outcome.record_ns:
+        p50, p99 = (times[len(times) * percent // 100] / 1_000 for percent in (50, 99))
+        click.echo(f"\n  record() took a worker {p50:.1f} µs (p50), {p99:.1f} µs (p99).")
+
+
+def _row(name: str, lines: int, recorded: int, entered: int, rate: float) -> str:
+    shown = name if len(name) <= 28 else name[:27] + "…"
+    return _ROW.format(shown, f"{lines:,}", f"{recorded:,}", f"{entered:,}", f"{rate:,.0f}")
+
+
+def _print_entries(directory: Path) -> None:
+    """By the command itself, for what it really prints."""
+    arguments = ["query", "--limit", str(SAMPLE_ENTRIES), "--format", "table"]
+    click.echo(f"\nThe log, as `hansard {' '.join(arguments[:3])}` shows it:")
+    columns = min(shutil.get_terminal_size((80, 24)).columns, WIDTH_MAX)
+    printed = subprocess.run(
+        [sys.executable, "-m", "hansard_writer", *arguments, "--dir", str(directory)],
+        env={**os.environ, "COLUMNS": str(columns - 2)},
+        capture_output=True,
+        check=False,
+    )
+    for line in (printed.stdout or printed.stderr).decode(errors="replace").splitlines():
+        click.echo(f"  {line}")
+
+
+def _this_command() -> str:
+    """What to type to get this very command."""
+    program = Path(sys.argv[0])
+    if program.name != "hansard":
+        return f"{sys.executable} -m hansard_writer"
+    on_path = shutil.which("hansard")
+    if on_path and Path(on_path).samefile(program):
+        return "hansard"
+    return str(program.absolute())

@@ -1,0 +1,202 @@
+"""Rows on stdout, as a table, json, jsonl or csv, always in UTF-8.
+
+Tables are for people: fitted to the terminal, cells cut, control characters escaped so that no
+payload can drive the terminal. The other formats are for programs and cut nothing. ``payload``
+is JSON text and goes into JSON as the object that it is, without being encoded again.
+"""
+
+import csv
+import io
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final
+
+import orjson
+
+Row = Mapping[str, Any]
+
+PAYLOAD: Final = "payload"
+NEVER_CUT: Final = frozenset({"id", "created_at", "received_at", "level", "key"})
+SAMPLE_ROWS: Final = 100  # that say how wide the columns of a table are
+COLUMN_MIN: Final = 5
+WIDTH_WITHOUT_TERMINAL: Final = 120
+GAP: Final = "  "
+
+
+def print_rows(
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    format: str,  # noqa: A002 - the option's name
+    *,
+    sample_rows: int = SAMPLE_ROWS,
+    at_once: bool = False,
+) -> int:
+    """Print the rows as they come and return how many they were.
+
+    A table waits for its first ``sample_rows`` rows. ``at_once`` flushes after every line.
+    """
+    counted = _Counted(rows)
+    if format == "table":
+        lines = _table(counted, columns, sample_rows)
+    else:
+        lines = _FORMATS[format](counted, columns)
+    stdout = sys.stdout.buffer
+    for line in lines:
+        stdout.write(line.encode("utf-8", "backslashreplace"))
+        if at_once:
+            stdout.flush()
+    stdout.flush()
+    return counted.count
+
+
+class _Counted:
+    """An iterable that knows how many it has given."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+# --- for programs ---
+
+
+def _jsonl(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
+    for row in rows:
+        yield _object(row, columns) + "\n"
+
+
+def _json(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
+    before = "[\n"
+    for row in rows:
+        yield before + _object(row, columns)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _csv(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    for cells in chain([columns], ([_plain(row[name]) for name in columns] for row in rows)):
+        writer.writerow(cells)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+_FORMATS: Final = {"json": _json, "jsonl": _jsonl, "csv": _csv}
+
+
+def _object(row: Row, columns: Sequence[str]) -> str:
+    """The row as a JSON object on one line."""
+    values = {name: row[name] for name in columns}
+    payload = values.get(PAYLOAD)
+    if isinstance(payload, str) and _is_json(payload):
+        # A line break in valid JSON stands between two tokens, where a space does as well.
+        line = payload.replace("\n", " ").replace("\r", " ")
+        values[PAYLOAD] = orjson.Fragment(line.encode())
+    return orjson.dumps(values, default=_hex).decode()
+
+
+def _is_json(text: str) -> bool:
+    """Whether it is JSON to everybody: SQLite takes JSON5 too, which would break the line."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:  # or holds a lone surrogate, which is an escape and valid
+        try:
+            json.loads(text, parse_int=str, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _hex(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"a {type(value).__name__} is no cell")
+
+
+def _plain(value: object) -> object:
+    """A cell of text: JSON for what is nested."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict | list | tuple):
+        return orjson.dumps(value, default=_hex).decode()
+    return value
+
+
+# --- for people ---
+
+
+def _table(rows: Iterable[Row], columns: Sequence[str], sample_rows: int) -> Iterator[str]:
+    """A header and the rows, every line within the terminal's width."""
+    cells = ([_cell(row[name]) for name in columns] for row in rows)
+    sample = list(islice(cells, sample_rows))
+    terminal = shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns
+    widths = _widths(columns, [list(columns), *sample], terminal)
+    for line in chain([list(columns)], sample, cells):
+        padded = [_fit(cell, width) for cell, width in zip(line, widths, strict=True)]
+        yield _cut(GAP.join(padded).rstrip(), terminal) + "\n"
+
+
+def _widths(columns: Sequence[str], sample: list[list[str]], terminal: int) -> list[int]:
+    """What each column needs; where that is too much, the widest ones share what there is."""
+    widths = [max(map(_width, column)) for column in zip(*sample, strict=True)]
+    room = terminal - len(GAP) * (len(columns) - 1)
+    elastic = [index for index, name in enumerate(columns) if name not in NEVER_CUT]
+    while elastic and sum(widths) > room:
+        widest = max(elastic, key=widths.__getitem__)
+        if widths[widest] <= COLUMN_MIN:
+            break
+        others = max((widths[each] for each in elastic if each != widest), default=COLUMN_MIN)
+        too_much = sum(widths) - room
+        widths[widest] -= min(too_much, max(widths[widest] - max(others, COLUMN_MIN), 1))
+    return widths
+
+
+def _cell(value: object) -> str:
+    """Text that only prints: what could move a cursor or turn the line around is escaped."""
+    text = "" if value is None else str(_plain(value))
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _fit(text: str, width: int) -> str:
+    text = _cut(text, width)
+    return text + " " * (width - _width(text))
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) * 2 <= width or _width(text) <= width:
+        return text
+    used = 1  # for the ellipsis
+    for index, each in enumerate(text):
+        used += _width(each)
+        if used > width:
+            return text[:index] + "…"
+    return text
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        for each in text
+    )

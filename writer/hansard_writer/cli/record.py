@@ -1,0 +1,89 @@
+"""``hansard record``: enter one event."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import click
+import orjson
+
+import hansard
+from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.options import LEVEL, SECONDS, TEXT, directory_option
+
+
+@click.command(
+    name="record",
+    epilog="Example: hansard record user.login '{\"user\": 7}' --actor sshd --task-id T1",
+)
+@click.argument("event_type", type=TEXT)
+@click.argument("payload", required=False, metavar="[PAYLOAD_JSON|-]")
+@directory_option
+@click.option("--level", type=LEVEL, default="info", show_default=True)
+@click.option("--actor", help="Who did it.")
+@click.option("--task-id", help="The task that it belongs to.")
+@click.option(
+    "--sync/--no-sync", default=True, show_default=True, help="Wait for the entry's id, or do not."
+)
+@click.option("--timeout", type=SECONDS, help="Seconds to wait. [default: ack_timeout]")
+def command(
+    directory: Path,
+    event_type: str,
+    payload: str | None,
+    level: str,
+    actor: str | None,
+    task_id: str | None,
+    sync: bool,
+    timeout: float | None,
+) -> None:
+    """Record one event and print the entry's id.
+
+    PAYLOAD_JSON is the text of a JSON object and is kept as it is; - reads it from stdin. With
+    --no-sync nothing is printed. Exits with 1 when the writer refuses the event, and with 3 when
+    no writer answers: the event then stays in the spool, and a writer enters it when it runs.
+    """
+    text = sys.stdin.buffer.read() if payload == "-" else _bytes_of(payload)
+    fragment = None if text is None else orjson.Fragment(_checked(text))
+    if sync:
+        logging.getLogger("hansard").setLevel(logging.ERROR)  # what it warns of, we say once
+    with hansard.AuditLog(directory, best_effort=False) as log:
+        try:
+            entry = log.record(event_type, fragment, level=level, actor=actor, task_id=task_id,
+                               sync=sync, timeout=timeout)  # fmt: skip
+        except (hansard.WriterUnavailable, hansard.AckTimeout) as error:
+            raise NoWriter(f"{error}; {_what_became_of_it(log)}") from error
+        except hansard.Rejected as error:
+            raise AnswerIsNo(f"{error}; see `hansard dlq list --dir {directory}`") from error
+    if sync:
+        click.echo(entry.id)
+
+
+def _what_became_of_it(log: hansard.AuditLog) -> str:
+    spooled = log.statistics()["spooled"]
+    if not log.close(timeout=0):
+        return "it was entered meanwhile: see `hansard tail`"
+    return (
+        "the event is kept in the spool, and a writer enters it when it runs"
+        if spooled
+        else "there is no spool to keep the event in, and it is lost"
+    )
+
+
+def _bytes_of(payload: str | None) -> bytes | None:
+    return None if payload is None else payload.encode("utf-8", "surrogateescape")
+
+
+def _checked(text: bytes) -> bytes:
+    """The same text; it must be a JSON object to everybody, so NaN and Infinity are none."""
+    try:
+        value = json.loads(text.decode(), parse_int=str, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"it is no JSON: {error}", param_hint="PAYLOAD_JSON") from error
+    if not isinstance(value, dict):
+        raise click.BadParameter("it must be a JSON object: {…}", param_hint="PAYLOAD_JSON")
+    return text.strip()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not allowed")

@@ -1,0 +1,41 @@
+"""``hansard stats``: the writer's own figures."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from hansard import directory as layout
+from hansard import requester, wire
+from hansard_writer.cli.exits import NoWriter
+from hansard_writer.cli.options import SECONDS, directory_option, format_option
+from hansard_writer.cli.output import print_rows
+
+TIMEOUT_S: Final = 5.0
+
+
+@click.command(name="stats", epilog="Example: hansard stats --format json | jq .entries")
+@directory_option
+@click.option("--timeout", type=SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds.")
+@format_option
+def command(
+    directory: Path,
+    timeout: float,
+    format: str,  # noqa: A002 - the option's name
+) -> None:
+    """Print what the writer says of itself: a row a figure, or one JSON object of all.
+
+    Exits with 3 when no writer answers.
+    """
+    if not layout.a_writer_lives(directory):
+        raise NoWriter(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
+    _, figures = requester.ask(directory, wire.pack_stats_request(), timeout)
+    if not isinstance(figures, dict):
+        raise wire.WireError("the writer's figures are no mapping")
+    if format in {"json", "jsonl"}:
+        print_rows([figures], list(figures), format)
+        return
+    rows = ({"key": key, "value": value} for key, value in figures.items())
+    print_rows(rows, ("key", "value"), format)
