@@ -210,8 +210,9 @@ def unpack_request(message: bytes) -> tuple[str, list[Any]]:
     fields = _unpack_array(message)
     if len(fields) < 2 or type(fields[1]) is not str:
         raise WireError("a request is an array of version, verb and arguments")
-    if fields[0] != WIRE_VERSION:
-        raise WireError(f"this writer speaks wire version {WIRE_VERSION}, not {fields[0]!r:.20}")
+    if type(fields[0]) is not int or fields[0] != WIRE_VERSION:
+        asked = fields[0] if type(fields[0]) is int else type(fields[0]).__name__
+        raise WireError(f"this writer speaks wire version {WIRE_VERSION}, not {asked}")
     return fields[1], fields[2:]
 
 
@@ -295,8 +296,8 @@ def _pack(message: tuple[Any, ...]) -> bytes:
 def _unpack_array(message: bytes) -> list[Any]:
     try:
         fields = msgpack.unpackb(message)
-    except Exception as error:
-        raise WireError(f"not msgpack: {error!r:.100}") from error
+    except Exception as error:  # msgpack raises a dozen unrelated types
+        raise WireError(f"not msgpack: {type(error).__name__}") from error
     if type(fields) is not list:
         raise WireError("a message is a msgpack array")
     return fields

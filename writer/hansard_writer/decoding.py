@@ -5,6 +5,7 @@ object or a loop an event would cost more than the insert. A frame that fails a 
 looked at again event by event, so that a bad one costs only itself.
 """
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,7 @@ _TEXTS: Final = frozenset({str, type(None)})
 _LEVELS: Final = set(wire.LEVELS)
 _EVENTS: Final = {wire.KIND_EVENT}
 _INT: Final = {int}
+_TUPLE: Final = {tuple}
 
 
 class Run(NamedTuple):
@@ -58,23 +60,26 @@ class Decoder:
     def decode(self, frame: wire.Frame, skip: int = 0) -> tuple[list[Run], list[Refused]]:
         """The events of a frame behind the first ``skip``, in runs without a gap, and what is
         refused of them. A body that is not ``event_count`` events is refused as a whole."""
-        first_seq = frame.first_seq + skip
         try:
             events = _unpack(frame)
         except UnicodeDecodeError:
-            return self._one_by_one(first_seq, _unpack_lenient(frame)[skip:])
+            return self._one_by_one(frame, skip, _unpack_lenient(frame))
         except Exception as error:  # noqa: BLE001 - msgpack raises a dozen unrelated types
-            detail = f"{type(error).__name__}: {error}"[:200]
-            numbers = frame.event_count - skip
+            detail = f"{type(error).__name__} while unpacking"
+            first_seq, numbers = frame.first_seq + skip, frame.event_count - skip
             return [], [Refused(first_seq, numbers, UNDECODABLE, detail, frame.body)]
-        events = events[skip:]
+        new = events[skip:]
         try:
-            kinds, *columns = zip(*events, strict=True)
-            if len(columns) == 6 and self._all_good(kinds, columns, len(frame.body)):
-                return [Run(first_seq, tuple(columns))], []
+            kinds, *columns = zip(*new, strict=True)
+            if (
+                set(map(type, new)) == _TUPLE
+                and len(columns) == 6
+                and self._all_good(kinds, columns, len(frame.body))
+            ):
+                return [Run(frame.first_seq + skip, tuple(columns))], []
         except (TypeError, ValueError):
             pass  # unhashable values, events of different lengths: one by one says which
-        return self._one_by_one(first_seq, events)
+        return self._one_by_one(frame, skip, events)
 
     def _all_good(self, kinds: Sequence[Any], columns: list[Any], body_bytes: int) -> bool:
         """Whether every event is good beyond doubt; what is doubtful is looked at one by one."""
@@ -87,6 +92,7 @@ class Decoder:
         names.discard(None)
         return (
             set(kinds) == _EVENTS
+            and set(map(type, kinds)) == _INT
             and set(map(type, created)) == _INT
             and min(created) >= 0
             and max(created) <= wire.INT64_MAX
@@ -97,6 +103,7 @@ class Decoder:
             and "\0" not in "".join(names)
             and set(map(type, payloads)) <= _TEXTS
             and body_bytes <= wire.EVENT_BYTES_MAX
+            and "\0" not in "".join(filter(None, payloads))  # SQLite would stop reading there
             and _is_flat(payloads)
         )
 
@@ -110,24 +117,24 @@ class Decoder:
                 continue
             self._known_types.add(event_type)
 
-    def _one_by_one(self, first_seq: int, events: Sequence[Any]) -> tuple[list[Run], list[Refused]]:
-        runs: list[Run] = []
-        refused: list[Refused] = []
-        good: list[Any] = []
-        for seq, event in enumerate(events, first_seq):
+    def _one_by_one(
+        self, frame: wire.Frame, skip: int, events: Sequence[Any]
+    ) -> tuple[list[Run], list[Refused]]:
+        rows: list[tuple[Any, ...]] = []
+        bad: dict[int, str] = {}
+        for index, event in enumerate(events[skip:]):
             try:
-                good.append(_checked(event))
-                continue
+                rows.append(_checked(event))
             except InvalidEvent as error:
-                data = msgpack.packb(event, unicode_errors="surrogateescape", default=repr)
-                refused.append(Refused(seq, 1, INVALID, str(error)[:500], data))
-            if good:
-                runs.append(Run(seq - len(good), tuple(zip(*good, strict=True))))
-                good = []
-        if good:
-            end = first_seq + len(events)
-            runs.append(Run(end - len(good), tuple(zip(*good, strict=True))))
-        return runs, refused
+                bad[index] = str(error)[:500]
+                rows.append((None,) * 6)
+        run = Run(frame.first_seq + skip, tuple(zip(*rows, strict=True)))
+        runs, refused = without(run, bad)
+        spans = _spans(frame)[skip:]
+        return runs, [
+            each._replace(data=frame.body[slice(*spans[each.first_seq - run.first_seq])])
+            for each in refused
+        ]
 
 
 def crc_behind(frame: wire.Frame, events: int | None = None) -> int:
@@ -175,6 +182,17 @@ def _unpack(frame: wire.Frame) -> Sequence[Any]:
     return events
 
 
+def _spans(frame: wire.Frame) -> list[tuple[int, int]]:
+    """Where each event of a body that can be decoded begins and ends."""
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=wire.MESSAGE_BYTES_MAX)
+    unpacker.feed(frame.body)
+    ends = [0]
+    for _ in range(frame.event_count):
+        unpacker.skip()
+        ends.append(unpacker.tell())
+    return list(itertools.pairwise(ends))
+
+
 def _unpack_lenient(frame: wire.Frame) -> Sequence[Any]:
     """The same with broken UTF-8 as lone surrogates, which no check lets through."""
     events: Sequence[Any] = msgpack.unpackb(
@@ -192,19 +210,24 @@ def _checked(event: Any) -> tuple[Any, ...]:
         raise InvalidEvent("an event is an array of 7 fields")
     kind, created_at, event_type, level, actor, task_id, payload = event
     if type(kind) is not int or kind != wire.KIND_EVENT:
-        raise InvalidEvent(f"kind {kind!r:.20} is not known")
+        raise InvalidEvent("the kind of event is not known")
     if type(created_at) is not int or not 0 <= created_at <= wire.INT64_MAX:
         raise InvalidEvent("created_at is nanoseconds since 1970 UTC")
+    for name, value in (("event_type", event_type), ("level", level)):
+        if type(value) is not str:
+            raise InvalidEvent(f"{name} is a {type(value).__name__}: it must be a string")
     check_event_type(event_type)
-    if type(level) is not str or level not in wire.LEVELS:
+    if level not in wire.LEVELS:
         raise InvalidEvent(f"level {level!r:.20} is not known")
     for name, value, most in (
         ("actor", actor, wire.ACTOR_BYTES_MAX),
         ("task_id", task_id, wire.TASK_ID_BYTES_MAX),
+        ("payload", payload, wire.EVENT_BYTES_MAX),
     ):
+        if value is not None and type(value) is not str:
+            raise InvalidEvent(f"{name} is a {type(value).__name__}: it must be a string or nil")
         if value is not None:
             check_text(name, value, most)
     if payload is not None:
-        check_text("payload", payload, wire.EVENT_BYTES_MAX)
         check_depth(payload.encode())
     return event[1:]

@@ -166,7 +166,8 @@ class _Progress(importing.Observer):
 
     def __init__(self, bar: Any, directory: Path, wait: float) -> None:
         self._bar = bar
-        self._away = f"no writer answers in {directory}: waiting up to {wait:g} s"
+        self._directory = directory
+        self._wait = wait
 
     def refused(self, path: Path, line: int, reason: str) -> None:
         self._interject(f"{click.format_filename(path)}:{line}: {reason}")
@@ -176,7 +177,8 @@ class _Progress(importing.Observer):
             self._bar.update(lines)
 
     def unanswered(self) -> None:
-        self._interject(self._away)
+        state = "is slow" if layout.a_writer_lives(self._directory) else "is away"
+        self._interject(f"the writer of {self._directory} {state}: waiting up to {self._wait:g} s")
 
     def _interject(self, message: str) -> None:
         _say(_CLEAR_LINE + message if self._bar else message)
