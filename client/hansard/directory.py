@@ -6,6 +6,7 @@ It makes directories and answers questions about them. It opens no database and 
 import contextlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ SHARED_FILE_MODE: Final = 0o660
 
 SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path holds 108 with the final NUL: man 7 unix
 
+_OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")  # a blank in a mount point: man 5 proc
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"9p", "afs", "ceph", "cifs", "davfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
     | {"fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "ocfs2", "smb3", "smbfs", "virtiofs"}
@@ -140,7 +142,7 @@ def network_file_system(directory: Path) -> str | None:
     resolved = str(directory.resolve())
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
-        point = left.split()[4].encode().decode("unicode_escape")
+        point = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), left.split()[4])
         inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split()[0]

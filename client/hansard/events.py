@@ -4,13 +4,16 @@ Encoding happens once, here; nothing behind it encodes again. The rules hold for
 which checks them once more with the same functions.
 """
 
+import dataclasses
 import json
 import re
 import time
 from collections.abc import Mapping
 from datetime import date, datetime
 from datetime import time as time_of_day
+from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import msgpack
 import orjson
@@ -23,7 +26,8 @@ Payload = Mapping[str, Any] | orjson.Fragment | None
 _KNOWN_TEXTS_MAX: Final = 4_096  # checked actors and tasks remembered, before starting over
 _SURE_TEXT_CHARS: Final = 256  # at most 1,024 bytes in UTF-8
 _SURE_JSON_BYTES: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
-_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ALIKE: Final = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'{}[]"'))
 
 
 class EventEncoder:
@@ -65,15 +69,19 @@ class EventEncoder:
                 self._check_text("actor", actor, wire.ACTOR_BYTES_MAX)
             if task_id not in self._texts:
                 self._check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
-        except TypeError:  # unhashable, so no string either
-            raise InvalidEvent(
-                "event_type, level, actor and task_id must be strings: "
-                f"got {event_type!r}, {level!r}, {actor!r}, {task_id!r}"[:500]
-            ) from None
-        text = None if payload is None else encode_payload(payload)
-        data: bytes = self._pack(
-            (wire.KIND_EVENT, created_at, event_type, level, actor, task_id, text)
-        )
+            text = None if payload is None else encode_payload(payload)
+            data: bytes = self._pack(
+                (wire.KIND_EVENT, created_at, event_type, level, actor, task_id, text)
+            )
+        except TypeError:  # unhashable, or equal to a string without being one
+            names = ("event_type", "level", "actor", "task_id")
+            values = (event_type, level, actor, task_id)
+            kinds = ", ".join(
+                f"{name} is a {type(value).__name__}"
+                for name, value in zip(names, values, strict=True)
+                if not isinstance(value, str | None)
+            )
+            raise InvalidEvent(f"{kinds}: it must be a string") from None
         if len(data) > wire.EVENT_BYTES_MAX:
             raise InvalidEvent(
                 f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
@@ -99,7 +107,9 @@ class EventEncoder:
 
 def check_event_type(event_type: object) -> None:
     """Raises `InvalidEvent` unless the type follows the pattern of the wire format."""
-    if not isinstance(event_type, str) or not _EVENT_TYPE.fullmatch(event_type):
+    if not isinstance(event_type, str):
+        raise InvalidEvent(f"event_type is a {type(event_type).__name__}: it must be a string")
+    if not _EVENT_TYPE.fullmatch(event_type):
         raise InvalidEvent(
             f"event_type is {event_type!r:.300}: it must start with a letter and go on with "
             f"letters, digits and _ . : / -, at most {wire.EVENT_TYPE_CHARS_MAX} in all"
@@ -109,7 +119,7 @@ def check_event_type(event_type: object) -> None:
 def check_text(name: str, value: object, bytes_max: int) -> None:
     """Raises `InvalidEvent` unless ``value`` is text that SQLite and msgpack keep exactly."""
     if not isinstance(value, str):
-        raise InvalidEvent(f"{name} is {value!r:.300}: it must be a string or None")
+        raise InvalidEvent(f"{name} is a {type(value).__name__}: it must be a string or None")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -132,7 +142,7 @@ def encode_payload(payload: Payload) -> bytes:
         text = orjson.dumps(payload, default=_plain)
     except orjson.JSONEncodeError:
         text = _encode_slowly(payload)
-    if text[0] != _BRACE and text.lstrip()[:1] != b"{":
+    if text[:1] != b"{" and text.lstrip()[:1] != b"{":
         raise InvalidEvent(
             f"payload is a {type(payload).__name__}: it must be a JSON object, so a mapping"
         )
@@ -142,17 +152,20 @@ def encode_payload(payload: Payload) -> bytes:
 
 
 def check_depth(text: bytes) -> None:
-    """Raises `InvalidEvent` if JSON text is nested deeper than `wire.JSON_DEPTH_MAX`."""
-    depth = deepest = 0
-    for character in _JSON_STRING.sub(b"", text):
-        if character in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in b"}]":
-            depth -= 1
-    if deepest > wire.JSON_DEPTH_MAX:
+    """Raises `InvalidEvent` if JSON text is nested deeper than `wire.JSON_DEPTH_MAX`.
+
+    Peels brackets off from the inside, level by level, so that the work is done in C: what is
+    outside of strings, brackets alone, all of one kind.
+    """
+    text = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(_ALIKE, _NO_BRACKETS)
+    brackets = b"".join(text.split(b'"')[::2])
+    for _ in range(wire.JSON_DEPTH_MAX):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"{}", b"")
+    if brackets:
         raise InvalidEvent(
-            f"payload is nested {deepest} deep: at most {wire.JSON_DEPTH_MAX} levels are allowed"
+            f"payload is nested too deep: at most {wire.JSON_DEPTH_MAX} levels are allowed"
         )
 
 
@@ -175,7 +188,6 @@ def created_at_ns(created_at: int | datetime) -> int:
 
 now_ns = time.time_ns
 
-_BRACE: Final = ord("{")
 _EVENT_TYPE: Final = re.compile(
     rf"(?=.{{1,{wire.EVENT_TYPE_CHARS_MAX}}}\Z){wire.EVENT_TYPE_PATTERN}", re.DOTALL
 )
@@ -210,17 +222,14 @@ def _encode_slowly(payload: object) -> bytes:
 
 
 def _plain_slowly(value: object) -> Any:
-    if isinstance(value, datetime | date | time_of_day) or _is_native(value):
-        return orjson.loads(orjson.dumps(value))
+    """What orjson does by itself, for the stdlib's encoder."""
+    if isinstance(value, Enum):
+        return _finite(value.value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _finite({each.name: getattr(value, each.name) for each in dataclasses.fields(value)})
+    if isinstance(value, orjson.Fragment | datetime | date | time_of_day | UUID):
+        return json.loads(orjson.dumps(value))
     return _finite(_plain(value))
-
-
-def _is_native(value: object) -> bool:
-    try:
-        orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return False
-    return True
 
 
 def _finite(value: Any, depth: int = 0) -> Any:

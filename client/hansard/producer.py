@@ -281,7 +281,7 @@ class Producer:
         with self._exclusively():
             left = self._held()[max(watermark - self.acked, 0) :]
             self._committed_before += min(watermark, self.seq) - self.first_seq + 1
-            self._skip = max(watermark - self.seq, 0)
+            self._skip += max(watermark - self.seq, 0)
             self._restart(Source(self.producer_id, watermark, crc), left)
 
     def leave_log(self) -> None:
@@ -300,6 +300,8 @@ class Producer:
             self._store, self._log_id = None, None
             self._committed_before += self.acked - self.first_seq + 1
             self._tickets.give_up()
+            if self.source is not None:
+                self._closed = True  # its numbers mean the old log's: nothing may follow them
             self._number_from(Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)))
             self._open_store()
 

@@ -20,6 +20,7 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 SPOOL_BYTES_MIN: Final = 2 * MIB  # room for one event of the largest size
+SPOOL_BYTES_MAX: Final = 1 << 40
 ON_FULL: Final = ("block", "drop", "raise")
 
 
@@ -88,6 +89,8 @@ class Settings:
             value, minimum = getattr(self, each.name), each.metadata["minimum"]
             if minimum is not None and value is not None and not value >= minimum:
                 raise ConfigError(f"{each.name} is {value!r}: it must be at least {minimum:,}")
+        if self.spool_bytes > SPOOL_BYTES_MAX:
+            raise ConfigError(f"spool_bytes is more than {SPOOL_BYTES_MAX:,}")
         if self.on_full not in ON_FULL:
             raise ConfigError(
                 f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}"
@@ -121,14 +124,16 @@ def load_settings(
     values: dict[str, Any] = {}
     path = directory / SETTINGS_FILE
     for key, value in _read_file(path).items():
-        values[_known(key, f"in {path}")] = _of_type(key, value, f"in {path}")
+        _require_known(key, f"in {path}")
+        values[key] = _of_type(key, value, f"in {path}")
     for each in fields(Settings):
         variable = ENVIRONMENT_PREFIX + each.name.upper()
         if variable in environment:
             values[each.name] = _parse(each.name, environment[variable], variable)
     for key, value in (arguments or {}).items():
         if value is not None:
-            values[_known(key, "as an argument")] = _of_type(key, value, "as an argument")
+            _require_known(key, "as an argument")
+            values[key] = _of_type(key, value, "as an argument")
     return Settings(**values)
 
 
@@ -149,14 +154,13 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 
-def _known(key: str, where: str) -> str:
+def _require_known(key: str, where: str) -> None:
     if key not in _TYPES:
         import difflib
 
         near = difflib.get_close_matches(key, _TYPES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"unknown setting {key!r} {where}{hint}")
-    return key
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Ticket:
 
     def wait(self, timeout: float) -> bool:
         """Whether it was settled within ``timeout`` seconds."""
-        return self._settled.acquire(timeout=max(timeout, 0))
+        return self._settled.acquire(timeout=min(max(timeout, 0), _thread.TIMEOUT_MAX))
 
     def settle(self, status: str, id: int | None = None, reason: str = "") -> None:  # noqa: A002
         """Let the caller go on. MUST be called once."""

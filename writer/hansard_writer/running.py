@@ -32,6 +32,7 @@ class RunningWriter:
         """SIGTERM, and wait; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)  # one that is stopped could not obey
         assert self.process.stdout is not None
         self.process.stdout.close()
         try:
