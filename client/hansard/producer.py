@@ -6,8 +6,6 @@ makes a caller wait.
 """
 
 import os
-import secrets
-import socket
 import threading
 import time
 import zlib
@@ -34,6 +32,11 @@ NOT_KEPT: Final = -1  # there was no room for it
 FULL: Final = "full"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
+
+
+def new_producer_id() -> bytes:
+    """A secret that nobody guesses, and nobody else has."""
+    return os.urandom(wire.PRODUCER_ID_BYTES)
 
 
 class Source(NamedTuple):
@@ -86,7 +89,7 @@ class Producer:
         self._committed_before = 0  # under ids that this instance had earlier
         self.dropped: dict[str, int] = {}
         self.set_aside = 0
-        self._number_from(source or Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)))
+        self._number_from(source or Source(new_producer_id()))
 
     def _number_from(self, source: Source) -> None:
         self.producer_id = source.producer_id
@@ -213,7 +216,7 @@ class Producer:
                 self.producer_id,
                 self.acked + 1,
                 self._base_crc,
-                socket.gethostname()[:255],
+                os.uname().nodename[:255],
                 os.getpid(),
                 self._started_at,
                 self._log_id,
@@ -274,7 +277,7 @@ class Producer:
             left = self._held()
             self._committed_before += self.acked - self.first_seq + 1
             self._tickets.shift(self.acked)
-            self._restart(Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)), left)
+            self._restart(Source(new_producer_id()), left)
 
     def rebase(self, watermark: int, crc: int) -> None:
         """For a `Source`: the log has these numbers already, whoever sent them."""
@@ -302,7 +305,7 @@ class Producer:
             self._tickets.give_up()
             if self.source is not None:
                 self._closed = True  # its numbers mean the old log's: nothing may follow them
-            self._number_from(Source(secrets.token_bytes(wire.PRODUCER_ID_BYTES)))
+            self._number_from(Source(new_producer_id()))
             self._open_store()
 
     def close(self) -> int:
@@ -450,7 +453,7 @@ class Producer:
             return
         identity = Identity(
             self.producer_id,
-            socket.gethostname()[:255],
+            os.uname().nodename[:255],
             os.getpid(),
             self._started_at,
             self.source is not None,

@@ -17,7 +17,7 @@ File layout (little-endian), a header page and a ring of records:
 import fcntl
 import mmap
 import os
-import secrets
+import stat
 import struct
 import zlib
 from array import array
@@ -32,9 +32,11 @@ from hansard.wire import (
     EVENT_BYTES_MAX,
     FRAME_BYTES_MAX,
     FRAME_EVENTS_MAX,
-    PRODUCER_ID_BYTES,
+    INT64_MAX,
     Drops,
     Frame,
+    WireError,
+    hello_of,
 )
 
 SUFFIX: Final = ".spool"
@@ -78,6 +80,11 @@ class SpoolState(NamedTuple):
     drops: Drops = Drops()
 
 
+def new_name() -> str:
+    """A file name that nobody else has."""
+    return os.urandom(16).hex() + SUFFIX
+
+
 class Spool:
     """A live producer's spool. Holds the file's flock; appends at the tail, frees at the head.
 
@@ -88,7 +95,7 @@ class Spool:
     def __init__(
         self, directory: Path, size_bytes: int, mode: int, identity: Identity, state: SpoolState
     ) -> None:
-        self.path = directory / (secrets.token_hex(16) + SUFFIX)
+        self.path = directory / new_name()
         self._producer_id = identity.producer_id
         self._size = size_bytes
         self._generation = 0
@@ -134,7 +141,9 @@ class Spool:
         if len(self._offsets) > kept:
             self._tail = self._offsets[kept]
             del self._offsets[kept:]
-        LENGTH.pack_into(self._map, self._tail, 0)
+        torn = self._map[self._tail : self._tail + RECORD.size + EVENT_BYTES_MAX]
+        end = self._tail + len(torn[: self._limit + RECORD.size - self._tail].rstrip(b"\0"))
+        self._map[self._tail : end] = bytes(end - self._tail)
 
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
@@ -258,12 +267,12 @@ class Orphan:
         self.path = path
         self._descriptor = descriptor
         try:
-            size = os.fstat(descriptor).st_size
-            if size < RECORDS_AT:
-                raise SpoolDamaged(f"{size} bytes are too few for a spool")
-            self._map = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
-            self.identity = _read_identity(self._map)
-            self.state = _read_state(self._map)
+            self._size = os.fstat(descriptor).st_size
+            header = self._read(0, RECORDS_AT)
+            if len(header) < RECORDS_AT:
+                raise SpoolDamaged(f"{len(header)} bytes are too few for a spool")
+            self.identity = _read_identity(header)
+            self.state = _read_state(header, self._size)
         except BaseException:
             os.close(descriptor)
             raise
@@ -297,23 +306,24 @@ class Orphan:
         """Unlock the file; ``remove`` it when all of it is committed."""
         if remove:
             self.path.unlink(missing_ok=True)
-        self._map.close()
         os.close(self._descriptor)
 
+    def _read(self, offset: int, size: int) -> bytes:
+        """By read, not by map: a file that is cut short meanwhile would kill the process."""
+        return os.pread(self._descriptor, size, offset)
+
     def _record(self, offset: int, seq: int, crc: int) -> bytes | None:
-        if offset + RECORD.size > len(self._map):
+        head = self._read(offset, RECORD.size)
+        if len(head) < RECORD.size:
             return None
-        length, record_seq, record_crc = RECORD.unpack_from(self._map, offset)
+        length, record_seq, record_crc = RECORD.unpack(head)
         if not 0 < length <= EVENT_BYTES_MAX or record_seq != seq:
             return None
-        data: bytes = self._map[offset + RECORD.size : offset + RECORD.size + length]
+        data = self._read(offset + RECORD.size, length)
         return data if len(data) == length and zlib.crc32(data, crc) == record_crc else None
 
     def _wraps(self, offset: int) -> bool:
-        if offset + LENGTH.size > len(self._map):
-            return False
-        length: int = LENGTH.unpack_from(self._map, offset)[0]
-        return length == WRAP
+        return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
 
 
 def lock_orphan(path: Path) -> Orphan | None:
@@ -324,10 +334,12 @@ def lock_orphan(path: Path) -> Orphan | None:
     Raises `SpoolDamaged` for a file that is no readable spool, and OSError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SpoolDamaged("it is no regular file")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         same = path.stat().st_ino == os.fstat(descriptor).st_ino
     except (BlockingIOError, FileNotFoundError):
@@ -363,7 +375,7 @@ def _write_identity(memory: mmap.mmap, identity: Identity) -> None:
     memory[start : start + len(packed)] = packed
 
 
-def _read_identity(memory: mmap.mmap) -> Identity:
+def _read_identity(memory: bytes) -> Identity:
     if memory[: len(MAGIC)] != MAGIC:
         raise SpoolDamaged("the file does not begin as a spool does")
     length, crc = _IDENTITY.unpack_from(memory, len(MAGIC))
@@ -375,12 +387,15 @@ def _read_identity(memory: mmap.mmap) -> Identity:
         identity = Identity(*msgpack.unpackb(packed))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SpoolDamaged("the identity in its header is broken") from error
-    if type(identity.producer_id) is not bytes or len(identity.producer_id) != PRODUCER_ID_BYTES:
-        raise SpoolDamaged("the producer id in its header is broken")
+    hello = [identity.producer_id, 1, 0, identity.host, identity.pid, identity.started_at, None]
+    try:
+        hello_of(hello)
+    except WireError as error:
+        raise SpoolDamaged(f"the identity in its header is broken: {error}") from error
     return identity
 
 
-def _read_state(memory: mmap.mmap) -> SpoolState:
+def _read_state(memory: bytes, size: int) -> SpoolState:
     newest: tuple[int, SpoolState] | None = None
     for at in _SLOTS:
         packed = memory[at : at + _STATE.size]
@@ -390,6 +405,12 @@ def _read_state(memory: mmap.mmap) -> SpoolState:
         if generation and (newest is None or generation > newest[0]):
             log = None if log_id == _NO_LOG else log_id
             newest = (generation, SpoolState(head, base_seq, base_crc, log, Drops(*drops)))
-    if newest is None or not RECORDS_AT <= newest[1].head < len(memory):
+    if newest is None:
         raise SpoolDamaged("both copies of the state in its header are broken")
-    return newest[1]
+    state = newest[1]
+    room = INT64_MAX - size  # every record has a number
+    if not RECORDS_AT <= state.head < size or state.base_seq > room:
+        raise SpoolDamaged("the state in its header is out of bounds")
+    if not all(0 <= number <= INT64_MAX for number in state.drops):
+        raise SpoolDamaged("the drops in its header are out of bounds")
+    return state

@@ -105,6 +105,10 @@ class Acks:
         outcomes_to = min(wait.target_seq, state.committed_watermark)
         if status == wire.RESUME:
             state.resume_told = True
+        elif status == wire.PENDING:
+            state.resume_told = (
+                False  # what was told may have been lost, and the gap is still there
+            )
         if 0 < wait.from_seq <= outcomes_to:
             runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
         ack = wire.Ack(

@@ -4,16 +4,18 @@ Done by the writer only, at start and while it runs, in pieces of a frame, under
 producer's own id and numbers. A spool is removed when all of it is committed, and not before.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hansard import wire
 from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, Orphan, SpoolDamaged, lock_orphan
+from hansard_writer.decoding import last_event
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
@@ -23,11 +25,18 @@ DAMAGED_SUFFIX: Final = ".damaged"
 _LOG: Final = logging.getLogger("hansard.writer.adoption")
 
 
-class Adopter:
-    """Looks through the spool directory and feeds what the dead left to the intake."""
+Holds = Callable[[int, int, tuple[Any, ...]], bool]
 
-    def __init__(self, spool_directory: Path, log_id: bytes) -> None:
+
+class Adopter:
+    """Looks through the spool directory and feeds what the dead left to the intake.
+
+    ``holds`` says whether a producer's committed number is this very event.
+    """
+
+    def __init__(self, spool_directory: Path, log_id: bytes, holds: Holds) -> None:
         self._directory = spool_directory
+        self._holds = holds
         self._log_id = log_id
         self._next_scan = 0.0
         self._candidates: list[Path] = []
@@ -41,7 +50,7 @@ class Adopter:
     @property
     def is_working(self) -> bool:
         """Whether there is more to do at once."""
-        return bool(self._current or self._candidates or self._done)
+        return bool(self._current or self._candidates)
 
     def next_scan(self) -> float:
         """When to look again."""
@@ -61,7 +70,13 @@ class Adopter:
     def committed(self) -> None:
         """Nothing of what was fed is uncommitted: remove the spools that are through."""
         for orphan in self._done:
-            orphan.close(remove=True)
+            try:
+                orphan.close(remove=True)
+            except OSError as error:
+                self._left_alone.add(orphan.path)
+                _LOG.error("cannot remove %s, which is entered: %s", orphan.path, error.strerror)
+                orphan.close()
+                continue
             self.adopted += 1
             _LOG.info("adopted the spool of %s pid %d", orphan.identity.host, orphan.identity.pid)
         self._done.clear()
@@ -92,7 +107,8 @@ class Adopter:
         except SpoolDamaged as error:
             self.damaged += 1
             aside = path.with_suffix(DAMAGED_SUFFIX)
-            path.rename(aside)
+            with contextlib.suppress(OSError):
+                path.rename(aside)
             _LOG.error("%s is damaged (%s): set aside as %s", path.name, error, aside)
             return None
         except OSError as error:
@@ -111,14 +127,17 @@ class Adopter:
             )
             orphan.close()
             return None
-        return _Adoption(orphan, intake, now, now_ns)
+        return _Adoption(orphan, self._holds, intake, now, now_ns)
 
 
 class _Adoption:
     """One spool on its way in."""
 
-    def __init__(self, orphan: Orphan, intake: Intake, now: float, now_ns: int) -> None:
+    def __init__(
+        self, orphan: Orphan, holds: Holds, intake: Intake, now: float, now_ns: int
+    ) -> None:
         self.orphan = orphan
+        self._holds = holds
         self._begin(orphan.identity.producer_id, orphan.frames(), intake, now, now_ns)
 
     def _begin(
@@ -151,12 +170,20 @@ class _Adoption:
             return False
         outcome = intake.take(self._state, frame, now, now_ns)
         self._frame = next(self._frames, None)
-        behind = (
-            self._frame is None and frame.event_count and frame.last_seq < self._state.watermark
+        is_anothers = outcome is Outcome.CONFLICT or (
+            self._frame is None and self._is_behind_as_another(frame)
         )
-        if (outcome is Outcome.CONFLICT or behind) and not self._is_renamed(frame):
+        if is_anothers and not self._is_renamed(frame):
             self._begin_as_twin(intake, now, now_ns)
         return self._frame is not None
+
+    def _is_behind_as_another(self, last: wire.Frame) -> bool:
+        """Whether the spool ends below the watermark with an event that is not the log's. After a
+        power cut it may end there with the log's own: the pages are what the kernel got to."""
+        if not last.event_count or last.last_seq >= self._state.committed_watermark:
+            return False
+        event = last_event(last)
+        return event is not None and not self._holds(self._state.id, last.last_seq, event)
 
     def _is_renamed(self, frame: wire.Frame) -> bool:
         identity = self.orphan.identity

@@ -163,6 +163,14 @@ def without(run: Run, bad: dict[int, str]) -> tuple[list[Run], list[Refused]]:
     return runs, refused
 
 
+def last_event(frame: wire.Frame) -> tuple[Any, ...] | None:
+    """The fields of a frame's last event behind its kind, None where there is no good one."""
+    try:
+        return _checked(_unpack(frame)[-1])
+    except Exception:  # noqa: BLE001 - msgpack raises a dozen unrelated types
+        return None
+
+
 def _is_clean(texts: list[str]) -> bool:
     """Whether no text holds a NUL, where SQLite would stop reading. Raises UnicodeEncodeError for
     a lone surrogate, which stands for broken UTF-8."""

@@ -40,12 +40,12 @@ class ProducerState:
         "committed_watermark",
         "crc",
         "dropped",
-        "gap_at",
         "hash",
         "host",
         "id",
         "is_stored",
         "pid",
+        "refused_to",
         "resume_told",
         "started_at",
         "watermark",
@@ -69,7 +69,7 @@ class ProducerState:
         self.watermark = self.committed_watermark = watermark
         self.crc = self.committed_crc = crc
         self.dropped = self.committed_dropped = dropped
-        self.gap_at: int | None = None  # a frame came from behind this watermark
+        self.refused_to = 0  # a frame up to this number came too early, or was another's
         self.resume_told = False
         self.is_stored = is_stored
 
@@ -80,8 +80,8 @@ class ProducerState:
 
     @property
     def wants_resume(self) -> bool:
-        """Whether it left a gap and has not been told."""
-        return self.gap_at == self.watermark and not self.resume_told
+        """Whether it must send again what was refused, and has not been told."""
+        return self.refused_to > self.watermark and not self.resume_told
 
     def committed(self) -> None:
         """The batch is in the database."""
@@ -167,7 +167,7 @@ class Intake:
             )
             state.watermark, state.crc = last, hello.crc_before
             self.batch.touch(state, now)
-        state.gap_at, state.resume_told = None, False
+        state.refused_to, state.resume_told = 0, False
         return state
 
     def state_of(self, producer_hash: bytes) -> ProducerState | None:
@@ -202,8 +202,7 @@ class Intake:
             return Outcome.TAKEN
         if frame.first_seq > state.watermark + 1:
             counters.gaps += 1
-            if state.gap_at != state.watermark:
-                state.gap_at, state.resume_told = state.watermark, False
+            state.refused_to = max(state.refused_to, frame.last_seq)
             return Outcome.GAP
         if frame.last_seq < state.watermark:
             counters.duplicates += frame.event_count
@@ -212,7 +211,7 @@ class Intake:
         crc = crc_behind(frame)
         if not self._continues(state, frame, skip, crc):
             counters.conflicts += 1
-            state.gap_at, state.resume_told = state.watermark, False
+            state.refused_to = max(state.refused_to, frame.last_seq)
             return Outcome.CONFLICT
         counters.duplicates += skip
         if frame.last_seq == state.watermark:
@@ -223,7 +222,8 @@ class Intake:
         batch.events += frame.event_count - skip
         batch.bytes += len(frame.body)
         state.watermark, state.crc = frame.last_seq, crc
-        state.gap_at = None
+        if state.refused_to <= state.watermark:
+            state.resume_told = False
         batch.touch(state, now)
         counters.events += frame.event_count - skip
         counters.refused += sum(each.numbers for each in refused)
@@ -296,7 +296,8 @@ class Intake:
 
     def _remember(self, state: ProducerState) -> None:
         if len(self._states) >= PRODUCERS_MAX:
-            idle = [key for key, each in self._states.items() if each.is_clean]
+            clean = [key for key, each in self._states.items() if each.is_clean]
+            idle = [key for key in clean if self._states[key].is_stored] or clean
             for key in idle[: PRODUCERS_MAX // 4]:
                 del self._states[key]
         self._states[state.hash] = state

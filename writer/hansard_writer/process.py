@@ -53,7 +53,7 @@ def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> 
         endpoints = Endpoints(
             directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
         )
-        adopter = Adopter(directory / layout.SPOOL, store.log_id)
+        adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds)
         writer = Writer(store, endpoints, adopter, settings, run_id)
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))

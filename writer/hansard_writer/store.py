@@ -25,6 +25,7 @@ from hansard_writer.intake import Batch, ProducerState
 PAGE_BYTES: Final = 4_096
 PAGE_CACHE_KIB: Final = 64 << 10
 OWN_PRODUCER: Final = 0
+START_BUSY_MS: Final = 5_000  # a backup, or a reader's recovery, at the start
 
 _INSERT_ENTRY: Final = (
     "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
@@ -80,13 +81,20 @@ class Store:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
         self._connection = apsw.Connection(str(path), vfs=vfs)
         self._execute = self._connection.execute
+        self._connection.set_busy_timeout(START_BUSY_MS)
         try:
             self._configure()
             self._migrate()
             self._begin_epoch()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            self._connection.close()
+            raise ConfigError(
+                f"{path} is damaged or no database ({error}): move it away and put a copy back"
+            ) from error
         except BaseException:
             self._connection.close()
             raise
+        self._connection.set_busy_timeout(0)  # the loop tries again; workers never wait for it
         self.size: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
         self._producer_id: int = self._one("SELECT max(id) FROM producers")
         self.dead_letters, self.dead_letter_bytes = self._one(
@@ -126,8 +134,9 @@ class Store:
             last = min(last, runs[-1][0] + runs[-1][1] - 1)
         dead = self._rows(
             "SELECT producer_seq, count, reason FROM dead_letters"
-            " WHERE producer = ? AND producer_seq BETWEEN ? AND ? ORDER BY producer_seq LIMIT ?",
-            (producer, first - wire.FRAME_EVENTS_MAX, last, wire.RUNS_PER_REPLY_MAX),
+            " WHERE producer = ?1 AND producer_seq BETWEEN ?2 - ?5 AND ?3"
+            " AND producer_seq + count > ?2 ORDER BY producer_seq LIMIT ?4",
+            (producer, first, last, wire.RUNS_PER_REPLY_MAX, wire.FRAME_EVENTS_MAX),
         )
         if len(dead) == wire.RUNS_PER_REPLY_MAX:
             last = min(last, dead[-1][0] + dead[-1][1] - 1)
@@ -139,6 +148,18 @@ class Store:
             "SELECT event_type, created_at FROM entries WHERE seq = ?", (seq,)
         )
         return facts
+
+    def holds(self, producer: int, number: int, event: tuple[Any, ...]) -> bool:
+        """Whether a number that is committed is this event (its fields behind the kind)."""
+        for first, count, first_seq in self.outcomes(producer, number, number)[0]:
+            if first <= number < first + count:
+                entered = self._one(
+                    "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
+                    " WHERE seq = ?",
+                    (first_seq + number - first,),
+                )
+                return bool(entered == event)
+        return True  # a dead letter
 
     # --- writing ---
 
@@ -156,13 +177,14 @@ class Store:
 
     def checkpoint_passive(self) -> None:
         """Move the WAL's pages into the database, as far as readers let it; waits for nobody."""
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        with contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def checkpoint_truncate(self) -> bool:
-        """Empty the WAL; False if a reader stands in the way."""
+        """Empty the WAL; False if a reader, or a full disk, stands in the way."""
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
             return False
         self.wal_pages = 0
         return True
@@ -280,7 +302,6 @@ class Store:
             raise
 
     def _configure(self) -> None:
-        self._connection.set_busy_timeout(0)  # the loop tries again; workers never wait for it
         application_id, version = self._one("PRAGMA application_id"), self._user_version()
         is_empty = self._one("SELECT count(*) FROM sqlite_schema") == 0
         if not (is_empty or application_id == schema.APPLICATION_ID):

@@ -249,13 +249,15 @@ class Writer:
             return 0.0
         if not read_all and self.takes_messages:
             return 0.0
-        moments = [self._look_at_disk_at, self._adopter.next_scan()]
+        moments = [self._look_at_disk_at]
+        if self.takes_messages:
+            moments.append(self._adopter.next_scan())
         deadline = self._acks.next_deadline()
         if deadline is not None:
             moments.append(deadline)
         if batch:
             due = (batch.oldest_at or now) + self._settings.commit_interval
             moments.append(max(due, self._retry_at))
-        if self._store.wal_pages:
+        elif self._store.wal_pages:
             moments.append(self._truncate_at)
         return max(min(moments) - now, 0.0)
