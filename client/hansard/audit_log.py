@@ -273,6 +273,8 @@ class AuditLog:
         sender.abandon_after_fork()
         self._source = None
         self._begin()
+        if self._closed:
+            self._producer.close()
 
     def _encode_mapping(
         self, index: int, event: Mapping[str, Any], now: int

@@ -92,6 +92,9 @@ class Producer:
         self._number_from(source or Source(new_producer_id()))
 
     def _number_from(self, source: Source) -> None:
+        """Begin to number anew. Of the drops, what was not reported goes on with the new id."""
+        self._drops = self._drops._replace(total=self._drops.total - self._drops_acked)
+        self._drops_acked = 0
         self.producer_id = source.producer_id
         self.hash = wire.producer_hash(source.producer_id)
         self.first_seq = source.watermark + 1  # what this instance recorded begins here
@@ -118,7 +121,7 @@ class Producer:
                 if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
                     self.seq, self._crc = seq, crc
                 else:
-                    seq = self._append_slowly(data)
+                    seq = self._append_slowly([data])
                 if self._side:
                     self._drain_side()
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
@@ -126,20 +129,32 @@ class Producer:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
                 if self._store:
                     self._store.trim_to(self.seq)
+                self._drain_side()
                 raise
             finally:
                 self._busy = False
             if self._side:  # an interruption between the last look and the flag
                 with self._exclusively():
-                    self._drain_side()
+                    pass
         if self.sender_sleeps:
             self._wake()
         return seq
 
     def append_run(self, events: list[bytes]) -> list[int]:
-        """Keep events that belong together, under numbers without a gap."""
-        with self._lock:
-            return [self.append(data) for data in events]
+        """Keep events that belong together, under numbers without a gap: all or none."""
+        with self._exclusively() as is_interruption:
+            if is_interruption:
+                self._side.extend(events)
+                return [NOT_NUMBERED] * len(events)
+            try:
+                last = self._append_slowly(events)
+            except BaseException:
+                if self._store and not self._is_inherited:
+                    self._store.trim_to(self.seq)
+                raise
+        self._wake()
+        first = last - len(events) + 1
+        return [first + index if last > 0 else last for index in range(len(events))]
 
     def ticket(self, seq: int, *, wants_outcome: bool) -> Ticket:
         """Wait for ``seq`` to be committed; the ticket is settled by the sender's thread."""
@@ -191,7 +206,7 @@ class Producer:
     @property
     def has_work(self) -> bool:
         """Whether there is anything left that the log must learn."""
-        return self.seq > self.acked or self.drops_unreported or self.hurried
+        return self.seq > self.acked or self.drops_unreported or self.hurried or bool(self._side)
 
     @property
     def hurried(self) -> bool:
@@ -266,10 +281,10 @@ class Producer:
             self._room.notify_all()
         return True
 
-    def settle(self, ack: wire.Ack) -> None:
+    def settle(self, ack: wire.Ack, asked_from: int) -> None:
         """Let the callers go on whose numbers an ack answers."""
         with self._exclusively():
-            self._tickets.settle(ack, self.acked)
+            self._tickets.settle(ack, asked_from, self.acked)
 
     def renumber(self) -> None:
         """Take a new id; what is not committed gets new numbers from 1."""
@@ -346,23 +361,24 @@ class Producer:
     # --- inside ---
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """The lock, and a flag for whoever interrupts: a finalizer, a signal handler."""
+    def _exclusively(self) -> Iterator[bool]:
+        """The lock, and a flag for whoever interrupts: a finalizer, a signal handler. Gives
+        whether this is such an interruption."""
         with self._lock:
             was_busy, self._busy = self._busy, True
             try:
-                yield
+                yield was_busy
             finally:
                 self._busy = was_busy
-            if self._side and not was_busy:
-                self._busy = True
-                try:
-                    self._drain_side()
-                finally:
-                    self._busy = False
+                while self._side and not was_busy:  # until no interruption came in between
+                    self._busy = True
+                    try:
+                        self._drain_side()
+                    finally:
+                        self._busy = False
 
-    def _append_slowly(self, data: bytes) -> int:
-        """The first event, a full queue, or a closed log."""
+    def _append_slowly(self, events: list[bytes]) -> int:
+        """The first event, a full queue, or a closed log. The number of the last event."""
         if self._closed:
             raise ClosedError("the log is closed: record() before close(), or make a new AuditLog")
         if self._skip:
@@ -371,7 +387,7 @@ class Producer:
             return NOT_NUMBERED
         if self._store is None:
             self._open_store()
-        if self._try_append(data):
+        if self._try_run(events):
             return self.seq
         if self._settings.on_full == "raise":
             raise QueueFull(self._full())
@@ -380,16 +396,28 @@ class Producer:
             self._wake()
             while (left := deadline - time.monotonic()) > 0 and not self._closed:
                 self._busy = False  # the lock is free while waiting, and so is this thread
-                self._room.wait(left)
-                self._busy = True
-                if self._try_append(data):
+                try:
+                    self._room.wait(min(left, threading.TIMEOUT_MAX))
+                finally:
+                    self._busy = True
+                if self._try_run(events):
                     return self.seq
             self._stalled = True
-        self._drop(FULL, 1)
+        self._drop(FULL, len(events))
         self._complaints.warn("full", "event dropped: %s", self._full())
         if not self._settings.best_effort:
             raise QueueFull(self._full())
         return NOT_KEPT
+
+    def _try_run(self, events: list[bytes]) -> bool:
+        """Keep all of them or none."""
+        before = self.seq, self._crc
+        if all(self._try_append(data) for data in events):
+            return True
+        self.seq, self._crc = before
+        if self._store:
+            self._store.trim_to(self.seq)
+        return False
 
     def _try_append(self, data: bytes) -> bool:
         seq, crc = self.seq + 1, zlib.crc32(data, self._crc)
@@ -482,6 +510,7 @@ class Producer:
         self._number_from(source)
         self._open_store()
         for data in events:
-            self._try_append(data)
+            if not self._try_append(data):
+                self._drop(FULL, 1)
         if old:
             old.close(remove=True)

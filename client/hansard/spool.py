@@ -14,6 +14,7 @@ File layout (little-endian), a header page and a ring of records:
   A length of 2^32 - 1 sends the reader back to 4,096.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -136,14 +137,18 @@ class Spool:
         return True
 
     def trim_to(self, producer_seq: int) -> None:
-        """Forget what an interrupted `append` may have left behind ``producer_seq``."""
+        """Forget what is behind ``producer_seq``, and what an interrupted `append` left there."""
         kept = producer_seq - self._state.base_seq
-        if len(self._offsets) > kept:
-            self._tail = self._offsets[kept]
-            del self._offsets[kept:]
-        torn = self._map[self._tail : self._tail + RECORD.size + EVENT_BYTES_MAX]
-        end = self._tail + len(torn[: self._limit + RECORD.size - self._tail].rstrip(b"\0"))
-        self._map[self._tail : end] = bytes(end - self._tail)
+        torn = self._map[self._tail : self._limit + RECORD.size][: RECORD.size + EVENT_BYTES_MAX]
+        end = self._tail + len(torn.rstrip(b"\0"))
+        start = self._offsets[kept] if len(self._offsets) > kept else self._tail
+        del self._offsets[kept:]
+        if self._wrapped and start >= self._state.head:  # back over the end of the ring
+            self._zero(RECORDS_AT, end)
+            end = self._size
+            self._wrapped, self._limit = False, self._size - RECORD.size
+        self._tail = start
+        self._zero(start, end)
 
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
@@ -203,7 +208,7 @@ class Spool:
         self._state = self._state._replace(head=head, base_seq=producer_seq, base_crc=crc)
         self._write_state()
         for start, end in dirty:
-            self._map[start:end] = bytes(end - start)
+            self._zero(start, end)
 
     def note(self, *, log_id: bytes | None = None, drops: Drops | None = None) -> None:
         """Write down which log the events belong to, or what could not be kept."""
@@ -234,6 +239,9 @@ class Spool:
         """
         self._map.close()
         os.close(self._descriptor)
+
+    def _zero(self, start: int, end: int) -> None:
+        self._map[start:end] = bytes(end - start)
 
     def _wrap(self, length: int) -> bool:
         """Move the tail to the start of the ring if a record of ``length`` fits there."""
@@ -339,7 +347,7 @@ def lock_orphan(path: Path) -> Orphan | None:
         return None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SpoolDamaged("it is no regular file")
+            raise OSError(errno.EINVAL, "it is no regular file")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         same = path.stat().st_ino == os.fstat(descriptor).st_ino
     except (BlockingIOError, FileNotFoundError):

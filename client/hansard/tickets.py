@@ -59,15 +59,16 @@ class Tickets:
         """The lowest number whose outcome somebody wants, 0 for none."""
         return min((ticket.seq for ticket in self._open if ticket.wants_outcome), default=0)
 
-    def settle(self, ack: Ack, committed_to: int) -> None:
-        """Settle what an ack answers."""
+    def settle(self, ack: Ack, asked_from: int, committed_to: int) -> None:
+        """Settle what an ack answers. It tells the outcomes from ``asked_from`` on (0: none), and
+        knows nothing of callers who came after it was asked for."""
         still_open = []
         for ticket in self._open:
             if ticket.seq > committed_to:
                 still_open.append(ticket)
             elif not ticket.wants_outcome:
                 ticket.settle(COMMITTED)
-            elif ticket.seq <= ack.outcomes_to:
+            elif 0 < asked_from <= ticket.seq <= ack.outcomes_to:
                 _settle_with_outcome(ticket, ack)
             else:
                 still_open.append(ticket)
@@ -80,9 +81,14 @@ class Tickets:
         self._open = []
 
     def shift(self, by: int) -> None:
-        """All numbers have become smaller by ``by``: the producer took a new id."""
+        """All numbers have become smaller by ``by``: the producer took a new id. What was
+        committed under the old one can be told by `lookup` only."""
         for ticket in self._open:
             ticket.seq -= by
+        for ticket in self._open:
+            if ticket.seq <= 0:
+                ticket.settle(UNKNOWN, -1, "its producer took a new id")
+        self._open = [ticket for ticket in self._open if ticket.seq > 0]
 
 
 def _settle_with_outcome(ticket: Ticket, ack: Ack) -> None:

@@ -120,14 +120,14 @@ class Transmission:
         """Take an answer in. Raises `hansard.errors.ProtocolMismatch`."""
         try:
             verb, content = wire.unpack_reply(message)
+            if verb == "hello":
+                return self._on_welcome(wire.welcome_of(content))
+            if verb == "wait":
+                return self._on_ack(wire.ack_of(content), now)
         except wire.WireError as error:
             self.send_failures += 1
             self._complaints.warn("refused", "%s", error)
             return Verdict.GREET_AGAIN
-        if verb == "hello":
-            return self._on_welcome(wire.Welcome(*content))
-        if verb == "wait":
-            return self._on_ack(wire.ack_of(content), now)
         return Verdict.GO_ON
 
     def _on_welcome(self, welcome: wire.Welcome) -> Verdict:
@@ -153,15 +153,15 @@ class Transmission:
     def _on_ack(self, ack: wire.Ack, now: float) -> Verdict:
         if self.outstanding is None:
             return Verdict.GO_ON  # late: it was overtaken
-        hurried, self.outstanding = self.outstanding.urgent, None
+        asked, self.outstanding = self.outstanding, None
         if ack.run_id != self.run_id:
             return Verdict.GREET_AGAIN
         if not self._acknowledged(ack.watermark, ack.crc, ack.dropped):
             return Verdict.GREET_AGAIN
-        self._producer.settle(ack)
+        self._producer.settle(ack, asked.from_seq)
         if ack.status == wire.RESUME:
             self._sent_to = ack.watermark
-        elif not hurried:
+        elif not asked.urgent:
             self._calm_until = now + CALM_S
         return Verdict.GO_ON
 

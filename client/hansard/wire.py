@@ -279,10 +279,33 @@ def unpack_reply(message: bytes) -> tuple[str, Any]:
     return fields[1], fields[2]
 
 
-def ack_of(content: list[Any]) -> Ack:
-    """The `Ack` of a reply's content."""
-    status, run_id, watermark, crc, dropped, outcomes_to, runs, dead = content
-    return Ack(status, run_id, watermark, crc, dropped, outcomes_to, runs, dead)
+def welcome_of(content: Any) -> Welcome:
+    """The `Welcome` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(Welcome._fields):
+        raise WireError(f"a welcome has {len(Welcome._fields)} fields")
+    welcome = Welcome(*content)
+    if type(welcome.log_id) is not bytes or type(welcome.run_id) is not bytes:
+        raise WireError("log_id and run_id are bytes")
+    if not all(map(_is_natural, welcome[2:6])) or type(welcome.limits) is not dict:
+        raise WireError("epoch, watermark, crc and dropped are natural numbers, limits a map")
+    return welcome
+
+
+def ack_of(content: Any) -> Ack:
+    """The `Ack` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(Ack._fields):
+        raise WireError(f"an ack has {len(Ack._fields)} fields")
+    ack = Ack(*content)
+    if ack.status not in {COMMITTED, PENDING, RESUME} or type(ack.run_id) is not bytes:
+        raise WireError("an ack has a status and a run_id")
+    if not all(map(_is_natural, ack[2:6])):
+        raise WireError("watermark, crc, dropped and outcomes_to are natural numbers")
+    for triples in (ack.runs, ack.dead):
+        if type(triples) is not list or any(
+            type(triple) is not list or len(triple) != 3 for triple in triples
+        ):
+            raise WireError("runs and dead letters are lists of three")
+    return ack
 
 
 _VERBS: Final = {Hello: "hello", Wait: "wait", Lookup: "lookup"}
