@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import hansard_writer
 import pytest
+
+import hansard_writer
 
 
 @pytest.fixture(autouse=True)

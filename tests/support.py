@@ -26,9 +26,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
 
 def query(directory: Path, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
     """Rows of the log's database, read by a connection of the test's own."""
-    connection = apsw.Connection(
-        str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY
-    )
+    connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
         return connection.execute(statement, bindings).fetchall()

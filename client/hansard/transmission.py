@@ -161,7 +161,9 @@ class Transmission:
         self._producer.settle(ack, asked.from_seq)
         if ack.status == wire.RESUME:
             self._sent_to = ack.watermark
-        elif not asked.urgent:
+            return Verdict.GO_ON
+        self._sent_to = max(self._sent_to, ack.watermark)  # what is committed is freed
+        if not asked.urgent:
             self._calm_until = now + CALM_S
         return Verdict.GO_ON
 

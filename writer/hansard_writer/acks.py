@@ -104,11 +104,9 @@ class Acks:
         dead: list[tuple[int, int, str]] = []
         outcomes_to = min(wait.target_seq, state.committed_watermark)
         if status == wire.RESUME:
-            state.resume_told = True
-        elif status == wire.PENDING:
-            state.resume_told = (
-                False  # what was told may have been lost, and the gap is still there
-            )
+            state.resume_told_at = state.watermark
+        elif status == wire.PENDING and state.resume_told_at == state.watermark:
+            state.resume_told_at = None  # nothing came of it: it may have been lost on the way
         if 0 < wait.from_seq <= outcomes_to:
             runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
         ack = wire.Ack(

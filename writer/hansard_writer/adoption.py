@@ -168,6 +168,8 @@ class _Adoption:
         frame = self._frame
         if frame is None:
             return False
+        if frame.last_seq < self._state.watermark and not self._state.is_clean:
+            return True  # whose numbers these are can be told when they are committed
         outcome = intake.take(self._state, frame, now, now_ns)
         self._frame = next(self._frames, None)
         is_anothers = outcome is Outcome.CONFLICT or (

@@ -46,7 +46,7 @@ class ProducerState:
         "is_stored",
         "pid",
         "refused_to",
-        "resume_told",
+        "resume_told_at",
         "started_at",
         "watermark",
     )
@@ -70,7 +70,7 @@ class ProducerState:
         self.crc = self.committed_crc = crc
         self.dropped = self.committed_dropped = dropped
         self.refused_to = 0  # a frame up to this number came too early, or was another's
-        self.resume_told = False
+        self.resume_told_at: int | None = None  # the watermark at which it was told to
         self.is_stored = is_stored
 
     @property
@@ -81,7 +81,7 @@ class ProducerState:
     @property
     def wants_resume(self) -> bool:
         """Whether it must send again what was refused, and has not been told."""
-        return self.refused_to > self.watermark and not self.resume_told
+        return self.refused_to > self.watermark and self.resume_told_at is None
 
     def committed(self) -> None:
         """The batch is in the database."""
@@ -167,7 +167,7 @@ class Intake:
             )
             state.watermark, state.crc = last, hello.crc_before
             self.batch.touch(state, now)
-        state.refused_to, state.resume_told = 0, False
+        state.refused_to, state.resume_told_at = 0, None
         return state
 
     def state_of(self, producer_hash: bytes) -> ProducerState | None:
@@ -223,7 +223,7 @@ class Intake:
         batch.bytes += len(frame.body)
         state.watermark, state.crc = frame.last_seq, crc
         if state.refused_to <= state.watermark:
-            state.resume_told = False
+            state.resume_told_at = None
         batch.touch(state, now)
         counters.events += frame.event_count - skip
         counters.refused += sum(each.numbers for each in refused)

@@ -10,7 +10,7 @@ import os
 import time
 import weakref
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hansard import directory as layout
 from hansard.errors import AuditLogError
@@ -43,15 +43,14 @@ class WriterLock:
             raise
         os.fchmod(self._descriptor, mode)
         _held.add(self)
+        self._write({"pid": os.getpid()})
 
     def announce(self, epoch: int, run_id: bytes) -> None:
         """Write down who holds the lock, for clients and for the next one to try."""
-        facts = {
-            "pid": os.getpid(),
-            "epoch": epoch,
-            "run_id": run_id.hex(),
-            "started_at": time.time_ns(),
-        }
+        facts = {"pid": os.getpid(), "epoch": epoch, "run_id": run_id.hex()}
+        self._write({**facts, "started_at": time.time_ns()})
+
+    def _write(self, facts: dict[str, Any]) -> None:
         line = json.dumps(facts).encode() + b"\n"
         os.pwrite(self._descriptor, line, 0)
         os.ftruncate(self._descriptor, len(line))

@@ -1,0 +1,94 @@
+"""The bench as it is run: its figures, its exit status, and that it believes no count unseen."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as bench
+from bench import entered, ingest
+from bench.workload import Event, events
+from hansard import AuditLog
+from hansard_writer import RunningWriter
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORKERS = 2
+EVENTS = 2_000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """The figures of a small run of the real command, by name."""
+    place = tmp_path_factory.mktemp("bench")
+    report = place / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--workers", str(WORKERS)]
+        + ["--events", str(EVENTS), "--dir", str(place), "--json", str(report)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads(report.read_text())
+    assert content["settings"] == {"workers": WORKERS, "events": EVENTS}
+    assert content["machine"]["cores"] >= 1
+    for figure in content["figures"]:
+        assert figure["name"] in done.stdout
+    assert sorted(place.iterdir()) == [report], "the bench left something behind"
+    return {f"{each['part']}: {each['name']}": each["value"] for each in content["figures"]}
+
+
+def test_it_counts_what_was_entered(run: dict[str, float]) -> None:
+    assert run["ingest: events entered, each checked"] == EVENTS
+    assert run["ingest: commits"] >= 1
+
+
+def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
+    # CPU time comes in ticks of 10 ms, too coarse for so small a run.
+    assert all(value > 0 for name, value in run.items() if "CPU" not in name), run
+
+
+def test_the_same_worker_makes_the_same_events_again() -> None:
+    assert events(3, 500) == events(3, 800)[:500]
+    assert events(3, 500) != events(4, 500)
+
+
+def test_a_count_that_differs_is_an_error(directory: Path, writer: RunningWriter) -> None:
+    producer = _record(directory, recorded := events(0, 5))
+    entered.check(directory, {producer: recorded})
+    with pytest.raises(entered.WrongEntries, match=r"recorded 6 events, and the log has 5"):
+        entered.check(directory, {producer: events(0, 6)})
+    with pytest.raises(entered.WrongEntries, match=r"recorded 0 events, and the log has 5"):
+        entered.check(directory, {})
+
+
+def test_an_entry_that_differs_is_an_error(directory: Path, writer: RunningWriter) -> None:
+    producer = _record(directory, recorded := events(0, 5))
+    other = [*recorded[:4], recorded[4]._replace(payload={"status": "forged"})]
+    with pytest.raises(entered.WrongEntries, match="event 5 "):
+        entered.check(directory, {producer: other})
+
+
+def test_wrong_entries_are_exit_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_is_missing(*_: object) -> ingest.Result:
+        raise entered.WrongEntries("worker 0 recorded 5 events, and the log has 4 of it")
+
+    monkeypatch.setattr(ingest, "run", one_is_missing)
+    assert bench.main(["--only", "ingest", "--dir", str(tmp_path)]) == 1
+    assert "the log has 4" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def _record(directory: Path, recorded: list[Event]) -> bytes:
+    """Record events and wait for their commit; the producer's hash."""
+    with AuditLog(directory) as log:
+        for event_type, payload, level, actor, task_id in recorded:
+            entry = log.record(event_type, payload, level=level, actor=actor, task_id=task_id)
+        assert log.flush()
+    assert entry.key is not None
+    return entry.key[0]

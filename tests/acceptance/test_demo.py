@@ -1,0 +1,72 @@
+"""`hansard demo`: what the README shows first, counted from the database."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from hansard_writer import demo
+from support import assert_log_is_sound, count_entries
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = sorted((ROOT / "tests" / "data").glob("*.jsonl.gz"))
+
+
+def run_demo(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hansard_writer",
+            "demo",
+            "--dir",
+            str(directory),
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+
+def test_nothing_is_lost_or_doubled_though_the_writer_is_killed(directory: Path) -> None:
+    done = run_demo(directory, *DATA)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout
+    assert output.endswith("\nlost 0, doubled 0\n")
+    found = re.search(r"killed with -9: ([\d,]+) events recorded, ([\d,]+) of them", output)
+    assert found, output
+    recorded, committed = (int(each.replace(",", "")) for each in found.groups())
+    assert committed < recorded < 4_066
+    assert re.search(r"cli_uv_snapshots +3,033 +3,033 +3,033 +[\d,]+\n", output)
+    assert re.search(r"all, with the restart +4,066 +4,066 +4,066 +[\d,]+\n", output)
+    assert re.search(r"record\(\) took a worker [\d.]+ µs \(p50\), [\d,.]+ µs \(p99\)", output)
+    assert f" query --dir {directory} --limit 10\n" in output
+    assert all(len(line) <= 80 or str(directory) in line for line in output.splitlines())
+    assert count_entries(directory) == 4_066
+    assert_log_is_sound(directory)
+
+
+def test_without_a_kill_it_says_nothing_of_one(directory: Path) -> None:
+    done = run_demo(directory, DATA[0], "--no-kill", "--workers", 1)
+    assert done.returncode == 0
+    assert "killed" not in done.stdout
+    assert done.stdout.endswith("\nlost 0, doubled 0\n")
+
+
+def test_what_is_lost_and_doubled_is_told() -> None:
+    expected = Counter({("a", b"1"): 2, ("a", b"2"): 1, ("b", b"1"): 1})
+    found = Counter({("a", b"1"): 1, ("a", b"2"): 3, ("b", b"3"): 1})
+    assert demo.lost_and_doubled(expected, found) == (2, 3)
+
+
+def test_a_directory_with_a_log_is_refused(directory: Path) -> None:
+    assert run_demo(directory, DATA[0], "--no-kill").returncode == 0
+    again = run_demo(directory, DATA[0])
+    assert again.returncode == 2
+    assert "has a log already" in again.stderr
+    assert count_entries(directory) > 0

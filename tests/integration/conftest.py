@@ -1,0 +1,25 @@
+"""A log whose writer and workers are stepped by hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stepped import Log
+
+from hooked_vfs import HookedVfs
+
+
+@pytest.fixture
+def log(directory: Path) -> Iterator[Log]:
+    """Served by a writer that has just started."""
+    log = Log(directory).start_writer()
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def hooked_vfs() -> Iterator[HookedVfs]:
+    """A file system for SQLite with hooks."""
+    vfs = HookedVfs()
+    yield vfs
+    vfs.unregister()

@@ -1,0 +1,338 @@
+"""Client and writer in one process, one step at a time: no threads, no sleeps, no sockets.
+
+The log's store and spools are real, the clock is moved by hand, and what is on its way lies in
+lists that a test may empty, copy and shuffle. A kill leaves on disk what a real one would leave.
+"""
+
+import itertools
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from unittest import mock
+
+import apsw
+import msgpack
+import orjson
+
+from hansard import wire
+from hansard.complaints import Complaints
+from hansard.events import EventEncoder
+from hansard.producer import Producer, Source
+from hansard.settings import MIB, Settings
+from hansard.tickets import Ticket
+from hansard.transmission import Transmission, Verdict
+from hansard_writer.adoption import Adopter
+from hansard_writer.store import Store
+from hansard_writer.writer import Writer
+from support import assert_log_is_sound, query
+
+EPOCH_NS = 1_700_000_000_000_000_000
+TURN_S = 0.006  # longer than commit_interval
+TURNS_MAX = 500
+
+_ENCODER = EventEncoder(None, None)
+_ADDRESSES = itertools.count(1)
+_TIMES = itertools.count(EPOCH_NS)
+
+
+class Killed(BaseException):
+    """The process ends here, as by ``kill -9``."""
+
+
+class Link:
+    """What is on its way between workers and writer, as `hansard_writer.writer.Transport`."""
+
+    def __init__(self) -> None:
+        self.frames: deque[list[bytes]] = deque()
+        self.requests: deque[tuple[list[bytes], bytes]] = deque()
+        self.replies: deque[tuple[list[bytes], bytes]] = deque()
+
+    def message(self) -> list[bytes] | None:
+        return self.frames.popleft() if self.frames else None
+
+    def request(self) -> tuple[list[bytes], bytes] | None:
+        return self.requests.popleft() if self.requests else None
+
+    def reply(self, envelope: list[bytes], content: bytes) -> None:
+        self.replies.append((envelope, content))
+
+    def cut(self) -> None:
+        """Everything on its way is lost."""
+        self.frames.clear()
+        self.requests.clear()
+        self.replies.clear()
+
+
+class Log:
+    """A directory, the writer that serves it (or none), and the workers that record there."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.spools = directory / "spool"
+        self.spools.mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(
+            **{"spool_bytes": 2 * MIB, "disk_warn": 0, "disk_suspend": 0, **settings}
+        )
+        self.link = Link()
+        self.now = 1_000.0
+        self.workers: list[Worker] = []
+        self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
+        self.store: Store | None = None
+        self.vfs: str | None = None
+
+    # --- the writer ---
+
+    def start_writer(self) -> Self:
+        assert self.store is None
+        settings = self.settings
+        self.store = Store(
+            self.directory / "log.db",
+            0o600,
+            dead_letters_max=settings.dead_letters_max,
+            dead_letters_bytes_max=settings.dead_letters_bytes_max,
+            vfs=self.vfs,
+        )
+        self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds)
+        self.run_id = secrets.token_bytes(16)
+        self.writer = Writer(
+            self.store, self.link, self.adopter, settings, self.run_id, clock_ns=self.clock_ns
+        )
+        return self
+
+    def clock_ns(self) -> int:
+        return EPOCH_NS + int(self.now * 1e9)
+
+    def step(self) -> float:
+        return self.writer.step(self.now)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def kill_writer(self) -> None:
+        """As by -9: no commit, no answer, no checkpoint; its locks and connections go."""
+        assert self.store is not None
+        leave_as_after_a_kill(self.store)
+        self.store = None
+        self.adopter.close()
+        self.disconnect()
+
+    def stop_writer(self) -> None:
+        """As by SIGTERM."""
+        assert self.store is not None
+        self.writer.finish(self.now)
+        self.store.close()
+        self.store = None
+        self.disconnect()
+
+    def restart_writer(self) -> None:
+        self.kill_writer()
+        self.start_writer()
+
+    def disconnect(self) -> None:
+        """All connections are lost, with what is on its way; the workers notice."""
+        self.link.cut()
+        for worker in self.workers:
+            worker.reconnect()
+
+    # --- the workers ---
+
+    def worker(self, name: str = "w", source: Source | None = None, **settings: Any) -> "Worker":
+        worker = Worker(self, name, source, **settings)
+        self.workers.append(worker)
+        return worker
+
+    def twins(self) -> tuple["Worker", "Worker"]:
+        """Two processes with one producer id, as a copied machine image makes them."""
+        with mock.patch.object(os, "urandom", lambda size: b"t" * size):
+            first, second = self.worker("first"), self.worker("second")
+        assert first.producer.producer_id == second.producer.producer_id
+        return first, second
+
+    def turn(self) -> None:
+        """Everybody sends what there is, the writer steps, the answers arrive; time passes."""
+        for worker in self.workers:
+            worker.send()
+        if self.store:
+            self.step()
+        for worker in self.workers:
+            worker.hear()
+        self.pass_time(TURN_S)
+
+    def settle(self) -> None:
+        """Turn until every worker's events are committed and every spool of the dead is in."""
+        for _ in range(TURNS_MAX):
+            if not any(w.producer.has_work for w in self.workers) and not self.orphans():
+                return
+            self.turn()
+        raise AssertionError(f"{TURNS_MAX} turns in vain: {self.workers}, {self.orphans()}")
+
+    def orphans(self) -> list[Path]:
+        live = {worker.spool for worker in self.workers}
+        return [path for path in self.spools.glob("*.spool") if path not in live]
+
+    # --- what came of it ---
+
+    def query(self, statement: str, *bindings: Any) -> list[Any]:
+        return query(self.directory, statement, bindings)
+
+    def entered(self, name: str) -> list[int]:
+        """The numbers that a worker's events carry, in the log's order."""
+        return [
+            row[0]
+            for row in self.query(
+                "SELECT payload ->> 'n' FROM entries WHERE payload ->> 'w' = ? ORDER BY seq", name
+            )
+        ]
+
+    def entries(self, event_type: str) -> list[dict[str, Any]]:
+        """The payloads of all entries of a type."""
+        rows = self.query(
+            "SELECT payload FROM entries WHERE event_type = ? ORDER BY seq", event_type
+        )
+        return [orjson.loads(row[0]) for row in rows]
+
+    def dead_letters(self) -> list[tuple[Any, ...]]:
+        return self.query("SELECT producer_seq, count, reason FROM dead_letters ORDER BY id")
+
+    def assert_all_is_in(self) -> None:
+        """Everything that was recorded is entered: once, and in its worker's order."""
+        for name, numbers in self.recorded.items():
+            assert self.entered(name) == numbers, f"of worker {name}"
+        assert_log_is_sound(self.directory)
+        assert self.query(
+            "SELECT count(*) FROM entries AS e WHERE NOT EXISTS (SELECT 1 FROM runs AS r"
+            " WHERE r.producer = e.producer"
+            " AND e.seq BETWEEN r.first_seq AND r.first_seq + count - 1"
+            " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq)"
+        ) == [(0,)], "an entry that no run leads to"
+        assert self.query(
+            "SELECT (SELECT coalesce(sum(count), 0) FROM runs) - (SELECT count(*) FROM entries)"
+        ) == [(0,)], "a run leads to entries that are not there"
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.producer.close()
+        if self.store:
+            self.store.close()
+
+
+class Worker:
+    """A worker process: a real producer and its conversation with the writer."""
+
+    def __init__(self, log: Log, name: str, source: Source | None, **settings: Any) -> None:
+        self.log = log
+        self.name = name
+        options = {"spool_bytes": log.settings.spool_bytes, "on_full": "drop", **settings}
+        complaints = Complaints()
+        self.producer = Producer(
+            log.directory, Settings(**options), complaints, lambda: None, source
+        )
+        self.transmission = Transmission(self.producer, complaints)
+        self._address = b""
+        self._request = 0
+        self.reconnect()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.producer.statistics()} {self.transmission.statistics()}>"
+
+    @property
+    def spool(self) -> Path | None:
+        store = self.producer._store
+        return getattr(store, "path", None)
+
+    def record(self, events: int = 1, **changed: Any) -> int:
+        """Record events that carry the worker's name and a running number; the last one's key."""
+        numbers = self.log.recorded.setdefault(self.name, [])
+        for _ in range(events):
+            number = len(numbers) + 1
+            data = encode({"w": self.name, "n": number}, **changed)
+            if (seq := self.producer.append(data)) >= 0:
+                numbers.append(number)
+        return seq
+
+    def reconnect(self) -> None:
+        """New sockets; what was said on the old ones counts for nothing."""
+        self._address = next(_ADDRESSES).to_bytes(4, "big")
+        self.transmission.begin()
+        self._asked_hello = False
+
+    def send(self) -> None:
+        """Say hello first; then push all that there is, and ask for what is uncommitted."""
+        transmission, link = self.transmission, self.log.link
+        if not transmission.welcomed:
+            if not self._asked_hello:
+                self._asked_hello = True
+                self._ask(transmission.greeting())
+            return
+        while (frame := transmission.next_frame()) is not None:
+            link.frames.append([wire.pack_header(frame), frame.body])
+            transmission.pushed(frame)
+        wait = transmission.next_wait(self.log.now)
+        if wait is not None:
+            self._ask(wait)
+
+    def hear(self) -> list[wire.Ack]:
+        """Take the answers in; as REQ does, without those to requests that it gave up."""
+        link, acks = self.log.link, []
+        mine = [reply for reply in link.replies if reply[0][0] == self._address]
+        for reply in mine:
+            link.replies.remove(reply)
+            (_, number, _), content = reply
+            if int.from_bytes(number, "big") != self._request:
+                continue
+            _, verb, fields = msgpack.unpackb(content)
+            if verb == "wait":
+                acks.append(wire.ack_of(fields))
+            if self.transmission.on_reply(content, self.log.now) is Verdict.GREET_AGAIN:
+                self.reconnect()
+        return acks
+
+    def ticket(self, seq: int) -> Ticket:
+        """As a sync caller does."""
+        return self.producer.ticket(seq, wants_outcome=True)
+
+    def kill(self) -> None:
+        """As by -9: the spool stays as it is, and its lock is free."""
+        self.producer.abandon_after_fork()
+        self.log.workers.remove(self)
+
+    def _ask(self, message: bytes) -> None:
+        self._request += 1
+        envelope = [self._address, self._request.to_bytes(4, "big"), b""]
+        self.log.link.requests.append((envelope, message))
+
+
+def encode(payload: dict[str, Any], **changed: Any) -> bytes:
+    """An event's bytes, as `AuditLog.record` makes them."""
+    facts = {
+        "event_type": "step.done",
+        "level": "info",
+        "actor": None,
+        "task_id": None,
+        "created_at": next(_TIMES),
+        **changed,
+    }
+    return _ENCODER.encode(payload=payload, **facts)
+
+
+def leave_as_after_a_kill(store: Store) -> None:
+    """Close a store without the checkpoint that a close would do: its WAL stays behind."""
+    connection = store._connection
+    connection.set_exec_trace(None)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
+
+
+@contextmanager
+def write_lock_taken(directory: Path) -> Iterator[apsw.Connection]:
+    """Another program holds SQLite's write lock."""
+    connection = apsw.Connection(str(directory / "log.db"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,435 @@
+"""Every event is entered exactly once and in order, whatever happens to frames and processes."""
+
+import collections
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stepped import Killed, Log, Worker
+
+from hansard import wire
+from hansard_writer.intake import Intake
+
+
+def greeted(log: Log, name: str = "w") -> Worker:
+    """A worker whose hello is answered."""
+    worker = log.worker(name)
+    log.turn()
+    log.turn()
+    assert worker.transmission.welcomed or not worker.producer.has_work
+    return worker
+
+
+def send_separately(worker: Worker, frames: int) -> None:
+    """One event a frame, all of them on their way."""
+    for _ in range(frames):
+        worker.record()
+        worker.send()
+
+
+def test_what_is_recorded_is_entered_in_order(log: Log) -> None:
+    worker = log.worker()
+    worker.record(2_500)
+    log.settle()
+    log.assert_all_is_in()
+    assert worker.producer.committed == 2_500
+    assert worker.transmission.resent == 0
+
+
+def test_no_frame_is_sent_before_the_hello_is_answered(log: Log) -> None:
+    worker = log.worker()
+    worker.record(3)
+    worker.send()
+    assert not log.link.frames
+    log.step()
+    worker.hear()
+    worker.send()
+    assert len(log.link.frames) == 1
+
+
+def test_a_resent_frame_is_entered_once(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(5)
+    worker.send()
+    log.link.frames.extend(list(log.link.frames) * 3)
+    log.settle()
+    log.assert_all_is_in()
+    assert log.writer.figures()["duplicates"] == 15
+
+
+def test_a_resent_frame_is_entered_once_when_the_first_is_committed(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(5)
+    worker.send()
+    copy = list(log.link.frames)
+    log.settle()
+    log.link.frames.extend(copy)
+    log.pass_time(1)
+    log.turn()
+    log.assert_all_is_in()
+
+
+def test_a_lost_frame_is_resent_after_resume_at(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 5)
+    del log.link.frames[1]
+    log.settle()
+    log.assert_all_is_in()
+    assert worker.transmission.resent == 4  # from the gap on, and nothing before it
+
+
+def test_a_gap_is_told_once_however_many_frames_lie_behind_it(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 4)
+    del log.link.frames[0]
+    behind_the_gap = list(log.link.frames)
+    told = []
+    for _ in range(20):
+        log.step()
+        told += [ack.watermark for ack in worker.hear() if ack.status == wire.RESUME]
+        worker.send()
+        if len(told) == 1 and behind_the_gap:  # stragglers, from before the resume
+            log.link.frames.extendleft(reversed(behind_the_gap))
+            behind_the_gap = []
+        log.pass_time(0.05)
+    assert told == [0]
+    log.settle()
+    log.assert_all_is_in()
+    assert worker.transmission.resent == 4
+
+
+def test_two_gaps_are_told_each(log: Log) -> None:
+    worker = greeted(log)
+    for _ in range(2):
+        send_separately(worker, 3)
+        log.link.frames.popleft()
+        log.settle()
+    log.assert_all_is_in()
+    assert log.writer.figures()["gaps"] == 4
+
+
+def test_a_frame_that_is_lost_again_when_it_is_resent_is_resent_again(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 3)
+    log.link.frames.popleft()
+    log.step()
+    worker.hear()  # resume
+    worker.send()
+    assert worker.transmission.resent == 3
+    log.link.frames.clear()
+    worker.record(2)
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_a_resume_whose_answer_is_overtaken_by_a_hurried_wait_is_not_forgotten(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 3)
+    log.link.frames.popleft()
+    log.pass_time(1)
+    log.step()  # the answer is on its way: resume
+    assert log.link.replies
+    ticket = worker.ticket(1)
+    worker.send()  # a caller waits: REQ gives up the request before
+    log.settle()
+    assert ticket.id == 1
+    log.assert_all_is_in()
+
+
+def test_the_last_frame_of_all_is_resent_when_the_connection_was_lost_with_it(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 3)
+    log.link.frames.pop()
+    log.turn()
+    log.disconnect()
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_a_frame_that_overlaps_the_watermark_is_entered_from_the_new_part_on(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(3)
+    worker.send()
+    log.turn()
+    worker.record(4)
+    worker.transmission.begin()
+    worker.transmission.welcomed = True  # it sends all seven again, in one frame
+    worker.producer.acknowledge = lambda *_: True  # type: ignore[method-assign]
+    log.link.replies.clear()
+    frame = worker.producer.frame(worker.producer.acked + 1)
+    assert frame is not None
+    assert frame.event_count == 7
+    log.link.frames.append([wire.pack_header(frame), frame.body])
+    log.step()
+    log.pass_time(1)
+    log.step()
+    assert log.entered("w") == [1, 2, 3, 4, 5, 6, 7]
+    assert log.store is not None
+    assert log.query("SELECT watermark, crc FROM producers WHERE watermark = 7") == [
+        (7, worker.producer._crc)
+    ]
+
+
+def test_frames_that_arrive_in_another_order_are_entered_in_theirs(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 6)
+    log.link.frames.reverse()
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_workers_share_batches_and_keep_their_own_order(log: Log) -> None:
+    workers = [log.worker(f"w{number}") for number in range(5)]
+    for _ in range(10):
+        for worker in workers:
+            worker.record(3)
+        log.turn()
+    log.settle()
+    log.assert_all_is_in()
+    assert log.query("SELECT count(*) FROM entries") == [(150,)]
+
+
+def test_a_new_run_makes_the_producer_greet_again_and_resend_what_is_uncommitted_only(
+    log: Log,
+) -> None:
+    worker = greeted(log)
+    worker.record(10)
+    log.settle()
+    send_separately(worker, 4)
+    log.restart_writer()
+    log.settle()
+    log.assert_all_is_in()
+    assert worker.transmission.resent == 4
+    assert worker.transmission.writer_restarts == 1
+
+
+def test_a_new_run_behind_the_same_connection_is_noticed_by_its_answers(log: Log) -> None:
+    """What a stopped process's socket queue does: the connection seems to live on."""
+    worker = greeted(log)
+    worker.record(2)
+    log.settle()
+    log.pass_time(1)
+    send_separately(worker, 4)
+    requests = list(log.link.requests)
+    assert requests
+    workers, log.workers = log.workers, []
+    log.restart_writer()
+    log.workers = workers
+    log.link.requests.extend(requests)
+    log.settle()
+    log.assert_all_is_in()
+    assert worker.transmission.writer_restarts == 1
+
+
+def test_a_writer_that_was_stopped_has_committed_what_it_read(log: Log) -> None:
+    worker = greeted(log)
+    send_separately(worker, 3)
+    assert log.writer._read_messages(log.now)
+    log.stop_writer()
+    assert log.entered("w") == [1, 2, 3]
+    log.start_writer()
+    log.settle()
+    assert worker.transmission.resent == 0
+    log.assert_all_is_in()
+
+
+class DiesAt:
+    """An exec trace: the process is killed when it comes to its n-th statement."""
+
+    def __init__(self, statements: int) -> None:
+        self._left = statements
+        self.seen: list[str] = []
+
+    def __call__(self, _cursor: Any, statement: str, _bindings: Any) -> bool:
+        if self._left <= 0:
+            raise Killed
+        self._left -= 1
+        self.seen.append(statement)
+        return True
+
+
+def write_until(log: Log, dies: DiesAt) -> bool:
+    """Step with a statement that kills; whether the writer lived through it."""
+    assert log.store is not None
+    log.store._connection.set_exec_trace(dies)
+    try:
+        log.step()
+        log.pass_time(1)
+        log.step()
+    except Killed:
+        return False
+    log.store._connection.set_exec_trace(None)
+    return True
+
+
+def test_a_kill_at_any_statement_of_a_commit_leaves_nothing_doubled_or_missing(
+    tmp_path: Path,
+) -> None:
+    lived, at = False, 0
+    outcomes: collections.Counter[int] = collections.Counter()
+    while not lived:
+        log = Log(tmp_path / str(at)).start_writer()
+        first, second = greeted(log, "a"), greeted(log, "b")
+        first.record(2)
+        log.settle()
+        first.record(3)
+        second.record(2)
+        second.producer.append(b"\x90")  # no event: it becomes a dead letter
+        first.send()
+        second.send()
+        lived = write_until(log, DiesAt(at))
+        log.kill_writer()
+        log.start_writer()
+        entries = log.query("SELECT count(*) FROM entries")[0][0]
+        watermarks = dict(log.query("SELECT id, watermark FROM producers WHERE id > 0"))
+        outcomes[entries] += 1
+        assert (entries, sum(watermarks.values())) in {(2, 2), (7, 8)}
+        log.settle()
+        log.assert_all_is_in()
+        assert len(log.dead_letters()) == 1
+        log.close()
+        at += 1
+    assert outcomes[2] > 8, "the commit was one statement after another"
+    assert outcomes[7] >= 1
+
+
+def test_an_answer_is_never_given_before_the_commit(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(5)
+    ticket = worker.ticket(5)
+    worker.send()
+    order: list[str] = []
+    assert log.store is not None
+
+    def trace(_cursor: Any, statement: str, _bindings: Any) -> bool:
+        if statement in {"BEGIN IMMEDIATE", "COMMIT"}:
+            order.append(statement)
+        return True
+
+    log.store._connection.set_exec_trace(trace)
+    reply = log.link.reply
+    log.link.reply = lambda *answer: (order.append("answer"), reply(*answer))  # type: ignore[assignment,func-returns-value,misc]
+    log.step()
+    assert order == ["BEGIN IMMEDIATE", "COMMIT", "answer"]
+    worker.hear()
+    assert (ticket.status, ticket.id) == ("committed", 5)
+
+
+def test_an_answer_says_only_what_is_committed(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch has more than the database: a wait that is due says what the database has."""
+    worker = greeted(log)
+    worker.record(2)
+    log.settle()
+    log.pass_time(1)
+    worker.record(3)
+    worker.send()
+    monkeypatch.setattr(log.writer, "_should_commit", lambda *_: False)
+    log.step()
+    log.pass_time(0.3)
+    log.step()
+    (ack,) = worker.hear()
+    assert (ack.status, ack.watermark, ack.outcomes_to) == (wire.PENDING, 2, 2)
+    assert worker.producer.waiting == 3
+
+
+def test_a_kill_between_commit_and_answer_doubles_nothing(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(5)
+    ticket = worker.ticket(5)
+    worker.send()
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    log.link.reply = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        log.step()
+    del log.link.reply  # type: ignore[attr-defined]
+    assert log.entered("w") == [1, 2, 3, 4, 5]
+    log.restart_writer()
+    log.settle()
+    log.assert_all_is_in()
+    assert ticket.id == 5
+    assert worker.transmission.resent == 0
+
+
+# --- twins ---
+
+
+@pytest.mark.parametrize("second_events", [1, 3, 5])
+@pytest.mark.parametrize("first_events", [1, 3, 5])
+def test_of_twins_the_later_goes_on_under_a_new_id_and_both_are_in(
+    log: Log, first_events: int, second_events: int
+) -> None:
+    first, second = log.twins()
+    first.record(first_events)
+    log.turn()
+    second.record(second_events)
+    log.settle()
+    log.assert_all_is_in()
+    assert first.producer.producer_id != second.producer.producer_id
+    first.record(3)
+    second.record(3)
+    log.settle()
+    log.assert_all_is_in()
+
+
+@pytest.mark.parametrize("second_events", [2, 3, 4])
+def test_twins_that_are_greeted_before_either_sends_are_both_in(
+    log: Log, second_events: int
+) -> None:
+    first, second = log.twins()
+    first.record(3)
+    second.record(second_events)
+    for worker in (first, second):
+        worker.send()
+    log.step()
+    for worker in (first, second):
+        worker.hear()
+    assert first.transmission.welcomed
+    assert second.transmission.welcomed
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_a_twins_sync_caller_gets_the_id_of_its_own_event(log: Log) -> None:
+    first, second = log.twins()
+    first.record(3)
+    log.settle()
+    ticket = second.ticket(second.record(2))
+    log.settle()
+    assert log.query(
+        "SELECT payload ->> 'w', payload ->> 'n' FROM entries WHERE seq = ?", ticket.id
+    ) == [("second", 2)]
+
+
+def test_a_forger_who_knows_the_id_cannot_make_the_producers_events_disappear(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(2)
+    log.settle()
+    forged = wire.Frame(worker.producer.producer_id, 3, 2, 12345, wire.Drops(), b"\x90\x90")
+    worker.record(2)
+    log.link.frames.append([wire.pack_header(forged), forged.body])
+    log.settle()
+    log.assert_all_is_in()
+    assert log.writer.figures()["conflicts"] == 1
+    assert log.dead_letters() == []
+
+
+# --- producers that are forgotten ---
+
+
+def test_more_producers_than_are_remembered_are_all_served(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hansard_writer.intake.PRODUCERS_MAX", 4)
+    workers = [log.worker(f"w{number}") for number in range(12)]
+    for _ in range(4):
+        for worker in workers:
+            worker.record(2)
+            worker.send()
+            log.turn()
+    log.settle()
+    log.assert_all_is_in()
+    intake: Intake = log.writer._intake
+    assert len(intake._states) < 16

@@ -1,0 +1,130 @@
+"""Who holds the lock is the writer: one at a time, and nobody by accident."""
+
+import fcntl
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hansard import directory as layout
+from hansard_writer import lock
+from hansard_writer.lock import DirectoryTaken, WriterLock
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[WriterLock]:
+    held = WriterLock(tmp_path, 0o600)
+    held.announce(3, b"r" * 16)
+    yield held
+    held.close()
+
+
+def test_a_second_writer_is_refused_with_the_pid_of_the_first(
+    tmp_path: Path, held: WriterLock
+) -> None:
+    with pytest.raises(DirectoryTaken, match=rf"pid {os.getpid()}\b.* stop it first"):
+        WriterLock(tmp_path, 0o600)
+
+
+def test_who_is_refused_leaves_what_the_holder_wrote(tmp_path: Path, held: WriterLock) -> None:
+    before = (tmp_path / layout.LOCK).read_bytes()
+    for _ in range(3):
+        with pytest.raises(DirectoryTaken):
+            WriterLock(tmp_path, 0o600)
+    assert (tmp_path / layout.LOCK).read_bytes() == before
+    assert layout.a_writer_lives(tmp_path)
+
+
+def test_the_lock_says_who_holds_it(tmp_path: Path, held: WriterLock) -> None:
+    facts = layout.read_lock_file(tmp_path)
+    assert facts["pid"] == os.getpid()
+    assert (facts["epoch"], facts["run_id"]) == (3, (b"r" * 16).hex())
+    assert facts["started_at"] > 1_600_000_000_000_000_000
+
+
+def test_a_shorter_announcement_replaces_a_longer_one(tmp_path: Path, held: WriterLock) -> None:
+    held.announce(10**15, b"r" * 16)
+    held.announce(4, b"s" * 16)
+    assert layout.read_lock_file(tmp_path)["epoch"] == 4
+
+
+def test_the_next_writer_gets_it_when_the_first_has_ended(tmp_path: Path) -> None:
+    for _ in range(3):
+        WriterLock(tmp_path, 0o600).close()
+    assert not layout.a_writer_lives(tmp_path)
+
+
+def test_closing_twice_closes_nothing_of_anybody_elses(tmp_path: Path) -> None:
+    held = WriterLock(tmp_path, 0o600)
+    held.close()
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    held.close()
+    os.close(descriptor)
+
+
+def test_the_lock_file_stays(tmp_path: Path, held: WriterLock) -> None:
+    held.close()
+    assert (tmp_path / layout.LOCK).exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_the_lock_file_has_its_mode_also_when_it_was_there(tmp_path: Path, mode: int) -> None:
+    (tmp_path / layout.LOCK).touch(mode=0o644)
+    WriterLock(tmp_path, mode).close()
+    assert stat.S_IMODE((tmp_path / layout.LOCK).stat().st_mode) == mode
+
+
+def test_readers_that_share_the_lock_are_waited_for_and_refuse_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = os.open(tmp_path / layout.LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    waits = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            os.close(reader)
+
+    monkeypatch.setattr(lock.time, "sleep", wait)
+    WriterLock(tmp_path, 0o600).close()
+    assert len(waits) == 3
+
+
+def test_a_reader_that_looks_whether_a_writer_lives_takes_nothing_away(
+    tmp_path: Path, held: WriterLock
+) -> None:
+    for _ in range(3):
+        assert layout.a_writer_lives(tmp_path)
+    with pytest.raises(DirectoryTaken):
+        WriterLock(tmp_path, 0o600)
+
+
+def test_a_forked_child_that_outlives_the_writer_does_not_keep_the_lock(tmp_path: Path) -> None:
+    held = WriterLock(tmp_path, 0o600)
+    ready_read, ready_write = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os.write(ready_write, b"!")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(ready_read, 1)
+        with pytest.raises(DirectoryTaken):
+            WriterLock(tmp_path, 0o600)  # the child took nothing away
+        held.close()
+        WriterLock(tmp_path, 0o600).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready_read)
+        os.close(ready_write)
+
+
+def test_the_lock_is_not_inherited_by_a_program_that_is_started(
+    tmp_path: Path, held: WriterLock
+) -> None:
+    assert not os.get_inheritable(held._descriptor)

@@ -1,0 +1,1080 @@
+"""The producer: numbers, room, interruptions, and an account of every event."""
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType, SimpleNamespace
+from typing import Any, Self
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from hansard import directory as layout
+from hansard import producer as producer_module
+from hansard import spool as spool_module
+from hansard.complaints import Complaints
+from hansard.errors import ClosedError, QueueFull
+from hansard.memory_queue import EVENTS_MAX
+from hansard.producer import NOT_KEPT, NOT_NUMBERED, Producer, Source
+from hansard.settings import SPOOL_BYTES_MIN, Settings
+from hansard.spool import lock_orphan
+from hansard.wire import INT64_MAX, Ack, Drops
+
+LOG, OTHER = b"L" * 16, b"M" * 16
+Make = Callable[..., Producer]
+
+
+def crc_of(*events: bytes, before: int = 0) -> int:
+    """The running CRC behind these events."""
+    return zlib.crc32(b"".join(events), before)
+
+
+def numbered(count: int, first: int = 1) -> list[bytes]:
+    """Events that can be told apart."""
+    return [b"<%d>" % number for number in range(first, first + count)]
+
+
+def held_by(producer: Producer) -> bytes:
+    """All that it would push, as one body; its frames follow one another."""
+    body, seq = b"", producer.acked + 1
+    while seq <= producer.seq:
+        frame = producer.frame(seq)
+        assert frame is not None
+        assert (frame.producer_id, frame.first_seq) == (producer.producer_id, seq)
+        body, seq = body + frame.body, frame.last_seq + 1
+    return body
+
+
+def left_in(path: Path) -> tuple[int, bytes, Drops, bytes | None]:
+    """What an adopter finds in a dead producer's spool: count, bytes, drops, log."""
+    orphan = lock_orphan(path)
+    assert orphan is not None
+    frames = list(orphan.frames())
+    orphan.close()
+    count = sum(frame.event_count for frame in frames)
+    return count, b"".join(frame.body for frame in frames), frames[-1].drops, orphan.state.log_id
+
+
+def assert_accounted_for(producer: Producer, submitted: int) -> None:
+    """Every event is committed, waiting, dropped or set aside."""
+    figures = producer.statistics()
+    assert figures["submitted"] == submitted
+    assert submitted == (
+        figures["committed"]
+        + figures["waiting"]
+        + sum(figures["dropped"].values())
+        + figures["set_aside"]
+    )
+
+
+@pytest.fixture
+def make(directory: Path) -> Iterator[Make]:
+    """Makes producers of the test's directory, and closes them at its end."""
+    made: list[Producer] = []
+    layout.prepare_for_client(directory)
+
+    def make(
+        source: Source | None = None, wake: Callable[[], None] = lambda: None, **settings: Any
+    ) -> Producer:
+        chosen = Settings(**({"spool_bytes": SPOOL_BYTES_MIN} | settings))
+        made.append(Producer(directory, chosen, Complaints(), wake, source))
+        return made[-1]
+
+    yield make
+    for producer in made:
+        producer.close()
+
+
+@pytest.fixture
+def no_spool(make: Make, directory: Path) -> None:
+    """The log directory's spool directory is missing."""
+    (directory / "spool").rmdir()
+
+
+class Waits:
+    """A clock that stands still, except while somebody waits for room."""
+
+    def __init__(self, producer: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.waited: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        clock = SimpleNamespace(monotonic=lambda: self.now, time_ns=lambda: int(self.now * 1e9))
+        monkeypatch.setattr(producer_module, "time", clock)
+        monkeypatch.setattr(producer._room, "wait", self.wait)
+
+    def wait(self, timeout: float) -> bool:
+        self.waited.append(timeout)
+        self.now += timeout
+        self.meanwhile()
+        return True
+
+
+# --- numbers ---
+
+
+def test_events_are_numbered_from_one_without_a_gap(make: Make) -> None:
+    producer = make()
+    assert [producer.append(data) for data in numbered(5)] == [1, 2, 3, 4, 5]
+    assert held_by(producer) == b"".join(numbered(5))
+
+
+def test_two_producers_have_two_secret_names(make: Make) -> None:
+    assert make().producer_id != make().producer_id
+
+
+def test_a_frame_carries_the_crc_of_all_before_it(make: Make) -> None:
+    producer = make()
+    for data in numbered(3):
+        producer.append(data)
+    frame = producer.frame(3)
+    assert frame is not None
+    assert (frame.event_count, frame.crc_before) == (1, crc_of(*numbered(2)))
+
+
+def test_many_threads_share_the_numbers(make: Make) -> None:
+    producer = make()
+    got: list[list[int]] = [[] for _ in range(8)]
+
+    def work(mine: list[int]) -> None:
+        mine.extend(producer.append(b"x%d" % number) for number in range(200))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in got]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for mine in got for number in mine) == list(range(1, 1_601))
+    assert all(mine == sorted(mine) for mine in got)
+    assert_accounted_for(producer, 1_600)
+
+
+def test_a_run_gets_numbers_in_a_row(make: Make) -> None:
+    producer = make()
+    producer.append(b"a")
+    assert producer.append_run(numbered(3)) == [2, 3, 4]
+    assert producer.append_run([]) == []
+
+
+def test_the_sender_is_woken_only_when_it_sleeps(make: Make) -> None:
+    woken = []
+    producer = make(wake=lambda: woken.append(producer.seq))
+    producer.append(b"a")
+    producer.sender_sleeps = False
+    producer.append(b"b")
+    producer.sender_sleeps = True
+    producer.append(b"c")
+    assert woken == [1, 3]
+
+
+# --- acks ---
+
+
+def test_what_is_committed_is_freed(make: Make) -> None:
+    producer = make()
+    for data in numbered(5):
+        producer.append(data)
+    assert producer.acknowledge(3, crc_of(*numbered(3)), 0)
+    assert (producer.waiting, producer.committed) == (2, 3)
+    assert held_by(producer) == b"".join(numbered(2, first=4))
+    assert producer.acknowledge(5, crc_of(*numbered(5)), 0)
+    assert (producer.waiting, producer.committed, producer.bytes_used) == (0, 5, 0)
+    assert not producer.has_work
+    assert producer.append(b"more") == 6
+
+
+def test_an_ack_that_comes_late_takes_nothing_back(make: Make) -> None:
+    producer = make()
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    assert producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    assert producer.acked == 2
+
+
+@pytest.mark.parametrize(("watermark", "crc"), [(2, 1), (3, 0), (4, 0), (0, 1)])
+def test_another_ones_crc_is_not_acknowledged(make: Make, watermark: int, crc: int) -> None:
+    producer = make()
+    for data in numbered(3):
+        producer.append(data)
+    assert not producer.acknowledge(watermark, crc, 0)
+    assert (producer.acked, producer.waiting) == (0, 3)
+    assert held_by(producer) == b"".join(numbered(3))
+
+
+def test_a_hello_says_what_is_still_held(make: Make, directory: Path) -> None:
+    producer = make()
+    assert producer.hello()[1:3] == (1, 0)
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    hello = producer.hello()
+    assert (hello.producer_id, hello.first_seq) == (producer.producer_id, 3)
+    assert (hello.crc_before, hello.pid, hello.log_id) == (crc_of(*numbered(2)), os.getpid(), None)
+    assert producer.belongs_to(LOG)
+    assert producer.hello().log_id == LOG
+    assert not producer.belongs_to(OTHER)
+
+
+def test_the_spool_knows_its_log(make: Make, directory: Path) -> None:
+    producer = make()
+    producer.append(b"a")
+    producer.belongs_to(LOG)
+    (path,) = (directory / "spool").iterdir()
+    producer.close()
+    assert left_in(path) == (1, b"a", Drops(), LOG)
+
+
+# --- an interruption inside ---
+
+
+def interrupting_store(producer: Producer, action: Callable[[], None], *, after: bool) -> None:
+    """Lets ``action`` come up inside the next append to the store, as a signal handler would."""
+    store = producer._store
+    assert store is not None
+    real = store.append
+
+    def append(seq: int, crc: int, data: bytes) -> bool:
+        store.append = real  # type: ignore[method-assign]
+        kept = real(seq, crc, data) if after else False
+        action()
+        return kept if after else real(seq, crc, data)
+
+    store.append = append  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_event_recorded_inside_a_record_is_kept_behind_it(make: Make, after: bool) -> None:
+    producer = make()
+    producer.append(b"first")
+    inner: list[int] = []
+    interrupting_store(producer, lambda: inner.append(producer.append(b"inner")), after=after)
+    assert producer.append(b"outer") == 2
+    assert inner == [NOT_NUMBERED]
+    assert held_by(producer) == b"firstouterinner"
+    assert producer.append(b"last") == 4
+    assert_accounted_for(producer, 4)
+
+
+def test_an_event_recorded_while_the_crc_is_made_is_kept(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make()
+
+    def crc32(data: bytes, before: int) -> int:
+        monkeypatch.undo()
+        assert producer.append(b"inner") == NOT_NUMBERED
+        return zlib.crc32(data, before)
+
+    monkeypatch.setattr(producer_module, "zlib", SimpleNamespace(crc32=crc32))
+    assert producer.append(b"outer") == 1
+    assert held_by(producer) == b"outerinner"
+    assert producer.acknowledge(2, crc_of(b"outer", b"inner"), 0)
+
+
+def test_an_event_recorded_by_a_logging_handler_is_kept(
+    make: Make, no_spool: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = make()
+
+    class Recording(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert producer.append(b"inner") == NOT_NUMBERED
+
+    handler = Recording()
+    logging.getLogger("hansard").addHandler(handler)
+    try:
+        assert producer.append(b"outer") == 1  # complains that there is no spool
+    finally:
+        logging.getLogger("hansard").removeHandler(handler)
+    assert held_by(producer) == b"outerinner"
+
+
+class AtLine:
+    """Calls ``action`` before the n-th line that runs in the client's code, once."""
+
+    FILES = (producer_module.__file__, spool_module.__file__)
+
+    def __init__(self, line: int, action: Callable[[], None]) -> None:
+        self.left = line
+        self.action = action
+        self.done = False
+
+    def __enter__(self) -> Self:
+        self.before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self.before)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename not in self.FILES:
+            return None
+        if event == "line" and not self.done:
+            self.left -= 1
+            if self.left == 0:
+                self.done = True
+                sys.settrace(None)
+                self.action()
+        return None if self.done else self._trace
+
+
+CALLS: dict[str, Callable[[Producer], object]] = {
+    "append": lambda producer: producer.append(b"[outer]"),
+    "ticket": lambda producer: producer.ticket(producer.seq, wants_outcome=True),
+    "statistics": lambda producer: producer.statistics(),
+    "wanted": lambda producer: producer.wanted(),
+    "acknowledge": lambda producer: producer.acknowledge(
+        producer.seq, producer._crc_at(producer.seq), 0
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_event_recorded_at_any_line_of_a_call_is_kept_once(make: Make, call: str) -> None:
+    producer, submitted, line = make(), 0, 0
+    while True:
+        line += 1
+        producer.append(b"[before]")
+        expected = held_by(producer)
+        with AtLine(line, lambda: producer.append(b"[inner]")) as interruption:
+            CALLS[call](producer)
+        submitted += 2 if call == "append" else 1
+        submitted += interruption.done
+        if not interruption.done:
+            break
+        assert not producer._side, f"set aside at line {line} and forgotten"
+        assert not producer._busy
+        assert_accounted_for(producer, submitted)
+        inside = held_by(producer).removeprefix(expected)
+        assert (producer.acked and not producer.waiting) or inside.count(b"[inner]") == 1
+        producer.acknowledge(producer.seq, producer._crc_at(producer.seq), 0)
+        assert producer.waiting == 0
+    assert line > 3, "nothing was interrupted"
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_that_raises_leaves_nothing_half_done(make: Make, after: bool) -> None:
+    producer = make()
+    producer.append(b"first")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    interrupting_store(producer, interrupt, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        producer.append(b"interrupted")
+    assert producer.append(b"second") == 2
+    assert held_by(producer) == b"firstsecond"
+    assert producer.acknowledge(2, crc_of(b"first", b"second"), 0)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_that_records_and_raises_has_recorded(make: Make, after: bool) -> None:
+    producer = make()
+    producer.append(b"first")
+
+    def interrupt() -> None:
+        producer.append(b"inner")
+        raise KeyboardInterrupt
+
+    interrupting_store(producer, interrupt, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        producer.append(b"interrupted")
+    assert held_by(producer) == b"firstinner"
+
+
+def test_an_interruption_knows_that_its_event_is_not_committed(make: Make) -> None:
+    producer = make()
+    producer.append(b"first")
+    producer.acknowledge(1, crc_of(b"first"), 0)
+    had_work = []
+
+    def interrupt() -> None:
+        producer.append(b"inner")
+        had_work.append(producer.has_work)  # what flush() looks at
+
+    interrupting_store(producer, interrupt, after=False)
+    producer.append(b"outer")
+    assert had_work == [True]
+
+
+def test_an_interruption_does_not_wait_for_what_it_interrupts(make: Make) -> None:
+    producer = make()
+    producer.append(b"first")
+    tickets = []
+    interrupting_store(
+        producer, lambda: tickets.append(producer.ticket(1, wants_outcome=True)), after=False
+    )
+    producer.append(b"outer")
+    assert tickets[0].wait(0)
+    assert (tickets[0].status, producer.hurried) == ("unknown", False)
+
+
+def test_an_interruption_between_the_events_of_a_run_does_not_part_them(make: Make) -> None:
+    producer = make()
+
+    class Interrupted(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            for index, data in enumerate(super().__iter__()):
+                if index == 1:
+                    producer.append(b"inner")
+                yield data
+
+    numbers = producer.append_run(Interrupted(numbered(3)))
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert producer.waiting == 4
+
+
+def test_a_fork_inside_a_record_leaves_the_event_to_the_parent(make: Make) -> None:
+    producer = make()
+    producer.append(b"first")
+    interrupting_store(producer, producer.abandon_after_fork, after=False)
+    assert producer.append(b"outer") == NOT_KEPT  # this is the child
+    producer._store = None
+
+
+# --- a full queue ---
+
+
+def test_a_full_queue_blocks_for_the_ack_timeout_and_then_fails_fast(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = make(queue_maxsize=2, ack_timeout=3.0)
+    waits = Waits(producer, monkeypatch)
+    assert [producer.append(data) for data in numbered(3)] == [1, 2, NOT_KEPT]
+    assert waits.waited == [3.0]
+    assert [producer.append(b"more") for _ in range(3)] == [NOT_KEPT] * 3
+    assert waits.waited == [3.0], "after one wait in vain, no other"
+    assert producer.dropped == {"full": 4}
+    assert_accounted_for(producer, 6)
+    (message,) = caplog.messages
+    assert "2 events wait" in message
+    assert "hansard serve" in message
+
+
+def test_a_full_queue_blocks_again_once_the_writer_has_answered(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make(queue_maxsize=2, ack_timeout=3.0)
+    waits = Waits(producer, monkeypatch)
+    for data in numbered(3):
+        producer.append(data)
+    assert producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    assert producer.append(b"a") == 3
+    assert producer.append(b"b") == NOT_KEPT
+    assert waits.waited == [3.0, 3.0]
+
+
+def test_a_blocked_call_goes_on_when_there_is_room(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[int] = []
+    producer = make(queue_maxsize=2, ack_timeout=3.0, wake=lambda: woken.append(producer.seq))
+    waits = Waits(producer, monkeypatch)
+    waits.meanwhile = lambda: producer.acknowledge(1, crc_of(*numbered(1)), 0) and None
+    for data in numbered(2):
+        producer.append(data)
+    woken.clear()
+    waits.now -= 1  # a spurious wake-up costs nothing
+    monkeypatch.setattr(producer, "sender_sleeps", False)
+    assert producer.append(b"third") == 3
+    assert woken == [2], "whoever waits for the sender has woken it"
+    assert held_by(producer) == b"<2>third"
+    assert producer.dropped == {}
+
+
+def test_a_blocked_call_lets_other_threads_in(make: Make) -> None:
+    producer = make(queue_maxsize=1, ack_timeout=30.0)
+    producer.append(b"first")
+    numbers: list[int] = []
+    blocked = threading.Thread(target=lambda: numbers.append(producer.append(b"second")))
+    real_wait, waiting = producer._room.wait, threading.Event()
+
+    def wait(timeout: float) -> bool:
+        waiting.set()
+        return real_wait(timeout)
+
+    producer._room.wait = wait  # type: ignore[method-assign]
+    blocked.start()
+    assert waiting.wait(10)
+    assert producer.statistics()["waiting"] == 1
+    producer.acknowledge(1, crc_of(b"first"), 0)
+    blocked.join(10)
+    assert numbers == [2]
+
+
+def test_a_blocked_call_may_wait_without_end(make: Make) -> None:
+    def commit() -> None:
+        producer.acknowledge(1, crc_of(b"first"), 0)
+
+    committer = threading.Thread(target=commit)
+    producer = make(queue_maxsize=1, ack_timeout=float("inf"))
+    producer.append(b"first")
+    producer._wake = lambda: committer.ident or committer.start()
+    try:
+        assert producer.append(b"second") == 2
+    finally:
+        committer.join()
+
+
+def test_the_sender_itself_never_blocks(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = make(queue_maxsize=1)
+    waits = Waits(producer, monkeypatch)
+    producer.sender_ident = threading.get_ident()
+    assert [producer.append(data) for data in numbered(2)] == [1, NOT_KEPT]
+    assert waits.waited == []
+
+
+def test_closing_ends_a_blocked_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = make(queue_maxsize=1, ack_timeout=3.0)
+    waits = Waits(producer, monkeypatch)
+    producer.append(b"first")
+    waits.meanwhile = lambda: producer.close() and None
+    monkeypatch.setattr(producer._room, "wait", lambda timeout: waits.wait(timeout / 100))
+    with contextlib.suppress(ClosedError):  # as good an answer
+        assert producer.append(b"second") == NOT_KEPT
+    assert len(waits.waited) == 1
+
+
+def test_a_full_queue_drops_at_once_where_that_is_asked_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make(queue_maxsize=2, on_full="drop")
+    waits = Waits(producer, monkeypatch)
+    assert [producer.append(data) for data in numbered(4)] == [1, 2, NOT_KEPT, NOT_KEPT]
+    assert waits.waited == []
+    assert held_by(producer) == b"<1><2>"
+    assert_accounted_for(producer, 4)
+
+
+@pytest.mark.parametrize("best_effort", [True, False])
+def test_a_full_queue_raises_where_that_is_asked_for(make: Make, best_effort: bool) -> None:
+    producer = make(queue_maxsize=1, on_full="raise", best_effort=best_effort)
+    producer.append(b"first")
+    with pytest.raises(QueueFull, match=r"1 events wait .* raise spool_bytes or queue_maxsize"):
+        producer.append(b"second")
+    assert producer.dropped == {}, "the caller knows: nothing is lost behind its back"
+    producer.acknowledge(1, crc_of(b"first"), 0)
+    assert producer.append(b"second") == 2
+
+
+@pytest.mark.parametrize("on_full", ["block", "drop"])
+def test_without_best_effort_a_dropped_event_is_an_error(make: Make, on_full: str) -> None:
+    producer = make(queue_maxsize=1, on_full=on_full, ack_timeout=0, best_effort=False)
+    producer.append(b"first")
+    with pytest.raises(QueueFull):
+        producer.append(b"second")
+    assert_accounted_for(producer, 2)
+
+
+def test_a_run_that_does_not_fit_is_kept_in_no_part(make: Make) -> None:
+    producer = make(queue_maxsize=2, on_full="raise")
+    with pytest.raises(QueueFull):
+        producer.append_run(numbered(3))
+    assert producer.waiting == 0
+
+
+def test_a_spool_is_full_when_its_bytes_are_used(make: Make) -> None:
+    producer = make(on_full="raise")
+    large = b"x" * (1 << 20)
+    assert producer.append(large) == 1
+    with pytest.raises(QueueFull):
+        producer.append(large)
+    assert producer.append(b"small") == 2
+    producer.acknowledge(1, crc_of(large), 0)
+    producer.acknowledge(2, crc_of(large, b"small"), 0)
+    assert producer.append(large) == 3
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_without_a_spool_ten_thousand_events_wait_at_most(make: Make) -> None:
+    producer = make(on_full="drop")
+    assert EVENTS_MAX == 10_000
+    for _ in range(EVENTS_MAX):
+        producer.append(b"x")
+    assert producer.append(b"x") == NOT_KEPT
+    producer.acknowledge(1, crc_of(b"x"), 0)
+    assert producer.append(b"x") == EVENTS_MAX + 1
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_without_a_spool_a_setting_still_beats_the_default(make: Make) -> None:
+    producer = make(on_full="drop", queue_maxsize=EVENTS_MAX + 1)
+    assert [producer.append(b"x") for _ in range(EVENTS_MAX + 2)][-2:] == [10_001, NOT_KEPT]
+
+
+# --- what was dropped is told ---
+
+
+def test_drops_are_told_by_a_frame_without_events(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    waits = Waits(producer, monkeypatch)
+    producer.append(b"first")
+    assert producer.frame(2) is None
+    for second in (200, 201, 202):
+        waits.now = second
+        producer.append(b"dropped")
+    drops = Drops(3, 200_000_000_000, 202_000_000_000)
+    frame = producer.frame(2)
+    assert frame is not None
+    assert (frame.first_seq, frame.event_count, frame.body, frame.drops) == (2, 0, b"", drops)
+    with_events = producer.frame(1)
+    assert with_events is not None
+    assert (with_events.event_count, with_events.drops) == (1, drops)
+
+
+def test_drops_are_work_until_the_log_has_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    waits = Waits(producer, monkeypatch)
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    assert producer.has_work
+    assert producer.drops_unreported
+    producer.acknowledge(1, crc_of(*numbered(1)), 2)
+    assert not producer.has_work
+    assert producer.frame(2) is None
+    waits.now = 300
+    producer.append(b"fits")
+    producer.append(b"does not")
+    frame = producer.frame(3)
+    assert frame is not None
+    assert frame.drops == Drops(3, 300_000_000_000, 300_000_000_000), "first since the last report"
+
+
+def test_drops_outlive_their_producer(make: Make, directory: Path) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    (path,) = (directory / "spool").iterdir()
+    assert producer.close() == 0
+    count, _, drops, _ = left_in(path)
+    assert (count, drops.total) == (0, 2)
+
+
+def test_drops_before_there_was_a_spool_are_told_too(
+    make: Make, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    producer._drop("full", 2)
+    producer.append(b"first")
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 2
+
+
+# --- no usable spool ---
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_without_a_spool_events_are_kept_in_memory_with_a_warning(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = make()
+    assert [producer.append(data) for data in numbered(3)] == [1, 2, 3]
+    assert not producer.spooled
+    assert held_by(producer) == b"<1><2><3>"
+    (message,) = caplog.messages
+    assert "no spool in" in message
+    assert "No such file or directory" in message
+
+
+def fill_disk(directory: Path) -> None:
+    """Record more than a disk of 1 MiB holds, in this process. Exits 0 if all is well."""
+    complaints, warned = Complaints(), []
+    complaints.warn = lambda *arguments: warned.append(arguments[0])  # type: ignore[method-assign]
+    settings = Settings(spool_bytes=SPOOL_BYTES_MIN)
+    producer = Producer(directory, settings, complaints, lambda: None)
+    kept = [producer.append(bytes(100_000)) for _ in range(15)]
+    ok = kept == list(range(1, 16)) and not producer.spooled and warned == ["no spool"]
+    os._exit(0 if ok and not list((directory / "spool").iterdir()) else 7)
+
+
+def status_of_fork(child: Callable[[], None]) -> int:
+    """How a child process ends that does this."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the test runner
+        pid = os.fork()
+    if pid == 0:
+        try:
+            child()
+        finally:
+            os._exit(9)
+    return os.waitpid(pid, 0)[1]
+
+
+@pytest.fixture
+def tiny_disk(directory: Path) -> Iterator[Path]:
+    """A log directory whose spool directory is a disk of 1 MiB."""
+    layout.prepare_for_client(directory)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none", str(directory / "spool")]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a tiny disk")
+    yield directory
+    subprocess.run(["umount", str(directory / "spool")], check=True)
+
+
+def test_a_full_disk_under_the_map_is_no_bus_error(tiny_disk: Path) -> None:
+    status = status_of_fork(lambda: fill_disk(tiny_disk))
+    assert not os.WIFSIGNALED(status), signal.Signals(os.WTERMSIG(status)).name
+    assert os.WEXITSTATUS(status) == 0
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk(directory: Path) -> None:
+    layout.prepare_for_client(directory)
+
+    def child() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        fill_disk(directory)
+
+    assert status_of_fork(child) == 0
+
+
+# --- another id, another place to begin, another log ---
+
+
+def test_a_renumbered_producer_goes_on_from_one_under_a_new_id(make: Make, directory: Path) -> None:
+    producer = make()
+    for data in numbered(5):
+        producer.append(data)
+    producer.belongs_to(LOG)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    old_id, (old_path,) = producer.producer_id, (directory / "spool").iterdir()
+    ticket = producer.ticket(4, wants_outcome=True)
+    producer.renumber()
+    assert producer.producer_id != old_id
+    assert (producer.seq, producer.acked, producer.waiting) == (3, 0, 3)
+    assert held_by(producer) == b"<3><4><5>"
+    assert producer.hello()[1:3] == (1, 0)
+    assert producer.hello().log_id == LOG
+    assert not old_path.exists()
+    assert ticket.seq == 2
+    assert producer.append(b"<6>") == 4
+    assert producer.acknowledge(4, crc_of(*numbered(4, first=3)), 0)
+    assert_accounted_for(producer, 6)
+
+
+def test_a_renumbered_producer_does_not_tell_its_drops_twice(make: Make) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(0, 0, 2)
+    producer.renumber()
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 0, "under the old id the log has them; under the new one it adds"
+
+
+def test_a_renumbered_producer_still_tells_what_it_has_not_told(make: Make) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    for data in numbered(3):
+        producer.append(data)
+    producer.renumber()
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 2
+
+
+def test_outcomes_of_numbers_of_before_are_not_asked_for(make: Make) -> None:
+    producer = make()
+    for data in numbered(5):
+        producer.append(data)
+    ticket = producer.ticket(2, wants_outcome=True)
+    producer.acknowledge(4, crc_of(*numbered(4)), 0)  # its outcome is still to come
+    producer.renumber()
+    assert producer.wanted()[0] >= 0, "the wire knows no negative numbers"
+    producer.settle(Ack("committed", b"", 1, 0, 0, 1, [(1, 1, 9)], []), 1)
+    assert ticket.status != "rejected", "it is committed, whatever its id"
+
+
+def test_a_renumbering_without_room_loses_nothing_unsaid(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make()
+    for data in numbered(5):
+        producer.append(data)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(producer_module, "EVENTS_MAX", 3)
+    producer.renumber()
+    assert_accounted_for(producer, 5)
+
+
+def test_a_source_goes_on_behind_what_the_log_has(make: Make) -> None:
+    producer = make(Source(b"s" * 16, 41, 17))
+    assert producer.hello()[:3] == (b"s" * 16, 42, 17)
+    assert producer.append(b"a") == 42
+    frame = producer.frame(42)
+    assert frame is not None
+    assert frame.crc_before == 17
+    assert producer.acknowledge(42, crc_of(b"a", before=17), 0)
+    assert_accounted_for(producer, 1)
+
+
+def test_a_rebased_source_forgets_what_the_log_has(make: Make) -> None:
+    producer = make(Source(b"s" * 16))
+    for data in numbered(5):
+        producer.append(data)
+    producer.rebase(3, 17)
+    assert producer.hello()[:3] == (b"s" * 16, 4, 17)
+    assert (producer.seq, producer.waiting) == (5, 2)
+    assert held_by(producer) == b"<4><5>"
+    assert producer.append(b"<6>") == 6
+    assert_accounted_for(producer, 6)
+
+
+def test_a_source_whose_log_is_ahead_skips_to_where_it_is(make: Make) -> None:
+    producer = make(Source(b"s" * 16))
+    for data in numbered(2):
+        producer.append(data)
+    producer.rebase(5, 17)
+    assert producer.waiting == 0
+    assert [producer.append(data) for data in numbered(4, first=3)] == [0, 0, 0, 6]
+    assert held_by(producer) == b"<6>"
+    assert producer.acknowledge(6, crc_of(b"<6>", before=17), 0)
+
+
+def test_a_source_whose_log_gets_ahead_again_skips_that_too(make: Make) -> None:
+    producer = make(Source(b"s" * 16))
+    for data in numbered(2):
+        producer.append(data)
+    producer.rebase(5, 17)
+    producer.append(b"<3>")
+    producer.rebase(7, 18)  # before the first skip was over
+    numbers = [producer.append(data) for data in numbered(6, first=4)]
+    assert numbers == [0, 0, 0, 0, 8, 9], "each event keeps its number: that of its line"
+
+
+def test_a_source_ends_where_its_log_was_replaced(make: Make, directory: Path) -> None:
+    producer = make(Source(b"s" * 16))
+    producer.belongs_to(LOG)
+    producer.append(b"<1>")
+    (path,) = (directory / "spool").iterdir()
+    producer.leave_log()
+    with pytest.raises(ClosedError):
+        producer.append(b"<2>")
+    assert left_in(path)[:2] == (1, b"<1>")
+    assert_accounted_for(producer, 1)
+
+
+def test_a_source_says_so_in_its_spool(make: Make, directory: Path) -> None:
+    for source, expected in ((Source(b"s" * 16), True), (None, False)):
+        producer = make(source)
+        producer.append(b"a")
+        (path,) = (directory / "spool").iterdir()
+        producer.close()
+        orphan = lock_orphan(path)
+        assert orphan is not None
+        assert orphan.identity.numbers_are_the_sources is expected
+        orphan.close(remove=True)
+
+
+def test_events_of_another_log_are_left_in_their_spool(make: Make, directory: Path) -> None:
+    producer = make()
+    producer.belongs_to(LOG)
+    for data in numbered(5):
+        producer.append(data)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    waiting = producer.ticket(4, wants_outcome=True)
+    old_id, (path,) = producer.producer_id, (directory / "spool").iterdir()
+    producer.leave_log()
+    assert left_in(path) == (3, b"<3><4><5>", Drops(), LOG)
+    assert producer.producer_id != old_id
+    assert waiting.wait(0)
+    assert waiting.status == "unknown"
+    assert producer.set_aside == 3
+    assert producer.belongs_to(OTHER)
+    assert producer.append(b"new") == 1
+    assert held_by(producer) == b"new"
+    assert_accounted_for(producer, 6)
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_events_of_another_log_that_are_in_memory_are_lost_and_counted(make: Make) -> None:
+    producer = make()
+    producer.belongs_to(LOG)
+    for data in numbered(3):
+        producer.append(data)
+    producer.leave_log()
+    assert producer.dropped == {"other_log": 3}
+    assert producer.waiting == 0
+    assert_accounted_for(producer, 3)
+
+
+def test_leaving_a_log_with_nothing_to_keep_leaves_no_file(make: Make, directory: Path) -> None:
+    producer = make()
+    producer.append(b"a")
+    producer.acknowledge(1, crc_of(b"a"), 0)
+    (old,) = (directory / "spool").iterdir()
+    producer.leave_log()
+    assert not old.exists()
+    assert_accounted_for(producer, 1)
+
+
+def test_another_log_is_not_told_what_the_first_one_knows(make: Make) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(1, crc_of(*numbered(1)), 2)
+    producer.leave_log()
+    assert producer.append(b"new") == 1
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 0
+
+
+# --- tickets ---
+
+
+def test_a_flush_of_what_is_committed_does_not_wait(make: Make) -> None:
+    producer = make()
+    producer.append(b"a")
+    producer.acknowledge(1, crc_of(b"a"), 0)
+    ticket = producer.ticket(1, wants_outcome=False)
+    assert ticket.wait(0)
+    assert ticket.status == "committed"
+    assert not producer.hurried
+
+
+def test_an_outcome_is_asked_for_even_when_it_is_committed(make: Make) -> None:
+    producer = make()
+    producer.append(b"a")
+    producer.acknowledge(1, crc_of(b"a"), 0)
+    ticket = producer.ticket(1, wants_outcome=True)
+    assert not ticket.wait(0)
+    assert producer.has_work
+    assert producer.wanted() == (1, 1)
+    producer.settle(Ack("committed", b"", 1, 0, 0, 1, [(1, 1, 50)], []), 1)
+    assert (ticket.wait(0), ticket.id) == (True, 50)
+    assert not producer.has_work
+
+
+def test_who_waits_wakes_the_sender(make: Make) -> None:
+    woken = []
+    producer = make(wake=lambda: woken.append(True))
+    producer.append(b"a")
+    producer.sender_sleeps = False
+    woken.clear()
+    ticket = producer.ticket(1, wants_outcome=True)
+    assert woken == [True]
+    assert producer.wanted() == (1, 1)
+    producer.give_up(ticket)
+    producer.give_up(ticket)
+    assert producer.wanted() == (0, 0)
+    assert not producer.hurried
+
+
+# --- the end ---
+
+
+def test_a_closed_producer_takes_nothing(make: Make) -> None:
+    producer = make()
+    producer.append(b"a")
+    assert producer.close() == 1
+    for _ in range(2):
+        with pytest.raises(ClosedError, match="before close"):
+            producer.append(b"b")
+    assert producer.close() == 1
+    assert producer.waiting == 1
+
+
+def test_an_empty_spool_is_removed_and_another_stays(make: Make, directory: Path) -> None:
+    for committed in (True, False):
+        producer = make()
+        producer.append(b"a")
+        if committed:
+            producer.acknowledge(1, crc_of(b"a"), 0)
+        assert producer.close() == (not committed)
+        assert len(list((directory / "spool").iterdir())) == (not committed)
+
+
+def test_a_producer_that_recorded_nothing_makes_no_file(make: Make, directory: Path) -> None:
+    producer = make()
+    assert list((directory / "spool").iterdir()) == []
+    assert producer.close() == 0
+    assert list((directory / "spool").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_what_was_in_memory_only_is_lost_and_counted(make: Make) -> None:
+    producer = make()
+    for data in numbered(3):
+        producer.append(data)
+    assert producer.close() == 3
+    assert producer.dropped == {"memory_lost": 3}
+    assert not producer.spooled_before_close
+    assert_accounted_for(producer, 3)
+
+
+# --- the account ---
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 6)),
+        st.tuples(st.just("append"), st.integers(1, 6)),
+        st.tuples(st.just("acknowledge"), st.integers(0, 6)),
+        st.tuples(st.sampled_from(["renumber", "leave_log"]), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@hypothesis_settings(derandomize=True, deadline=None, database=None, max_examples=40)
+@given(steps, st.booleans())
+def test_every_event_is_accounted_for(steps: list[tuple[str, int]], spooled: bool) -> None:
+    with TemporaryDirectory() as name:
+        directory, submitted = Path(name), 0
+        if spooled:
+            layout.prepare_for_client(directory)
+        settings = Settings(spool_bytes=SPOOL_BYTES_MIN, queue_maxsize=8, on_full="drop")
+        producer = Producer(directory, settings, Complaints(), lambda: None)
+        producer.hello()  # no answer comes before it
+        committed: list[bytes] = []
+        recorded: list[bytes] = []
+        for step, amount in steps:
+            if step == "append":
+                for _ in range(amount):
+                    submitted += 1
+                    data = b"<%d>" % submitted
+                    if producer.append(data) != NOT_KEPT:
+                        recorded.append(data)
+            elif step == "acknowledge":
+                watermark = min(producer.acked + amount, producer.seq)
+                taken = recorded[len(committed) : len(committed) + watermark - producer.acked]
+                crc = producer._crc_at(watermark)
+                assert producer.acknowledge(watermark, crc, producer.drops_count)
+                committed += taken
+            elif step == "renumber":
+                producer.renumber()
+            else:
+                del recorded[len(committed) :]
+                producer.leave_log()
+            assert held_by(producer) == b"".join(recorded[len(committed) :])
+            assert producer.committed == len(committed)
+            assert_accounted_for(producer, submitted)
+        assert producer.close() == len(recorded) - len(committed)
+
+
+def test_numbers_end_before_the_wires_do(make: Make) -> None:
+    producer = make(Source(b"s" * 16, INT64_MAX - 1_001, 0), on_full="drop")
+    assert producer.append(b"last") == INT64_MAX - 1_000
+    assert producer.append(b"one more") == NOT_KEPT

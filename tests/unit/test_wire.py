@@ -1,0 +1,320 @@
+"""The wire format: what goes out comes in, and what breaks a rule is refused by name."""
+
+import hashlib
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hansard import wire
+from hansard.errors import ProtocolMismatch
+
+repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=60)
+
+PRODUCER = bytes(range(16))
+naturals = st.integers(0, wire.INT64_MAX)
+producer_ids = st.binary(min_size=16, max_size=16)
+crcs = st.integers(0, (1 << 32) - 1)
+hosts = st.text(max_size=255)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)  # fmt: skip
+
+hellos = st.builds(
+    wire.Hello,
+    producer_ids,
+    st.integers(1, wire.INT64_MAX),
+    crcs,
+    hosts,
+    naturals,
+    naturals,
+    st.none() | st.binary(min_size=16, max_size=16),
+)
+waits = st.builds(wire.Wait, producer_ids, naturals, naturals, naturals, st.booleans())
+lookups = st.builds(wire.Lookup, st.binary(min_size=32, max_size=32), naturals)
+frames = st.builds(
+    wire.Frame,
+    producer_ids,
+    st.integers(1, wire.INT64_MAX - wire.FRAME_EVENTS_MAX),
+    st.integers(0, wire.FRAME_EVENTS_MAX),
+    crcs,
+    st.builds(wire.Drops, naturals, naturals, naturals),
+    st.binary(),
+)
+
+
+def header(**changes: Any) -> bytes:
+    """A good header, but for the fields that are given."""
+    good = {
+        "version": 1,
+        "producer_id": PRODUCER,
+        "first_seq": 1,
+        "count": 2,
+        "crc": 3,
+        "drops": [0, 0, 0],
+    }
+    return msgpack.packb(list((good | changes).values()))
+
+
+@repeatable
+@given(frames)
+def test_a_frame_comes_in_as_it_went_out(frame: wire.Frame) -> None:
+    assert wire.unpack_frame(wire.pack_header(frame), frame.body) == frame
+
+
+@repeatable
+@given(hellos)
+def test_a_hello_comes_in_as_it_went_out(hello: wire.Hello) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(hello))
+    assert (verb, wire.hello_of(arguments)) == ("hello", hello)
+
+
+@repeatable
+@given(waits)
+def test_a_wait_comes_in_as_it_went_out(wait: wire.Wait) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(wait))
+    assert (verb, wire.wait_of(arguments)) == ("wait", wait)
+
+
+@repeatable
+@given(lookups)
+def test_a_lookup_comes_in_as_it_went_out(lookup: wire.Lookup) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(lookup))
+    assert (verb, wire.lookup_of(arguments)) == ("lookup", lookup)
+
+
+def test_a_request_for_figures_is_a_verb_alone() -> None:
+    assert wire.unpack_request(wire.pack_stats_request()) == ("stats", [])
+
+
+def test_an_ack_comes_in_as_it_went_out() -> None:
+    ack = wire.Ack("committed", b"r" * 16, 9, 8, 7, 6, [[1, 2, 3]], [[4, 1, "why"]])
+    verb, content = wire.unpack_reply(wire.pack_reply("wait", ack))
+    assert (verb, wire.ack_of(content)) == ("wait", ack)
+
+
+def test_a_welcome_comes_in_as_it_went_out() -> None:
+    welcome = wire.Welcome(b"l" * 16, b"r" * 16, 3, 2, 1, 0, {"event_bytes_max": 5})
+    verb, content = wire.unpack_reply(wire.pack_reply("hello", welcome))
+    assert (verb, wire.Welcome(*content)) == ("hello", welcome)
+
+
+@repeatable
+@given(st.integers(0, 65_535))
+def test_an_array_header_is_msgpacks_own(count: int) -> None:
+    assert wire.array_header(count) == msgpack.Packer().pack_array_header(count)
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 65_535])
+def test_an_array_header_is_right_where_its_size_changes(count: int) -> None:
+    assert wire.array_header(count) == msgpack.Packer().pack_array_header(count)
+
+
+def test_a_frames_last_number_follows_from_its_first() -> None:
+    assert wire.Frame(PRODUCER, 7, 3, 0, wire.Drops(), b"").last_seq == 9
+
+
+def test_the_public_name_of_a_producer_does_not_give_its_id_away() -> None:
+    assert wire.producer_hash(PRODUCER) == hashlib.sha256(PRODUCER).digest()
+
+
+def test_the_largest_event_fits_into_a_message() -> None:
+    largest = wire.Frame(
+        PRODUCER,
+        wire.INT64_MAX - 2,
+        1,
+        (1 << 32) - 1,
+        wire.Drops(*[wire.INT64_MAX] * 3),
+        bytes(wire.EVENT_BYTES_MAX),
+    )
+    assert len(wire.pack_header(largest)) + len(largest.body) <= wire.MESSAGE_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"version": 2}, "version 1"),
+        ({"version": True}, "version 1"),
+        ({"version": 1.0}, "version 1"),
+        ({"producer_id": PRODUCER[:15]}, "producer_id is 16 bytes"),
+        ({"producer_id": PRODUCER + b"x"}, "producer_id is 16 bytes"),
+        ({"producer_id": "a" * 16}, "producer_id is 16 bytes"),
+        ({"first_seq": 0}, "first_seq"),
+        ({"first_seq": -1}, "first_seq"),
+        ({"first_seq": 1.0}, "first_seq"),
+        ({"first_seq": True}, "first_seq"),
+        ({"first_seq": 1 << 63}, "first_seq"),
+        ({"first_seq": wire.INT64_MAX}, "below 2\\^63"),
+        ({"count": -1}, "count"),
+        ({"count": wire.FRAME_EVENTS_MAX + 1}, "count is a number up to 1000"),
+        ({"count": None}, "count"),
+        ({"crc": 1 << 32}, "crc_before has 32 bits"),
+        ({"crc": -1}, "crc_before has 32 bits"),
+        ({"drops": [0, 0]}, "dropped"),
+        ({"drops": [0, 0, -1]}, "dropped"),
+        ({"drops": [0, 0, "0"]}, "dropped"),
+        ({"drops": None}, "dropped"),
+        ({"one": "more"}, "6 fields"),
+    ],
+)
+def test_a_header_that_breaks_a_rule_is_refused_with_the_rule(
+    changes: dict[str, Any], rule: str
+) -> None:
+    wire.unpack_frame(header(), b"")
+    with pytest.raises(wire.WireError, match=rule):
+        wire.unpack_frame(header(**changes), b"")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\xc1", b"\x91", b"\xdd\xff\xff\xff\xff", b"\x91" * 100_000, header() + b"\x00"],
+    ids=["nothing", "never used", "cut short", "a length that lies", "nested deep", "too much"],
+)
+def test_bytes_that_are_no_msgpack_are_refused(message: bytes) -> None:
+    for unpack in (wire.unpack_request, wire.unpack_reply):
+        with pytest.raises(wire.WireError):
+            unpack(message)
+    with pytest.raises(wire.WireError):
+        wire.unpack_frame(message, b"")
+
+
+@repeatable
+@given(st.binary() | anything.map(msgpack.packb))
+def test_no_bytes_make_anything_but_a_wire_error(message: bytes) -> None:
+    for take in (lambda: wire.unpack_frame(message, b""), lambda: wire.unpack_request(message)):
+        try:
+            take()
+        except wire.WireError:
+            continue
+    try:
+        wire.unpack_reply(message)
+    except (wire.WireError, ProtocolMismatch):
+        return
+
+
+@repeatable
+@given(st.lists(anything, max_size=8))
+def test_no_arguments_make_anything_but_a_wire_error(arguments: list[Any]) -> None:
+    for check in (wire.hello_of, wire.wait_of, wire.lookup_of):
+        try:
+            check(arguments)
+        except wire.WireError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "rule"),
+    [
+        (0, b"short", "producer_id"),
+        (1, 0, "first_seq"),
+        (2, 1 << 32, "crc_before"),
+        (3, "h" * 256, "host"),
+        (3, b"host", "host"),
+        (4, -1, "pid"),
+        (5, 1.5, "started_at"),
+        (6, "log", "log_id"),
+    ],
+)
+def test_a_hello_that_breaks_a_rule_is_refused_with_the_rule(
+    index: int, value: object, rule: str
+) -> None:
+    arguments: list[Any] = [PRODUCER, 1, 0, "host", 7, 8, None]
+    wire.hello_of(arguments)
+    arguments[index] = value
+    with pytest.raises(wire.WireError, match=rule):
+        wire.hello_of(arguments)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"), [(0, b""), (1, -1), (2, None), (3, 1 << 63), (4, 1), (4, None)]
+)
+def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
+    arguments: list[Any] = [PRODUCER, 0, 1, 0, False]
+    wire.wait_of(arguments)
+    arguments[index] = value
+    with pytest.raises(wire.WireError):
+        wire.wait_of(arguments)
+
+
+@pytest.mark.parametrize("check", [wire.hello_of, wire.wait_of, wire.lookup_of])
+def test_a_request_with_too_few_or_too_many_arguments_is_refused(check: Any) -> None:
+    for count in (0, 1, 9):
+        with pytest.raises(wire.WireError, match="takes"):
+            check([PRODUCER] * count)
+
+
+@pytest.mark.parametrize("message", [[], [1], [1, 2], [1, None, "hello"], {"verb": "hello"}])
+def test_a_request_without_a_verb_is_refused(message: object) -> None:
+    with pytest.raises(wire.WireError):
+        wire.unpack_request(msgpack.packb(message))
+
+
+def test_a_request_of_another_version_is_refused_with_both_versions() -> None:
+    with pytest.raises(wire.WireError, match="wire version 1, not 2"):
+        wire.unpack_request(msgpack.packb([2, "hello"]))
+
+
+def test_a_refusal_comes_back_with_its_reason() -> None:
+    with pytest.raises(wire.WireError, match="the writer refused: no such verb"):
+        wire.unpack_reply(wire.pack_error("no such verb"))
+
+
+@pytest.mark.parametrize("reply", [[2, "hello", []], [1, "hello"], []])
+def test_a_reply_of_another_version_is_a_mismatch(reply: list[Any]) -> None:
+    with pytest.raises(ProtocolMismatch, match="same release"):
+        wire.unpack_reply(msgpack.packb(reply))
+
+
+def test_a_refusal_for_the_version_is_a_mismatch() -> None:
+    with pytest.raises(wire.WireError) as refused:
+        wire.unpack_request(msgpack.packb([2, "hello"]))
+    with pytest.raises(ProtocolMismatch, match="same release"):
+        wire.unpack_reply(wire.pack_error(str(refused.value)))
+
+
+@pytest.mark.parametrize("read", [wire.ack_of, wire.welcome_of])
+@pytest.mark.parametrize("content", [None, [], {}, 7, ["committed"], list(range(9))], ids=repr)
+def test_a_reply_of_another_shape_is_refused(read: Any, content: Any) -> None:
+    with pytest.raises(wire.WireError):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, "done"),
+        (0, []),
+        (0, None),
+        (1, "run"),
+        (2, -1),
+        (3, None),
+        (4, 1.0),
+        (5, True),
+        (6, [[1, 2]]),
+        (6, None),
+        (7, [7]),
+    ],
+)
+def test_an_ack_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
+    content: list[Any] = ["committed", b"r" * 16, 9, 8, 7, 6, [[1, 2, 3]], [[4, 1, "why"]]]
+    wire.ack_of(content)
+    content[index] = value
+    with pytest.raises(wire.WireError):
+        wire.ack_of(content)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(0, None), (1, "run"), (2, -1), (3, 1 << 63), (4, None), (5, True), (6, [])],
+)
+def test_a_welcome_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
+    content: list[Any] = [b"l" * 16, b"r" * 16, 3, 2, 1, 0, {}]
+    wire.welcome_of(content)
+    content[index] = value
+    with pytest.raises(wire.WireError):
+        wire.welcome_of(content)
