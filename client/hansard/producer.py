@@ -410,19 +410,16 @@ class Producer:
         return NOT_KEPT
 
     def _try_run(self, events: list[bytes]) -> bool:
-        """Keep all of them or none."""
-        before = self.seq, self._crc
-        if all(self._try_append(data) for data in events):
-            return True
-        self.seq, self._crc = before
-        if self._store:
-            self._store.trim_to(self.seq)
-        return False
-
-    def _try_append(self, data: bytes) -> bool:
-        seq, crc = self.seq + 1, zlib.crc32(data, self._crc)
-        if seq > self._seq_max or not self._store or not self._store.append(seq, crc, data):
+        """Keep all of them or none. ``seq`` moves at the end: up to it the sender may read."""
+        seq, crc = self.seq, self._crc
+        if not self._store or seq + len(events) > self._seq_max:
             return False
+        for data in events:
+            seq, crc = seq + 1, zlib.crc32(data, crc)
+            if not self._store.append(seq, crc, data):
+                if seq > self.seq + 1:
+                    self._store.trim_to(self.seq)
+                return False
         self.seq, self._crc = seq, crc
         return True
 
@@ -431,7 +428,7 @@ class Producer:
             data = self._side.popleft()
             if self._store is None and not self._closed:
                 self._open_store()
-            if not self._try_append(data):
+            if not self._try_run([data]):
                 self._drop(FULL, 1)
 
     def _interrupts(self) -> bool:
@@ -510,7 +507,7 @@ class Producer:
         self._number_from(source)
         self._open_store()
         for data in events:
-            if not self._try_append(data):
+            if not self._try_run([data]):
                 self._drop(FULL, 1)
         if old:
             old.close(remove=True)

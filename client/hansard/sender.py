@@ -259,6 +259,7 @@ class _Sockets:
     def __exit__(self, *_: object) -> None:
         for socket in (self._push_socket, self._ack_socket):
             socket.disable_monitor()
+        for socket in (*self._monitors, self._push_socket, self._ack_socket):
             socket.close(linger=0)
 
     def push(self, frame: wire.Frame) -> bool:
