@@ -54,8 +54,8 @@ class AuditLog:
         **settings: Any,
     ) -> None:
         self.directory: Path = log_directory(directory)
-        self.settings = load_settings(self.directory, settings)
         layout.prepare_for_client(self.directory)
+        self.settings = load_settings(self.directory, settings)
         self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
         self._encode = self._encoder.encode
         self._closed = False

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hansard.spool import RECORDS_AT, Identity, SpoolState
-from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_MAX, Drops, Frame
+from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, Drops, Frame
 
 EVENTS_MAX: Final = 10_000  # the default bound, when no file bounds it
 
@@ -39,7 +39,7 @@ class MemoryQueue:
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
         index = first_seq - self._state.base_seq - 1
-        stop = min(last_seq - self._state.base_seq, index + FRAME_EVENTS_MAX)
+        stop = min(last_seq - self._state.base_seq, index + FRAME_EVENTS_CUT)
         room = FRAME_BYTES_MAX
         count = 0
         for data in self._held[index:stop]:

@@ -32,7 +32,7 @@ import msgpack
 from hansard.wire import (
     EVENT_BYTES_MAX,
     FRAME_BYTES_MAX,
-    FRAME_EVENTS_MAX,
+    FRAME_EVENTS_CUT,
     INT64_MAX,
     Drops,
     Frame,
@@ -154,7 +154,7 @@ class Spool:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
         index = first_seq - self._state.base_seq - 1
         begins = self._offsets[
-            index : min(last_seq - self._state.base_seq, index + FRAME_EVENTS_MAX)
+            index : min(last_seq - self._state.base_seq, index + FRAME_EVENTS_CUT)
         ]
         first = begins[0]
         if begins[-1] < first:  # a frame ends where the ring wraps
@@ -297,7 +297,7 @@ class Orphan:
             if record is None and not wrapped and self._wraps(offset):
                 offset, wrapped = RECORDS_AT, True
                 continue
-            if record is None or len(record) > room or len(parts) == FRAME_EVENTS_MAX:
+            if record is None or len(record) > room or len(parts) == FRAME_EVENTS_CUT:
                 if parts or record is None:
                     yield frame._replace(event_count=len(parts), body=b"".join(parts))
                 if record is None:

@@ -36,6 +36,7 @@ INT64_MAX: Final = (1 << 63) - 1
 
 # Limits of one frame: small, so that nobody waits behind a bulk producer's megabytes.
 FRAME_EVENTS_MAX: Final = 1_000
+FRAME_EVENTS_CUT: Final = 250  # what a producer puts into one: a sync caller's waits its turn
 FRAME_BYTES_MAX: Final = 256 << 10
 MESSAGE_BYTES_MAX: Final = 2 << 20  # larger than one event of any legal size in its frame
 PIPE_MESSAGES_MAX: Final = 4

@@ -110,3 +110,12 @@ def public_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hansard-test-") as path:
         Path(path).chmod(0o755)
         yield Path(path)
+
+
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """The interpreter changes threads as often as it can, between any two steps of a call."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bench import __main__ as bench
 from bench import entered, ingest
 from bench.workload import Event, events
+
 from hansard import AuditLog
 from hansard_writer import RunningWriter
 
@@ -23,9 +23,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """The figures of a small run of the real command, by name."""
     place = tmp_path_factory.mktemp("bench")
     report = place / "report.json"
+    sizes = ["--workers", str(WORKERS), "--events", str(EVENTS)]
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--workers", str(WORKERS)]
-        + ["--events", str(EVENTS), "--dir", str(place), "--json", str(report)],
+        [sys.executable, "-m", "bench", "--quick", *sizes, "--dir", place, "--json", report],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

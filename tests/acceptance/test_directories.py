@@ -394,6 +394,26 @@ for i in range(25):
     assert lost(directory) == [(15, "the queue stayed full")]
 
 
+@pytest.mark.usefixtures("writer")
+def test_events_recorded_together_are_kept_together_or_dropped_together(
+    directory: Path, restless_threads: None
+) -> None:
+    kept = []
+    with AuditLog(directory, queue_maxsize=20, on_full="drop") as log:
+        for i in range(2_000):
+            together = [{"event_type": "task.created", "payload": {"i": i}} for _ in range(7)]
+            statuses = {entry.status for entry in log.record_many(together)}
+            assert len(statuses) == 1
+            kept += [i] * 7 if statuses == {"queued"} else []
+        assert log.drain(20)
+    rows = query(
+        directory, "SELECT payload ->> 'i' FROM entries WHERE event_type <> 'hansard.lost'"
+    )
+    assert [row[0] for row in rows] == kept
+    assert sum(count for count, _ in lost(directory)) == 14_000 - len(kept)
+    assert_log_is_sound(directory)
+
+
 def test_a_full_queue_that_raises_names_the_way_out(directory: Path) -> None:
     with AuditLog(directory, queue_maxsize=10, on_full="raise") as log:
         for _ in range(10):

@@ -1,10 +1,8 @@
 """`record(sync=True)` returns the id of its own event, whoever else records beside it."""
 
 import json
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,15 +109,6 @@ def test_many_threads_and_processes_each_get_the_id_of_their_own_event(
         directory, "SELECT seq, payload ->> 'caller' FROM entries ORDER BY seq"
     )
     assert_log_is_sound(directory)
-
-
-@pytest.fixture
-def restless_threads() -> Iterator[None]:
-    """The interpreter changes threads as often as it can, between any two steps of a call."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("writer", "restless_threads")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hansard.memory_queue import MemoryQueue
 from hansard.spool import Identity, Spool, SpoolState
-from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_MAX, Drops, Frame
+from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, Drops, Frame
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=50)
 
@@ -34,7 +34,7 @@ def said_by(store: Spool | MemoryQueue, first: int, last: int) -> tuple[bytes, l
         frame = store.frame(seq, last)
         assert (frame.producer_id, frame.first_seq) == (IDENTITY.producer_id, seq)
         assert frame.crc_before == store.crc_at(seq - 1)
-        assert 1 <= frame.event_count <= FRAME_EVENTS_MAX
+        assert 1 <= frame.event_count <= FRAME_EVENTS_CUT
         body += frame.body
         seq = frame.last_seq + 1
     return body, list(store.events())
@@ -96,9 +96,9 @@ def test_it_takes_no_more_than_its_bytes() -> None:
 
 
 def test_a_frame_has_at_most_a_thousand_events() -> None:
-    queue = queue_of(*[b"x"] * (FRAME_EVENTS_MAX + 1))
-    assert queue.frame(1, FRAME_EVENTS_MAX + 1).event_count == FRAME_EVENTS_MAX
-    assert queue.frame(FRAME_EVENTS_MAX + 1, FRAME_EVENTS_MAX + 1).event_count == 1
+    queue = queue_of(*[b"x"] * (FRAME_EVENTS_CUT + 1))
+    assert queue.frame(1, FRAME_EVENTS_CUT + 1).event_count == FRAME_EVENTS_CUT
+    assert queue.frame(FRAME_EVENTS_CUT + 1, FRAME_EVENTS_CUT + 1).event_count == 1
 
 
 def test_a_frame_has_at_most_its_bytes() -> None:

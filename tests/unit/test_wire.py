@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hansard import wire
 from hansard.errors import ProtocolMismatch
 
-repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=60)
+repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 
 PRODUCER = bytes(range(16))
 naturals = st.integers(0, wire.INT64_MAX)

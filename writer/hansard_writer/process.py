@@ -87,8 +87,10 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
                 f"{directory} lies on a network file system ({kind}), where SQLite's locks cannot "
                 "be trusted: name a directory on a local disk"
             )
-        if directory.stat().st_uid not in (os.geteuid(), 0) or not os.access(directory, os.W_OK):
+        if os.geteuid() not in (0, directory.stat().st_uid):
             raise ConfigError(layout.foreign_directory(directory))
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ConfigError(f"{directory} cannot be written to: chmod u+rwx it, or name another")
         spool.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, exist_ok=True)
         if gid is not None:
             for path, mode in (

@@ -54,7 +54,7 @@ def directory_option(function: Function) -> Function:
     return click.option(
         "--dir",
         "directory",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         callback=lambda _context, _parameter, value: log_directory(value),
         help="The log's directory. [default: HANSARD_DIR, else ~/.local/state/hansard]",
     )(function)
