@@ -16,12 +16,13 @@ from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
     AuditLogError,
+    ConfigError,
     InvalidEvent,
     Rejected,
     WriterUnavailable,
 )
 from hansard.events import EventEncoder, Payload, created_at_ns
-from hansard.producer import NOT_KEPT, NOT_NUMBERED, Producer, Source
+from hansard.producer import NOT_KEPT, Producer, Source
 from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
 from hansard.tickets import Ticket
@@ -56,8 +57,11 @@ class AuditLog:
         self.directory: Path = log_directory(directory)
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
-        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
-        self._encode = self._encoder.encode
+        try:
+            encoder = EventEncoder(self.settings.event_types, self.settings.actor)
+        except InvalidEvent as error:
+            raise ConfigError(f"the settings event_types and actor: {error}") from error
+        self._encode = encoder.encode
         self._closed = False
         self._source = _source
         self._begin()
@@ -98,11 +102,15 @@ class AuditLog:
         Raises `InvalidEvent` for an event that breaks a rule and `ClosedError` after `close`.
         """
         created_at = time.time_ns() if created_at is None else created_at_ns(created_at)
+        data = self._encode(event_type, payload, level, actor, task_id, created_at)
         producer = self._producer
-        seq = producer.append(self._encode(event_type, payload, level, actor, task_id, created_at))
-        if seq > 0 and not (self.settings.sync if sync is None else sync):
-            return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
-        return self._settle(seq, event_type, created_at, timeout)
+        if self.settings.sync if sync is None else sync:
+            seq, ticket = producer.append_awaited(data)
+            return self._settled(seq, ticket, event_type, created_at, self._timeout(timeout))
+        seq = producer.append(data)
+        if seq <= 0:
+            return _unnumbered(seq, event_type, created_at)
+        return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
 
     def record_many(
         self,
@@ -125,19 +133,18 @@ class AuditLog:
             encoded.append(data)
             facts.append(fact)
         producer = self._producer
-        numbers = producer.append_run(encoded)
         if not (self.settings.sync if sync is None else sync):
             return [
                 _new_entry(Entry, (-1, "queued", (producer.hash, seq), *fact))
                 if seq > 0
-                else self._settle(seq, *fact, timeout)
-                for seq, fact in zip(numbers, facts, strict=True)
+                else _unnumbered(seq, *fact)
+                for seq, fact in zip(producer.append_run(encoded), facts, strict=True)
             ]
+        awaited = producer.append_run_awaited(encoded)
         deadline = time.monotonic() + self._timeout(timeout)
-        tickets = [producer.ticket(seq, wants_outcome=True) if seq > 0 else None for seq in numbers]
         return [
-            self._settle(seq, *fact, deadline - time.monotonic(), ticket)
-            for seq, fact, ticket in zip(numbers, facts, tickets, strict=True)
+            self._settled(seq, ticket, *fact, deadline - time.monotonic())
+            for (seq, ticket), fact in zip(awaited, facts, strict=True)
         ]
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -279,7 +286,10 @@ class AuditLog:
     def _encode_mapping(
         self, index: int, event: Mapping[str, Any], now: int
     ) -> tuple[bytes, tuple[str, int]]:
-        fields = dict(event)
+        try:
+            fields = dict(event)
+        except (TypeError, ValueError):
+            raise InvalidEvent(f"event {index} is no mapping of record()'s arguments") from None
         try:
             event_type = fields.pop("event_type")
             given = fields.pop("created_at", None)
@@ -303,23 +313,15 @@ class AuditLog:
     def _timeout(self, timeout: float | None) -> float:
         return self.settings.ack_timeout if timeout is None else timeout
 
-    def _settle(
-        self,
-        seq: int,
-        event_type: str,
-        created_at: int,
-        timeout: float | None,
-        ticket: Ticket | None = None,
+    def _settled(
+        self, seq: int, ticket: Ticket | None, event_type: str, created_at: int, timeout: float
     ) -> Entry:
-        """The entry of an event that is not simply queued: waited for, dropped, interrupted."""
-        if seq == NOT_KEPT:
-            return Entry(None, outcome.DROPPED, None, event_type, created_at)
-        if seq == NOT_NUMBERED:
-            return Entry(outcome.ID_UNKNOWN, outcome.QUEUED, None, event_type, created_at)
+        """The entry of an event that its caller waits for."""
+        if ticket is None:
+            return _unnumbered(seq, event_type, created_at)
         producer = self._producer
         key = (producer.hash, seq)
-        ticket = ticket or producer.ticket(seq, wants_outcome=True)
-        if not ticket.wait(self._timeout(timeout)):
+        if not ticket.wait(timeout):
             producer.give_up(ticket)
             return self._unknown(key, event_type, created_at)
         if ticket.status == outcome.REJECTED:
@@ -348,3 +350,10 @@ class AuditLog:
             f"no writer answers in {self.directory}: "
             f"start one with `hansard serve --dir {self.directory}`"
         )
+
+
+def _unnumbered(seq: int, event_type: str, created_at: int) -> Entry:
+    """The entry of an event that was dropped, or that interrupted another's recording."""
+    if seq == NOT_KEPT:
+        return Entry(None, outcome.DROPPED, None, event_type, created_at)
+    return Entry(outcome.ID_UNKNOWN, outcome.QUEUED, None, event_type, created_at)

@@ -239,6 +239,9 @@ def _finite(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     if isinstance(value, Mapping):
+        names = [json.dumps(key) if isinstance(key, int | float | None) else key for key in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two keys become the same text in {sorted(set(names))!r:.200}")
         return {key: _finite(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item, depth + 1) for item in value]

@@ -29,6 +29,8 @@ from hansard.wire import Drops
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
 
+CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
+
 FULL: Final = "full"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
@@ -127,6 +129,8 @@ class Producer:
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
                 if self._is_inherited:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
+                if self._closed:
+                    raise ClosedError(CLOSED) from None
                 if self._store:
                     self._store.trim_to(self.seq)
                 self._drain_side()
@@ -139,6 +143,20 @@ class Producer:
         if self.sender_sleeps:
             self._wake()
         return seq
+
+    def append_awaited(self, data: bytes) -> tuple[int, Ticket | None]:
+        """The same, and a ticket for its outcome, before its number can become another."""
+        with self._lock:
+            seq = self.append(data)
+            return seq, self.ticket(seq, wants_outcome=True) if seq > 0 else None
+
+    def append_run_awaited(self, events: list[bytes]) -> list[tuple[int, Ticket | None]]:
+        """`append_run` with a ticket each."""
+        with self._lock:
+            return [
+                (seq, self.ticket(seq, wants_outcome=True) if seq > 0 else None)
+                for seq in self.append_run(events)
+            ]
 
     def append_run(self, events: list[bytes]) -> list[int]:
         """Keep events that belong together, under numbers without a gap: all or none."""
@@ -380,7 +398,7 @@ class Producer:
     def _append_slowly(self, events: list[bytes]) -> int:
         """The first event, a full queue, or a closed log. The number of the last event."""
         if self._closed:
-            raise ClosedError("the log is closed: record() before close(), or make a new AuditLog")
+            raise ClosedError(CLOSED)
         if self._skip:
             self._skip -= 1
             self._set_room()
@@ -473,7 +491,7 @@ class Producer:
             most = wire.INT64_MAX if self.spooled else EVENTS_MAX
         self._seq_max = min(self.acked + most, wire.INT64_MAX - wire.FRAME_EVENTS_MAX)
 
-    def _open_store(self) -> None:
+    def _open_store(self, *, named: bool = True) -> None:
         if self._store is not None or self._closed:
             return
         identity = Identity(
@@ -489,7 +507,7 @@ class Producer:
         size, spool_directory = self._settings.spool_bytes, self._directory / layout.SPOOL
         try:
             mode = layout.spool_file_mode(spool_directory)
-            self._store = Spool(spool_directory, size, mode, identity, state)
+            self._store = Spool(spool_directory, size, mode, identity, state, named=named)
         except OSError as error:
             self._store = MemoryQueue(size, identity, state)
             self._complaints.warn(
@@ -502,12 +520,16 @@ class Producer:
         self._set_room()
 
     def _restart(self, source: Source, events: Iterable[bytes]) -> None:
-        """Go on under other numbers, with a new store that holds ``events``."""
+        """Go on under other numbers, with a store that holds ``events`` in place of the old."""
         old, self._store = self._store, None
         self._number_from(source)
-        self._open_store()
+        self._open_store(named=False)
         for data in events:
             if not self._try_run([data]):
                 self._drop(FULL, 1)
-        if old:
+        if isinstance(self._store, Spool):
+            self._store.publish(old if isinstance(old, Spool) else None)
+            if old:
+                old.close(remove=False)
+        elif old:
             old.close(remove=True)

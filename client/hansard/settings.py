@@ -14,6 +14,7 @@ from hansard.errors import ConfigError
 
 SETTINGS_FILE: Final = "hansard.toml"
 ENVIRONMENT_PREFIX: Final = "HANSARD_"
+DIRECTORY_VARIABLE: Final = "HANSARD_DIR"
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -104,7 +105,7 @@ def log_directory(
 ) -> Path:
     """The log's directory: the argument, else ``HANSARD_DIR``, else the user's state directory."""
     environment = os.environ if environment is None else environment
-    chosen = directory or environment.get("HANSARD_DIR")
+    chosen = directory or environment.get(DIRECTORY_VARIABLE)
     if chosen:
         return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100 - keep symlinks
     state = environment.get("XDG_STATE_HOME") or "~/.local/state"
@@ -126,10 +127,11 @@ def load_settings(
     for key, value in _read_file(path).items():
         _require_known(key, f"in {path}")
         values[key] = _of_type(key, value, f"in {path}")
-    for each in fields(Settings):
-        variable = ENVIRONMENT_PREFIX + each.name.upper()
-        if variable in environment:
-            values[each.name] = _parse(each.name, environment[variable], variable)
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable != DIRECTORY_VARIABLE:
+            key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            _require_known(key, f"in the variable {variable}")
+            values[key] = _parse(key, text, variable)
     for key, value in (arguments or {}).items():
         if value is not None:
             _require_known(key, "as an argument")
@@ -189,11 +191,7 @@ def _of_type(key: str, value: Any, where: str) -> Any:
         return float(value)
     if expected in (str, str | None) and isinstance(value, str):
         return value
-    if (
-        expected == tuple[str, ...] | None
-        and not isinstance(value, str)
-        and hasattr(value, "__iter__")
-    ):
+    if expected == tuple[str, ...] | None and isinstance(value, list | tuple | set | frozenset):
         items = tuple(value)
         if all(isinstance(item, str) for item in items):
             return items

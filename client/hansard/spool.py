@@ -94,9 +94,18 @@ class Spool:
     """
 
     def __init__(
-        self, directory: Path, size_bytes: int, mode: int, identity: Identity, state: SpoolState
+        self,
+        directory: Path,
+        size_bytes: int,
+        mode: int,
+        identity: Identity,
+        state: SpoolState,
+        *,
+        named: bool = True,
     ) -> None:
+        """With ``named=False`` nobody adopts it before `publish` is called."""
         self.path = directory / new_name()
+        self._temporary = self.path.with_suffix(TEMPORARY_SUFFIX)
         self._producer_id = identity.producer_id
         self._size = size_bytes
         self._generation = 0
@@ -105,17 +114,24 @@ class Spool:
         self._limit = size_bytes - RECORD.size  # the record must end here at the latest
         self._wrapped = False
         self._offsets = array("Q")  # where each record that is held begins, oldest first
-        temporary = self.path.with_suffix(TEMPORARY_SUFFIX)
-        self._descriptor = _allocate(temporary, size_bytes, mode)
+        self._descriptor = _allocate(self._temporary, size_bytes, mode)
         try:
             self._map = mmap.mmap(self._descriptor, size_bytes)
             _write_identity(self._map, identity)
             self._write_state()
-            temporary.rename(self.path)  # named only now, whole and locked
+            if named:
+                self.publish()
         except BaseException:
             os.close(self._descriptor)
-            temporary.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
             raise
+
+    def publish(self, instead_of: "Spool | None" = None) -> None:
+        """Give the file its name, now that it is whole and locked: one of its own, or that of
+        another spool, which at the same moment is no more."""
+        if instead_of is not None:
+            self.path = instead_of.path
+        self._temporary.rename(self.path)
 
     def append(self, producer_seq: int, crc: int, data: bytes) -> bool:
         """Copy an event in; False, and nothing changed, when there is no room for it."""

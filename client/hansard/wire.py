@@ -297,7 +297,7 @@ def ack_of(content: Any) -> Ack:
     if type(content) is not list or len(content) != len(Ack._fields):
         raise WireError(f"an ack has {len(Ack._fields)} fields")
     ack = Ack(*content)
-    if ack.status not in {COMMITTED, PENDING, RESUME} or type(ack.run_id) is not bytes:
+    if ack.status not in (COMMITTED, PENDING, RESUME) or type(ack.run_id) is not bytes:
         raise WireError("an ack has a status and a run_id")
     if not all(map(_is_natural, ack[2:6])):
         raise WireError("watermark, crc, dropped and outcomes_to are natural numbers")

@@ -229,7 +229,7 @@ def test_a_key_that_json_knows_becomes_its_text(key: Any, text: str) -> None:
 
 @pytest.mark.parametrize("key", [UUID(UUID_TEXT), (1, 2), b"a", date(2026, 1, 2)], ids=repr)
 def test_a_key_of_another_type_is_refused(key: Any) -> None:
-    with pytest.raises(InvalidEvent, match="payload cannot be encoded as JSON: keys must be"):
+    with pytest.raises(InvalidEvent, match="payload cannot be encoded as JSON"):
         encode_payload({key: "v"})
 
 

@@ -763,7 +763,7 @@ def test_a_renumbered_producer_goes_on_from_one_under_a_new_id(make: Make, direc
     assert held_by(producer) == b"<3><4><5>"
     assert producer.hello()[1:3] == (1, 0)
     assert producer.hello().log_id == LOG
-    assert not old_path.exists()
+    assert list((directory / "spool").iterdir()) == [old_path], "in its place, at one moment"
     assert ticket.seq == 2
     assert producer.append(b"<6>") == 4
     assert producer.acknowledge(4, crc_of(*numbered(4, first=3)), 0)

@@ -87,7 +87,7 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
                 f"{directory} lies on a network file system ({kind}), where SQLite's locks cannot "
                 "be trusted: name a directory on a local disk"
             )
-        if os.geteuid() not in (0, directory.stat().st_uid):
+        if directory.stat().st_uid != os.geteuid():
             raise ConfigError(layout.foreign_directory(directory))
         if not os.access(directory, os.W_OK | os.X_OK):
             raise ConfigError(f"{directory} cannot be written to: chmod u+rwx it, or name another")
