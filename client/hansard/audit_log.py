@@ -1,10 +1,10 @@
 """The client: `AuditLog`, what a worker process records with."""
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, time_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,6 +62,7 @@ class AuditLog:
         except InvalidEvent as error:
             raise ConfigError(f"the settings event_types and actor: {error}") from error
         self._encode = encoder.encode
+        self._sync = self.settings.sync
         self._closed = False
         self._source = _source
         self._begin()
@@ -101,10 +102,10 @@ class AuditLog:
 
         Raises `InvalidEvent` for an event that breaks a rule and `ClosedError` after `close`.
         """
-        created_at = time.time_ns() if created_at is None else created_at_ns(created_at)
+        created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
         producer = self._producer
-        if self.settings.sync if sync is None else sync:
+        if self._sync if sync is None else sync:
             seq, ticket = producer.append_awaited(data)
             return self._settled(seq, ticket, event_type, created_at, self._timeout(timeout))
         seq = producer.append(data)
@@ -124,7 +125,7 @@ class AuditLog:
         Each event is a mapping of the arguments of `record`, ``event_type`` among them. All are
         checked before the first is recorded, so one that is invalid records none.
         """
-        now = time.time_ns()
+        now = time_ns()
         encoded, facts = [], []
         for index, event in enumerate(events):
             if index >= RECORD_MANY_MAX:
@@ -133,7 +134,7 @@ class AuditLog:
             encoded.append(data)
             facts.append(fact)
         producer = self._producer
-        if not (self.settings.sync if sync is None else sync):
+        if not (self._sync if sync is None else sync):
             return [
                 _new_entry(Entry, (-1, "queued", (producer.hash, seq), *fact))
                 if seq > 0
@@ -141,9 +142,9 @@ class AuditLog:
                 for seq, fact in zip(producer.append_run(encoded), facts, strict=True)
             ]
         awaited = producer.append_run_awaited(encoded)
-        deadline = time.monotonic() + self._timeout(timeout)
+        deadline = monotonic() + self._timeout(timeout)
         return [
-            self._settled(seq, ticket, *fact, deadline - time.monotonic())
+            self._settled(seq, ticket, *fact, deadline - monotonic())
             for (seq, ticket), fact in zip(awaited, facts, strict=True)
         ]
 
@@ -168,9 +169,9 @@ class AuditLog:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits any more, what others record meanwhile included."""
-        deadline = time.monotonic() + self._timeout(timeout)
+        deadline = monotonic() + self._timeout(timeout)
         while self._producer.has_work:
-            if not self.flush(deadline - time.monotonic()):
+            if not self.flush(deadline - monotonic()):
                 return False
         return True
 

@@ -8,12 +8,12 @@ makes a caller wait.
 import os
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from hansard import directory as layout
 from hansard import wire
@@ -119,7 +119,7 @@ class Producer:
             self._busy = True
             try:
                 seq = self.seq + 1
-                crc = zlib.crc32(data, self._crc)
+                crc = crc32(data, self._crc)
                 if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
                     self.seq, self._crc = seq, crc
                 else:
@@ -433,7 +433,7 @@ class Producer:
         if not self._store or seq + len(events) > self._seq_max:
             return False
         for data in events:
-            seq, crc = seq + 1, zlib.crc32(data, crc)
+            seq, crc = seq + 1, crc32(data, crc)
             if not self._store.append(seq, crc, data):
                 if seq > self.seq + 1:
                     self._store.trim_to(self.seq)

@@ -32,6 +32,7 @@ HEARTBEAT_TIMEOUT_MS: Final = 30_000  # longer than any stop that a writer comes
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 BACKOFF_S_MIN: Final = 0.01
 BACKOFF_S_MAX: Final = 1.0
+LINGER_S: Final = 0.005  # after a push: what comes meanwhile shares the next frame
 FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
 
 
@@ -55,6 +56,7 @@ class Sender:
         self._paths: layout.SocketPaths | None = None
         self._unserved_since: float | None = None
         self._refusals = 0
+        self._lingers = False
 
     @property
     def started(self) -> bool:
@@ -70,8 +72,8 @@ class Sender:
         """There is something to do. Starts the thread at the first call."""
         if self._thread is None:
             self._start()
-        if self._producer.sender_sleeps:
-            self._producer.sender_sleeps = False
+        if self._producer.sender_sleeps or self._lingers:
+            self._producer.sender_sleeps = self._lingers = False
             with contextlib.suppress(OSError):  # full: it wakes up anyway; closed: it ended
                 os.write(self._wake_write, b"!")
 
@@ -141,13 +143,17 @@ class Sender:
         sockets.request(transmission.greeting())
         asked_at = time.monotonic()
         while not self._stopping:
+            sent_before = transmission.frames_pushed
             blocked = self._push(sockets)
             now = time.monotonic()
             wait = transmission.next_wait(now)
             if wait is not None:
                 sockets.request(wait)
                 asked_at = now
-            self._sleep(sockets, blocked=blocked, now=now)
+            if transmission.frames_pushed > sent_before and not blocked:
+                self._linger(sockets, now)
+            else:
+                self._sleep(sockets, blocked=blocked, now=now)
             now = time.monotonic()
             if sockets.lost_connection():
                 transmission.send_failures += 1
@@ -185,6 +191,16 @@ class Sender:
                 return True
             self.transmission.pushed(frame)
         return False
+
+    def _linger(self, sockets: "_Sockets", now: float) -> None:
+        """After a push: let events gather instead of being woken by each. Who waits for an ack
+        wakes it all the same."""
+        self._lingers = True  # before the look, or a ticket could come in between unseen
+        is_urgent = self._producer.hurried and self.transmission.wait_is_due(now)
+        sockets.poll(0 if is_urgent else LINGER_S, self._wake_read, blocked=False)
+        self._lingers = False
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4_096)
 
     def _sleep(self, sockets: "_Sockets", *, blocked: bool, now: float) -> None:
         """Until something happens, or is due."""

@@ -48,6 +48,8 @@ IDENTITY_BYTES_MAX: Final = 2_048
 RECORDS_AT: Final = 4_096
 RECORD: Final = struct.Struct("<IQI")
 LENGTH: Final = struct.Struct("<I")
+_pack_record = RECORD.pack_into
+_pack_length = LENGTH.pack_into
 WRAP: Final = 0xFFFF_FFFF
 
 _IDENTITY: Final = struct.Struct("<II")  # length and CRC of the map behind the magic
@@ -145,9 +147,9 @@ class Spool:
             start = offset + 16
             end = start + len(data)
         memory = self._map
-        RECORD.pack_into(memory, offset, 0, producer_seq, crc)
+        _pack_record(memory, offset, 0, producer_seq, crc)
         memory[start:end] = data
-        LENGTH.pack_into(memory, offset, len(data))
+        _pack_length(memory, offset, len(data))
         self._offsets.append(offset)
         self._tail = end
         return True

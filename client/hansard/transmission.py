@@ -32,6 +32,7 @@ class Transmission:
         self._reached = (b"", 0)  # how far any frame of a producer id went, for the resent count
         self.writer_restarts = 0
         self.resent = 0
+        self.frames_pushed = 0
         self.send_failures = 0
         self.begin()
 
@@ -60,6 +61,7 @@ class Transmission:
 
     def pushed(self, frame: wire.Frame) -> None:
         """The frame went out."""
+        self.frames_pushed += 1
         self._drops_sent = frame.drops.total
         if not frame.event_count:
             return

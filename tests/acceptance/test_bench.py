@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bench import __main__ as bench
 from bench import entered, ingest
 from bench.workload import Event, events
-
 from hansard import AuditLog
 from hansard_writer import RunningWriter
 

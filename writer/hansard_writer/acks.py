@@ -108,7 +108,11 @@ class Acks:
         elif status == wire.PENDING and state.resume_told_at == state.watermark:
             state.resume_told_at = None  # nothing came of it: it may have been lost on the way
         if 0 < wait.from_seq <= outcomes_to:
-            runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
+            newest = state.newest_run
+            if newest and newest[0] <= wait.from_seq and outcomes_to < newest[0] + newest[1]:
+                runs = [newest]  # it holds all that is asked for: no need to look it up
+            else:
+                runs, dead, outcomes_to = self._outcomes(state.id, wait.from_seq, outcomes_to)
         ack = wire.Ack(
             status,
             self._run_id,

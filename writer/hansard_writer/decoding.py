@@ -182,6 +182,8 @@ def _is_flat(payloads: Sequence[Any]) -> bool:
     for text in payloads:
         if text is None or len(text) <= _SURE_JSON_CHARS:
             continue
+        if not text.rfind("{") and "[" not in text:
+            continue  # its first brace is its only one
         if text.count("{") + text.count("[") > wire.JSON_DEPTH_MAX:
             try:
                 check_depth(text.encode())

@@ -44,6 +44,7 @@ class ProducerState:
         "host",
         "id",
         "is_stored",
+        "newest_run",
         "pid",
         "refused_to",
         "resume_told_at",
@@ -72,6 +73,7 @@ class ProducerState:
         self.refused_to = 0  # a frame up to this number came too early, or was another's
         self.resume_told_at: int | None = None  # the watermark at which it was told to
         self.is_stored = is_stored
+        self.newest_run: tuple[int, int, int] | None = None  # committed, as `runs` has it
 
     @property
     def is_clean(self) -> bool:

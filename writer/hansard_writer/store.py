@@ -205,6 +205,8 @@ class Store:
                 [(s.watermark, s.crc, s.dropped, s.id) for s in batch.touched.values()],
             )
         self.commits += 1
+        for state, run in self._newest_runs.items():
+            state.newest_run = run
         self.size, self._last_run = size, self._new_last_run
         self.dead_letters, self.dead_letter_bytes = self._new_dead_letters
 
@@ -215,6 +217,7 @@ class Store:
             many(_INSERT_PRODUCER, [(s.id, s.hash, s.host, s.pid, s.started_at) for s in new])
         seq = self.size + 1
         runs: list[tuple[int, int, int, int]] = []
+        newest: dict[ProducerState, tuple[int, int, int]] = {}
         last = self._last_run
         for state, run in batch.runs:
             length, first = run.length, run.first_seq
@@ -235,9 +238,10 @@ class Store:
             else:
                 last = (state.id, first, length, seq)
             runs.append(last)
+            newest[state] = last[1:]
             seq += length
         many(_INSERT_RUN, runs)
-        self._new_last_run = last
+        self._new_last_run, self._newest_runs = last, newest
         self._new_dead_letters = self._write_dead_letters(batch, now_ns)
         return seq - 1
 

@@ -1,0 +1,100 @@
+"""What a caller waits for the ack of one event, beside the least that any design must wait.
+
+The least is a process that answers each request over a REQ/REP pair of ipc sockets with the
+commit of one row, ``synchronous=FULL``: no threads, no validation, no batch. Alternating blocks,
+one caller.
+"""
+
+import time
+from array import array
+from multiprocessing.synchronize import Event as Flag
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+import hansard_writer
+from bench import entered, limit
+from bench.figures import Figure, distribution, percentile
+from bench.processes import SPAWN, in_fresh_process
+from bench.workload import events
+from hansard import AuditLog
+
+PART: Final = "sync"
+BLOCKS: Final = 10  # of each kind
+START_S_MAX: Final = 30.0
+ANSWER_MS_MAX: Final = 10_000
+
+
+def run(directory: Path, bare: Path, events_count: int) -> list[Figure]:
+    """Record ``events_count`` events synchronously, and as many requests to a bare committer with
+    a database in ``bare``. Raises `bench.entered.WrongEntries`."""
+    ready = SPAWN.Event()
+    committer = SPAWN.Process(target=_commit_each, args=(bare, ready), daemon=True)
+    committer.start()
+    with hansard_writer.running(directory):
+        if not ready.wait(START_S_MAX):
+            raise TimeoutError("the bare committer did not start")
+        producer_hash, ours, least = in_fresh_process(
+            _measure, directory, _endpoint(bare), events_count
+        )
+    committer.join()
+    entered.check(directory, {producer_hash: events(0, len(ours))})
+    p50, least_p50 = (percentile(sorted(each), 0.5) for each in (ours, least))
+    return [
+        *distribution(PART, "record(sync=True)", ours),
+        *distribution(PART, "bare REQ/REP and commit", least),
+        Figure(PART, "record(sync=True) p50 / bare p50", p50 / least_p50, "x"),
+    ]
+
+
+def _endpoint(directory: Path) -> str:
+    return f"ipc://{directory}.sock"
+
+
+def _measure(
+    directory: Path, endpoint: str, count: int
+) -> tuple[bytes, "array[int]", "array[int]"]:
+    ours, least, clock = array("q"), array("q"), time.perf_counter_ns
+    size = max(count // BLOCKS, 1)
+    source = events(0, BLOCKS * size)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with (
+        AuditLog(directory, sync=True, best_effort=False) as log,
+        context,
+        context.socket(zmq.REQ) as socket,
+    ):
+        socket.connect(endpoint)
+        socket.rcvtimeo = ANSWER_MS_MAX
+        for start in range(0, len(source), size):
+            for event_type, payload, level, actor, task_id in source[start : start + size]:
+                began = clock()
+                entry = log.record(event_type, payload, level=level, actor=actor, task_id=task_id)
+                ours.append(clock() - began)
+            for _ in range(size):
+                began = clock()
+                socket.send(b"commit")
+                socket.recv()
+                least.append(clock() - began)
+        socket.send(b"")
+    assert entry.key is not None
+    return entry.key[0], ours, least
+
+
+def _commit_each(directory: Path, ready: Flag) -> None:
+    """Commit one row for each request, until an empty one comes."""
+    store, connection = limit.open_store(directory)
+    row = (0, 1, time.time_ns(), "tool.called", "info", "agent:0", "task-0", '{"n":1}')
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.REP) as socket:
+        socket.bind(_endpoint(directory))
+        ready.set()
+        seq = 0
+        while socket.recv():
+            seq += 1
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(limit.INSERT, (seq, *row))
+            connection.execute("COMMIT")
+            socket.send(b"committed")
+            limit.keep_wal_small(store)
+    store.close()
