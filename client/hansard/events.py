@@ -24,12 +24,12 @@ Payload = Mapping[str, Any] | orjson.Fragment | None
 
 # Of the wire's, as names of this module: the hot path looks them up for each event.
 _KIND_EVENT: Final = wire.KIND_EVENT
+_dumps = orjson.dumps
 _LEVELS: Final = wire.LEVELS
 _EVENT_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
 
 _KNOWN_TEXTS_MAX: Final = 4_096  # checked actors and tasks remembered, before starting over
 _OPENING_BRACKET: Final = ord("[")  # an int, because `b"[" in text` takes three times as long
-_SURE_JSON_BYTES: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
 _ALIKE: Final = bytes.maketrans(b"[]", b"{}")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'{}[]"'))
 
@@ -52,7 +52,7 @@ class EventEncoder:
         # use_bin_type=False: payload bytes from orjson go out as msgpack str without a copy.
         self._pack = msgpack.Packer(use_bin_type=False).pack
 
-    def encode(
+    def encode(  # noqa: C901 - the hot path: a function more is 80 ns an event
         self,
         event_type: str,
         payload: Payload,
@@ -73,19 +73,22 @@ class EventEncoder:
                 self._check_text("actor", actor, wire.ACTOR_BYTES_MAX)
             if task_id not in self._texts:
                 self._check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
-            text = None if payload is None else encode_payload(payload)
+            if payload is None:
+                text = None
+            else:
+                try:
+                    text = _dumps(payload, _plain)
+                except orjson.JSONEncodeError:
+                    text = _encode_slowly(payload)
+                if text.rfind(b"{") or _OPENING_BRACKET in text:  # no object, or one with depth
+                    _check_payload(text, payload)
             data: bytes = self._pack(
                 (_KIND_EVENT, created_at, event_type, level, actor, task_id, text)
             )
         except TypeError:  # unhashable, or equal to a string without being one
-            names = ("event_type", "level", "actor", "task_id")
-            values = (event_type, level, actor, task_id)
-            kinds = ", ".join(
-                f"{name} is a {type(value).__name__}"
-                for name, value in zip(names, values, strict=True)
-                if not isinstance(value, str | None)
-            )
-            raise InvalidEvent(f"{kinds}: it must be a string") from None
+            raise _no_strings(
+                event_type=event_type, level=level, actor=actor, task_id=task_id
+            ) from None
         if len(data) > _EVENT_BYTES_MAX:
             raise InvalidEvent(
                 f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
@@ -107,6 +110,16 @@ class EventEncoder:
         if len(self._texts) >= _KNOWN_TEXTS_MAX:
             self._texts = {None}
         self._texts.add(value)
+
+
+def _no_strings(**arguments: object) -> InvalidEvent:
+    """Names the arguments that are no strings."""
+    kinds = ", ".join(
+        f"{name} is a {type(value).__name__}"
+        for name, value in arguments.items()
+        if not isinstance(value, str | None)
+    )
+    return InvalidEvent(f"{kinds}: it must be a string")
 
 
 def check_event_type(event_type: object) -> None:
@@ -143,20 +156,21 @@ def encode_payload(payload: Payload) -> bytes:
     ``orjson.Fragment`` is taken as it is.
     """
     try:
-        text = orjson.dumps(payload, default=_plain)
+        text = _dumps(payload, _plain)
     except orjson.JSONEncodeError:
         text = _encode_slowly(payload)
+    _check_payload(text, payload)
+    return text
+
+
+def _check_payload(text: bytes, payload: Payload) -> None:
+    """Raises `InvalidEvent` unless the text is an object that is not nested too deep."""
     if text[:1] != b"{" and text.lstrip()[:1] != b"{":
         raise InvalidEvent(
             f"payload is a {type(payload).__name__}: it must be a JSON object, so a mapping"
         )
-    if (
-        len(text) > _SURE_JSON_BYTES
-        and (text.rfind(b"{") or _OPENING_BRACKET in text)  # else its first brace is its only one
-        and text.count(b"{") + text.count(b"[") > wire.JSON_DEPTH_MAX
-    ):
+    if text.count(b"{") + text.count(b"[") > wire.JSON_DEPTH_MAX:
         check_depth(text)
-    return text
 
 
 def check_depth(text: bytes) -> None:

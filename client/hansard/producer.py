@@ -17,6 +17,7 @@ from zlib import crc32
 
 from hansard import directory as layout
 from hansard import wire
+from hansard.accounts import Accounts
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
@@ -24,7 +25,6 @@ from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
 from hansard.spool import Identity, Spool, SpoolState
 from hansard.tickets import Ticket, Tickets
-from hansard.wire import Drops
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
@@ -85,18 +85,13 @@ class Producer:
         self._started_at = time.time_ns()
         self._log_id: bytes | None = None
         self._store: Spool | MemoryQueue | None = None
-        self._drops = Drops()
-        self._drops_acked = 0
+        self.accounts = Accounts()
         self._skip = 0  # a source's events that the log has already, still to be recorded here
-        self._committed_before = 0  # under ids that this instance had earlier
-        self.dropped: dict[str, int] = {}
-        self.set_aside = 0
         self._number_from(source or Source(new_producer_id()))
 
     def _number_from(self, source: Source) -> None:
         """Begin to number anew. Of the drops, what was not reported goes on with the new id."""
-        self._drops = self._drops._replace(total=self._drops.total - self._drops_acked)
-        self._drops_acked = 0
+        self.accounts.start_over()
         self.producer_id = source.producer_id
         self.hash = wire.producer_hash(source.producer_id)
         self.first_seq = source.watermark + 1  # what this instance recorded begins here
@@ -124,8 +119,6 @@ class Producer:
                     self.seq, self._crc = seq, crc
                 else:
                     seq = self._append_slowly([data])
-                if self._side:
-                    self._drain_side()
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
                 if self._is_inherited:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
@@ -137,9 +130,9 @@ class Producer:
                 raise
             finally:
                 self._busy = False
-            if self._side:  # an interruption between the last look and the flag
+            if self._side:  # of whoever interrupted
                 with self._exclusively():
-                    pass
+                    pass  # which drains it
         if self.sender_sleeps:
             self._wake()
         return seq
@@ -203,23 +196,24 @@ class Producer:
     @property
     def committed(self) -> int:
         """How many events of this instance the log has, entered or dead-lettered."""
-        return self._committed_before + self.acked - self.first_seq + 1
+        return self.accounts.committed_before + self.acked - self.first_seq + 1
 
     @property
     def submitted(self) -> int:
         """How many events were recorded: committed, waiting, dropped or set aside."""
         with self._exclusively():
-            return self.committed + self.waiting + self.set_aside + sum(self.dropped.values())
+            accounts = self.accounts
+            return self.committed + self.waiting + accounts.set_aside + accounts.dropped_total
 
     @property
     def drops_unreported(self) -> bool:
         """Whether the log does not know yet of all that was dropped."""
-        return self._drops.total > self._drops_acked
+        return self.accounts.has_unreported
 
     @property
     def drops_count(self) -> int:
         """How many events were dropped under all causes."""
-        return self._drops.total
+        return self.accounts.drops.total
 
     @property
     def has_work(self) -> bool:
@@ -262,7 +256,7 @@ class Producer:
             return self._store.frame(first_seq, last_seq)
         if not self.drops_unreported:
             return None
-        return wire.Frame(self.producer_id, first_seq, 0, 0, self._drops, b"")
+        return wire.Frame(self.producer_id, first_seq, 0, 0, self.accounts.drops, b"")
 
     def wanted(self) -> tuple[int, int]:
         """The lowest number whose outcome somebody waits for, and the highest waited for."""
@@ -294,7 +288,7 @@ class Producer:
                     self._store.free_to(watermark)
                 self.acked, self._base_crc = watermark, crc
                 self._set_room()
-            self._drops_acked = max(self._drops_acked, dropped)
+            self.accounts.reported(dropped)
             self._stalled = False
             self._room.notify_all()
         return True
@@ -308,7 +302,7 @@ class Producer:
         """Take a new id; what is not committed gets new numbers from 1."""
         with self._exclusively():
             left = self._held()
-            self._committed_before += self.acked - self.first_seq + 1
+            self.accounts.committed_before += self.acked - self.first_seq + 1
             self._tickets.shift(self.acked)
             self._restart(Source(new_producer_id()), left)
 
@@ -316,7 +310,7 @@ class Producer:
         """For a `Source`: the log has these numbers already, whoever sent them."""
         with self._exclusively():
             left = self._held()[max(watermark - self.acked, 0) :]
-            self._committed_before += min(watermark, self.seq) - self.first_seq + 1
+            self.accounts.committed_before += min(watermark, self.seq) - self.first_seq + 1
             self._skip += max(watermark - self.seq, 0)
             self._restart(Source(self.producer_id, watermark, crc), left)
 
@@ -328,13 +322,13 @@ class Producer:
         with self._exclusively():
             count = self.waiting
             if self.spooled:
-                self.set_aside += count
+                self.accounts.set_aside += count
             elif count:
                 self._drop(OTHER_LOG, count)
             if self._store:
                 self._store.close(remove=not (self.spooled and count))
             self._store, self._log_id = None, None
-            self._committed_before += self.acked - self.first_seq + 1
+            self.accounts.committed_before += self.acked - self.first_seq + 1
             self._tickets.give_up()
             if self.source is not None:
                 self._closed = True  # its numbers mean the old log's: nothing may follow them
@@ -352,7 +346,7 @@ class Producer:
                 self._store.close(remove=not left and not self.drops_unreported)
                 self.spooled_before_close = self.spooled
                 if left and not self.spooled:
-                    self.dropped[MEMORY_LOST] = self.dropped.get(MEMORY_LOST, 0) + left
+                    self.accounts.lose(MEMORY_LOST, left)
                     self.seq = self.acked
                 self._store = None
         return left
@@ -364,8 +358,8 @@ class Producer:
                 "submitted": self.submitted,
                 "committed": self.committed,
                 "waiting": self.waiting,
-                "dropped": dict(self.dropped),
-                "set_aside": self.set_aside,
+                "dropped": dict(self.accounts.dropped),
+                "set_aside": self.accounts.set_aside,
                 "spooled": self.spooled,
                 "spool_bytes": self.bytes_used,
             }
@@ -462,13 +456,9 @@ class Producer:
         return threading.get_ident() != self.sender_ident  # it would wait for itself
 
     def _drop(self, cause: str, count: int) -> None:
-        now = time.time_ns()
-        unreported = self._drops.total > self._drops_acked
-        first_at = self._drops.first_at if unreported else now
-        self._drops = Drops(self._drops.total + count, first_at, now)
-        self.dropped[cause] = self.dropped.get(cause, 0) + count
+        self.accounts.drop(cause, count, time.time_ns())
         if self._store:
-            self._store.note(drops=self._drops)
+            self._store.note(drops=self.accounts.drops)
 
     def _full(self) -> str:
         return (
@@ -502,7 +492,10 @@ class Producer:
             self.source is not None,
         )
         state = SpoolState(
-            base_seq=self.acked, base_crc=self._base_crc, log_id=self._log_id, drops=self._drops
+            base_seq=self.acked,
+            base_crc=self._base_crc,
+            log_id=self._log_id,
+            drops=self.accounts.drops,
         )
         size, spool_directory = self._settings.spool_bytes, self._directory / layout.SPOOL
         try:

@@ -116,6 +116,7 @@ class Spool:
         self._limit = size_bytes - RECORD.size  # the record must end here at the latest
         self._wrapped = False
         self._offsets = array("Q")  # where each record that is held begins, oldest first
+        self._note_offset = self._offsets.append
         self._descriptor = _allocate(self._temporary, size_bytes, mode)
         try:
             self._map = mmap.mmap(self._descriptor, size_bytes)
@@ -150,7 +151,7 @@ class Spool:
         _pack_record(memory, offset, 0, producer_seq, crc)
         memory[start:end] = data
         _pack_length(memory, offset, len(data))
-        self._offsets.append(offset)
+        self._note_offset(offset)
         self._tail = end
         return True
 

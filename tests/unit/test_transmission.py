@@ -411,7 +411,7 @@ def test_a_log_that_was_replaced_is_left(client: Client, caplog: pytest.LogCaptu
     assert client.welcome(log_id=OTHER_LOG) is Verdict.GREET_AGAIN
     assert not client.transmission.welcomed
     assert client.producer.producer_id != old_id
-    assert client.producer.set_aside == 3
+    assert client.producer.accounts.set_aside == 3
     assert any(OTHER_LOG.hex() in message for message in caplog.messages)
     client.transmission.begin()
     assert client.welcome(log_id=OTHER_LOG) is Verdict.GO_ON
