@@ -49,7 +49,7 @@ class Settings:
     actor: str | None = _setting(None, "actor of events that name none")
     event_types: tuple[str, ...] | None = _setting(None, "the only event types allowed")
     output_bytes_max: int = _setting(
-        64 * KIB, "captured output kept of an operation (used by operations)", minimum=0
+        64 * KIB, "captured output kept of an operation (no effect yet)", minimum=0
     )
 
     batch_events_max: int = _setting(2_000, "events that fill a batch", minimum=1)
@@ -58,10 +58,10 @@ class Settings:
         0.005, "how long an event waits for others to share its commit (s)", minimum=0
     )
     checkpoint_interval: float = _setting(
-        1.0, "time between signed checkpoints (s) (used by the proof)", minimum=0
+        1.0, "time between signed checkpoints (s) (no effect yet)", minimum=0
     )
     enforce_tasks: bool = _setting(
-        default=False, meaning="unregistered tasks' events become dead letters (used by tasks)"
+        default=False, meaning="unregistered tasks' events become dead letters (no effect yet)"
     )
     dead_letters_max: int = _setting(100_000, "dead letters kept", minimum=0)
     dead_letters_bytes_max: int = _setting(256 * MIB, "bytes of dead letters kept", minimum=0)
@@ -70,18 +70,18 @@ class Settings:
         128 * MIB, "free space below which intake is suspended and spools take over", minimum=0
     )
     reserve_bytes: int = _setting(
-        8 * MIB, "file held ready to be released on a full disk (used by disk stages)", minimum=0
+        8 * MIB, "file held ready to be released on a full disk (no effect yet)", minimum=0
     )
     wal_bytes_target: int = _setting(
         64 * MIB, "WAL size that checkpoints aim to stay under", minimum=1 * MIB
     )
     reader_age_max: float = _setting(
         60.0,
-        "age of a read transaction that is complained of (s) (used by the WAL governor)",
+        "age of a read transaction that is complained of (s) (no effect yet)",
         minimum=0,
     )
     fts_event_types: tuple[str, ...] | None = _setting(
-        None, "event types whose payload is searchable, besides stderr (used by search)"
+        None, "event types whose payload is searchable, besides stderr (no effect yet)"
     )
     group: str | None = _setting(None, "group whose members' workers may record")
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import Any, Final
 
 import orjson
@@ -144,6 +144,10 @@ def _table(rows: Iterable[Row], columns: Sequence[str], sample_rows: int) -> Ite
     """A header and the rows, every line within the terminal's width."""
     cells = ([_cell(row[name]) for name in columns] for row in rows)
     sample = list(islice(cells, sample_rows))
+    if 0 < len(sample) < sample_rows:  # all of it: columns that say nothing make room for others
+        told = [any(column) for column in zip(*sample, strict=True)]
+        columns = list(compress(columns, told))
+        sample = [list(compress(line, told)) for line in sample]
     terminal = shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns
     widths = _widths(columns, [list(columns), *sample], terminal)
     for line in chain([list(columns)], sample, cells):
