@@ -59,9 +59,11 @@ def figures_table() -> str:
     machine = run["machine"]
     rows += [
         "",
-        f"Made by `scripts/bench --quick` on {machine['at'][:10]}: {machine['cpu']}, "
-        f"{machine['cores']} cores shared by workers and writer, {machine['file_system']}, "
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}.",
+        (
+            f"Made by `scripts/bench --quick` on {machine['at'][:10]}: {machine['cpu']}, "
+            f"{machine['cores']} cores shared by workers and writer, {machine['file_system']}, "
+            f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}."
+        ),
     ]
     return "\n".join(rows)
 

@@ -23,7 +23,7 @@ from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
 from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
-from hansard.spool import Identity, Spool, SpoolState
+from hansard.spool import Identity, Spool, SpoolState, making
 from hansard.tickets import Ticket, Tickets
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
@@ -78,6 +78,7 @@ class Producer:
         self._busy = False  # this thread is inside: whoever interrupts it uses the side queue
         self._side: deque[bytes] = deque()
         self._tickets = Tickets()
+        self._blocked = 0  # callers that wait for room
         self._closed = False
         self._is_inherited = False
         self.spooled_before_close = True
@@ -113,6 +114,8 @@ class Producer:
                 return NOT_NUMBERED
             self._busy = True
             try:
+                if self._side:  # of an interruption behind the last call's flag
+                    self._drain_side()
                 seq = self.seq + 1
                 crc = crc32(data, self._crc)
                 if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
@@ -222,8 +225,8 @@ class Producer:
 
     @property
     def hurried(self) -> bool:
-        """Whether a caller waits."""
-        return len(self._tickets) > 0
+        """Whether a caller waits, for an ack or for room."""
+        return len(self._tickets) > 0 or self._blocked > 0
 
     @property
     def bytes_used(self) -> int:
@@ -325,9 +328,10 @@ class Producer:
                 self.accounts.set_aside += count
             elif count:
                 self._drop(OTHER_LOG, count)
-            if self._store:
-                self._store.close(remove=not (self.spooled and count))
-            self._store, self._log_id = None, None
+            with making:
+                if self._store:
+                    self._store.close(remove=not (self.spooled and count))
+                self._store, self._log_id = None, None
             self.accounts.committed_before += self.acked - self.first_seq + 1
             self._tickets.give_up()
             if self.source is not None:
@@ -403,8 +407,21 @@ class Producer:
             return self.seq
         if self._settings.on_full == "raise":
             raise QueueFull(self._full())
-        if self._settings.on_full == "block" and not self._stalled and self._may_block():
-            deadline = time.monotonic() + self._settings.ack_timeout
+        if self._settings.on_full == "block" and self._wait_for_room(events):
+            return self.seq
+        self._drop(FULL, len(events))
+        self._complaints.warn("full", "event dropped: %s", self._full())
+        if not self._settings.best_effort:
+            raise QueueFull(self._full())
+        return NOT_KEPT
+
+    def _wait_for_room(self, events: list[bytes]) -> bool:
+        """Until they are kept, or `ack_timeout` has passed; then others need not try."""
+        if self._stalled or threading.get_ident() == self.sender_ident:  # it would wait for itself
+            return False
+        deadline = time.monotonic() + self._settings.ack_timeout
+        self._blocked += 1
+        try:
             self._wake()
             while (left := deadline - time.monotonic()) > 0 and not self._closed:
                 self._busy = False  # the lock is free while waiting, and so is this thread
@@ -413,13 +430,11 @@ class Producer:
                 finally:
                     self._busy = True
                 if self._try_run(events):
-                    return self.seq
-            self._stalled = True
-        self._drop(FULL, len(events))
-        self._complaints.warn("full", "event dropped: %s", self._full())
-        if not self._settings.best_effort:
-            raise QueueFull(self._full())
-        return NOT_KEPT
+                    return True
+        finally:
+            self._blocked -= 1
+        self._stalled = True
+        return False
 
     def _try_run(self, events: list[bytes]) -> bool:
         """Keep all of them or none. ``seq`` moves at the end: up to it the sender may read."""
@@ -451,9 +466,6 @@ class Producer:
             return self._busy
         finally:
             self._lock.release()
-
-    def _may_block(self) -> bool:
-        return threading.get_ident() != self.sender_ident  # it would wait for itself
 
     def _drop(self, cause: str, count: int) -> None:
         self.accounts.drop(cause, count, time.time_ns())
@@ -500,7 +512,8 @@ class Producer:
         size, spool_directory = self._settings.spool_bytes, self._directory / layout.SPOOL
         try:
             mode = layout.spool_file_mode(spool_directory)
-            self._store = Spool(spool_directory, size, mode, identity, state, named=named)
+            with making:
+                self._store = Spool(spool_directory, size, mode, identity, state, named=named)
         except OSError as error:
             self._store = MemoryQueue(size, identity, state)
             self._complaints.warn(
@@ -514,15 +527,16 @@ class Producer:
 
     def _restart(self, source: Source, events: Iterable[bytes]) -> None:
         """Go on under other numbers, with a store that holds ``events`` in place of the old."""
-        old, self._store = self._store, None
-        self._number_from(source)
-        self._open_store(named=False)
-        for data in events:
-            if not self._try_run([data]):
-                self._drop(FULL, 1)
-        if isinstance(self._store, Spool):
-            self._store.publish(old if isinstance(old, Spool) else None)
-            if old:
-                old.close(remove=False)
-        elif old:
-            old.close(remove=True)
+        with making:
+            old, self._store = self._store, None
+            self._number_from(source)
+            self._open_store(named=False)
+            for data in events:
+                if not self._try_run([data]):
+                    self._drop(FULL, 1)
+            if isinstance(self._store, Spool):
+                self._store.publish(old if isinstance(old, Spool) else None)
+                if old:
+                    old.close(remove=False)
+            elif old:
+                old.close(remove=True)

@@ -27,8 +27,6 @@ SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has com
 UNSERVED_WARNING_S: Final = 10.0
 RECONNECT_MS: Final = 20
 RECONNECT_MS_MAX: Final = 200
-HEARTBEAT_MS: Final = 5_000  # a peer whose process is gone but whose socket lives on
-HEARTBEAT_TIMEOUT_MS: Final = 30_000  # longer than any stop that a writer comes back from
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 BACKOFF_S_MIN: Final = 0.01
 BACKOFF_S_MAX: Final = 1.0
@@ -332,8 +330,6 @@ def _connect(
     socket.sndhwm = socket.rcvhwm = wire.PIPE_MESSAGES_MAX
     socket.reconnect_ivl = RECONNECT_MS
     socket.reconnect_ivl_max = RECONNECT_MS_MAX
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
     if kind == zmq.REQ:
         socket.req_relaxed = socket.req_correlate = True
     socket.connect(endpoint)

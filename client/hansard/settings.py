@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from hansard.directory import foreign_directory
 from hansard.errors import ConfigError
 
 SETTINGS_FILE: Final = "hansard.toml"
@@ -171,6 +172,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
+        if not os.access(path.parent, os.X_OK):
+            raise ConfigError(foreign_directory(path.parent)) from error
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     import tomllib
 

@@ -20,6 +20,7 @@ import mmap
 import os
 import stat
 import struct
+import threading
 import zlib
 from array import array
 from bisect import bisect_right
@@ -57,6 +58,14 @@ _STATE: Final = struct.Struct("<QQQI16sQqq")
 _STATE_CRC: Final = struct.Struct("<I")
 _SLOTS: Final = (2_048, 3_072)
 _NO_LOG: Final = bytes(16)
+
+
+# A fork waits for a spool that is being made, and for its owner to know it: a child that inherited
+# a descriptor which nobody knows of could not close it, and the parent's flock would outlive it.
+making = threading.RLock()
+os.register_at_fork(
+    before=making.acquire, after_in_parent=making.release, after_in_child=making.release
+)
 
 
 class SpoolDamaged(ValueError):
@@ -158,7 +167,8 @@ class Spool:
     def trim_to(self, producer_seq: int) -> None:
         """Forget what is behind ``producer_seq``, and what an interrupted `append` left there."""
         kept = producer_seq - self._state.base_seq
-        torn = self._map[self._tail : self._limit + RECORD.size][: RECORD.size + EVENT_BYTES_MAX]
+        reach = min(self._limit, self._tail + EVENT_BYTES_MAX) + RECORD.size
+        torn = self._map[self._tail : reach]
         end = self._tail + len(torn.rstrip(b"\0"))
         start = self._offsets[kept] if len(self._offsets) > kept else self._tail
         del self._offsets[kept:]

@@ -95,7 +95,7 @@ class Transmission:
             from_seq,
             target or self._sent_to,
             producer.drops_count,
-            urgent=target > 0,
+            urgent=producer.hurried,
         )
         return wire.pack_request(self.outstanding)
 

@@ -1,7 +1,8 @@
 """The writer's sockets: PULL for frames, ROUTER for requests. Bytes in, bytes out.
 
 Made, used and closed by one thread. A ROUTER, because REP holds one unanswered request only, and
-one commit has to answer many.
+one commit has to answer many. No ZeroMQ heartbeats: where a full PULL has stopped reading and the
+peer dies, their timer trips an assertion in libzmq (its issue 4364) and the process aborts.
 """
 
 import contextlib
@@ -17,8 +18,6 @@ from hansard import directory as layout
 from hansard import wire
 
 REPLIES_QUEUED_MAX: Final = 1_000
-HEARTBEAT_MS: Final = 5_000
-HEARTBEAT_TIMEOUT_MS: Final = 30_000
 
 
 class Endpoints:
@@ -93,7 +92,5 @@ class Endpoints:
         socket.maxmsgsize = wire.MESSAGE_BYTES_MAX
         socket.rcvhwm = wire.PIPE_MESSAGES_MAX if kind == zmq.PULL else REPLIES_QUEUED_MAX
         socket.sndhwm = REPLIES_QUEUED_MAX
-        socket.heartbeat_ivl = HEARTBEAT_MS
-        socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         socket.bind(endpoint)
         return socket
