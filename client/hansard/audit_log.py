@@ -22,9 +22,10 @@ from hansard.errors import (
     WriterUnavailable,
 )
 from hansard.events import EventEncoder, Payload, created_at_ns
-from hansard.producer import NOT_KEPT, Producer, Source
+from hansard.producer import NOT_KEPT, Producer
 from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
+from hansard.source import Source
 from hansard.tickets import Ticket
 
 RECORD_MANY_MAX = 1_000
@@ -192,6 +193,7 @@ class AuditLog:
             producer.give_up(ticket)
         if not sender.stop(_STOP_S):
             return producer.waiting  # its thread still uses the spool, which stays
+        spooled = producer.spooled
         left = producer.close()
         if left:
             self._complaints.warn(
@@ -199,7 +201,7 @@ class AuditLog:
                 "closed with %d events undelivered: %s",
                 left,
                 "they are in the spool, and a writer will enter them"
-                if producer.spooled_before_close
+                if spooled
                 else "they were kept in memory only, and are lost",
             )
         return left

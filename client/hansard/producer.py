@@ -12,17 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zlib import crc32
 
-from hansard import directory as layout
 from hansard import wire
 from hansard.accounts import Accounts
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
-from hansard.memory_queue import EVENTS_MAX, MemoryQueue
+from hansard.keeping import Store, open_store
+from hansard.memory_queue import EVENTS_MAX
 from hansard.settings import Settings
+from hansard.source import Source, new_producer_id
 from hansard.spool import Identity, Spool, SpoolState, making
 from hansard.tickets import Ticket, Tickets
 
@@ -34,20 +35,6 @@ CLOSED: Final = "the log is closed: record() before close(), or make a new Audit
 FULL: Final = "full"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
-
-
-def new_producer_id() -> bytes:
-    """A secret that nobody guesses, and nobody else has."""
-    return os.urandom(wire.PRODUCER_ID_BYTES)
-
-
-class Source(NamedTuple):
-    """A producer whose events are numbered by what they come from (a file's lines), so that
-    another process can go on where one stopped: its id, and what the log already has."""
-
-    producer_id: bytes
-    watermark: int = 0
-    crc: int = 0
 
 
 class Producer:
@@ -81,11 +68,10 @@ class Producer:
         self._blocked = 0  # callers that wait for room
         self._closed = False
         self._is_inherited = False
-        self.spooled_before_close = True
         self._stalled = False  # a caller waited in vain: fail fast until the writer answers
         self._started_at = time.time_ns()
         self._log_id: bytes | None = None
-        self._store: Spool | MemoryQueue | None = None
+        self._store: Store | None = None
         self.accounts = Accounts()
         self._skip = 0  # a source's events that the log has already, still to be recorded here
         self._number_from(source or Source(new_producer_id()))
@@ -202,26 +188,14 @@ class Producer:
         return self.accounts.committed_before + self.acked - self.first_seq + 1
 
     @property
-    def submitted(self) -> int:
-        """How many events were recorded: committed, waiting, dropped or set aside."""
-        with self._exclusively():
-            accounts = self.accounts
-            return self.committed + self.waiting + accounts.set_aside + accounts.dropped_total
-
-    @property
-    def drops_unreported(self) -> bool:
-        """Whether the log does not know yet of all that was dropped."""
-        return self.accounts.has_unreported
-
-    @property
-    def drops_count(self) -> int:
-        """How many events were dropped under all causes."""
-        return self.accounts.drops.total
-
-    @property
     def has_work(self) -> bool:
         """Whether there is anything left that the log must learn."""
-        return self.seq > self.acked or self.drops_unreported or self.hurried or bool(self._side)
+        return (
+            self.seq > self.acked
+            or self.accounts.has_unreported
+            or self.hurried
+            or bool(self._side)
+        )
 
     @property
     def hurried(self) -> bool:
@@ -257,7 +231,7 @@ class Producer:
         last_seq = self.seq
         if self._store and first_seq <= last_seq:
             return self._store.frame(first_seq, last_seq)
-        if not self.drops_unreported:
+        if not self.accounts.has_unreported:
             return None
         return wire.Frame(self.producer_id, first_seq, 0, 0, self.accounts.drops, b"")
 
@@ -347,8 +321,7 @@ class Producer:
             self._room.notify_all()
             left = self.waiting
             if self._store:
-                self._store.close(remove=not left and not self.drops_unreported)
-                self.spooled_before_close = self.spooled
+                self._store.close(remove=not left and not self.accounts.has_unreported)
                 if left and not self.spooled:
                     self.accounts.lose(MEMORY_LOST, left)
                     self.seq = self.acked
@@ -358,8 +331,9 @@ class Producer:
     def statistics(self) -> dict[str, Any]:
         """A consistent snapshot: ``submitted = committed + waiting + dropped + set_aside``."""
         with self._exclusively():
+            lost = self.accounts.set_aside + self.accounts.dropped_total
             return {
-                "submitted": self.submitted,
+                "submitted": self.committed + self.waiting + lost,
                 "committed": self.committed,
                 "waiting": self.waiting,
                 "dropped": dict(self.accounts.dropped),
@@ -509,19 +483,14 @@ class Producer:
             log_id=self._log_id,
             drops=self.accounts.drops,
         )
-        size, spool_directory = self._settings.spool_bytes, self._directory / layout.SPOOL
-        try:
-            mode = layout.spool_file_mode(spool_directory)
-            with making:
-                self._store = Spool(spool_directory, size, mode, identity, state, named=named)
-        except OSError as error:
-            self._store = MemoryQueue(size, identity, state)
-            self._complaints.warn(
-                "no spool",
-                "no spool in %s (%s): events are kept in memory only and end with this process; "
-                "make room there and restart it",
-                spool_directory,
-                error.strerror,
+        with making:
+            self._store = open_store(
+                self._directory,
+                self._settings.spool_bytes,
+                identity,
+                state,
+                self._complaints,
+                named=named,
             )
         self._set_room()
 

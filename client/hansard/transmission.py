@@ -52,7 +52,7 @@ class Transmission:
         """Whether there is something to push, and somebody to push it to."""
         producer = self._producer
         return self.welcomed and (
-            producer.seq > self._sent_to or producer.drops_count > self._drops_sent
+            producer.seq > self._sent_to or producer.accounts.drops.total > self._drops_sent
         )
 
     def next_frame(self) -> wire.Frame | None:
@@ -94,7 +94,7 @@ class Transmission:
             producer.producer_id,
             from_seq,
             target or self._sent_to,
-            producer.drops_count,
+            producer.accounts.drops.total,
             urgent=producer.hurried,
         )
         return wire.pack_request(self.outstanding)

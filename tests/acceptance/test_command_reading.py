@@ -176,7 +176,7 @@ def test_a_table_fits_its_terminal_and_cannot_drive_it(
     lines = run("query", directory, "--format", "table", env=environment).stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].split() == [
-        "id", "created_at", "event_type", "level", "actor", "task_id", "payload",
+        "id", "created_at", "event_type", "level", "actor", "payload",
     ]  # fmt: skip
     assert lines[1].isprintable()
     assert len(lines[1]) <= 100

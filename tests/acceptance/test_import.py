@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -90,6 +91,7 @@ def stop_with_events_unacked(writer: hansard_writer.RunningWriter, directory: Pa
             if any(map(holds_events, (directory / "spool").glob("*.spool"))):
                 return
         writer.process.send_signal(signal.SIGCONT)  # all were about to ask how far it is
+        threading.Event().wait(0.05)  # give it time to answer
     raise AssertionError("no worker has recorded anything")
 
 

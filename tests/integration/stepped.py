@@ -21,8 +21,9 @@ import orjson
 from hansard import wire
 from hansard.complaints import Complaints
 from hansard.events import EventEncoder
-from hansard.producer import Producer, Source
+from hansard.producer import Producer
 from hansard.settings import MIB, Settings
+from hansard.source import Source
 from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter

@@ -27,8 +27,9 @@ from hansard import spool as spool_module
 from hansard.complaints import Complaints
 from hansard.errors import ClosedError, QueueFull
 from hansard.memory_queue import EVENTS_MAX
-from hansard.producer import NOT_KEPT, NOT_NUMBERED, Producer, Source
+from hansard.producer import NOT_KEPT, NOT_NUMBERED, Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
+from hansard.source import Source
 from hansard.spool import lock_orphan
 from hansard.wire import INT64_MAX, Ack, Drops
 
@@ -645,7 +646,7 @@ def test_drops_are_work_until_the_log_has_them(make: Make, monkeypatch: pytest.M
         producer.append(data)
     producer.acknowledge(1, crc_of(*numbered(1)), 0)
     assert producer.has_work
-    assert producer.drops_unreported
+    assert producer.accounts.has_unreported
     producer.acknowledge(1, crc_of(*numbered(1)), 2)
     assert not producer.has_work
     assert producer.frame(2) is None
@@ -1021,7 +1022,6 @@ def test_what_was_in_memory_only_is_lost_and_counted(make: Make) -> None:
         producer.append(data)
     assert producer.close() == 3
     assert producer.accounts.dropped == {"memory_lost": 3}
-    assert not producer.spooled_before_close
     assert_accounted_for(producer, 3)
 
 
@@ -1061,7 +1061,7 @@ def test_every_event_is_accounted_for(steps: list[tuple[str, int]], spooled: boo
                 watermark = min(producer.acked + amount, producer.seq)
                 taken = recorded[len(committed) : len(committed) + watermark - producer.acked]
                 crc = producer._crc_at(watermark)
-                assert producer.acknowledge(watermark, crc, producer.drops_count)
+                assert producer.acknowledge(watermark, crc, producer.accounts.drops.total)
                 committed += taken
             elif step == "renumber":
                 producer.renumber()

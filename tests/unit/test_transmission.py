@@ -12,8 +12,9 @@ from hansard import directory as layout
 from hansard import wire
 from hansard.complaints import Complaints
 from hansard.errors import ProtocolMismatch
-from hansard.producer import Producer, Source
+from hansard.producer import Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
+from hansard.source import Source
 from hansard.transmission import CALM_S, Transmission, Verdict
 
 LOG, OTHER_LOG = b"L" * 16, b"M" * 16

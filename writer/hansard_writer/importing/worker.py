@@ -21,9 +21,9 @@ import orjson
 from hansard import AuditLog, entry, requester, wire
 from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, WriterUnavailable
 from hansard.events import EventEncoder
-from hansard.producer import Source
 from hansard.reader import LogReader
 from hansard.settings import MIB, load_settings
+from hansard.source import Source
 from hansard_writer.importing.fields import Event, Fields, read_event
 from hansard_writer.importing.source import CHUNK_LINES_MAX, Chunk
 
