@@ -341,12 +341,18 @@ def ask(address: Path, path: str) -> str:
         connection.close()
 
 
+def listens(address: Path) -> bool:
+    """Whether a connection is accepted: the socket has its name before it listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(address)) == 0
+
+
 @pytest.mark.usefixtures("writer")
 def test_each_request_to_a_preforking_server_is_entered_once(
     directory: Path, gunicorn: tuple[subprocess.Popen[bytes], Path]
 ) -> None:
     server, address = gunicorn
-    wait_until(address.exists, "gunicorn listens")
+    wait_until(lambda: listens(address), "gunicorn listens")
     paths = [f"/{i}" for i in range(REQUESTS)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda path: ask(address, path), paths))
