@@ -203,11 +203,6 @@ class Producer:
         return len(self._tickets) > 0 or self._blocked > 0
 
     @property
-    def bytes_used(self) -> int:
-        """Bytes of events that are held."""
-        return self._store.bytes_used if self._store else 0
-
-    @property
     def spooled(self) -> bool:
         """Whether the events survive the process."""
         return isinstance(self._store, Spool)
@@ -259,7 +254,8 @@ class Producer:
             if watermark > self.seq:
                 return False
             if watermark >= self.acked:
-                if self._crc_at(watermark) != crc:
+                held_crc = self._store.crc_at(watermark) if self._store else self._base_crc
+                if held_crc != crc:
                     return False
                 if self._store:
                     self._store.free_to(watermark)
@@ -339,7 +335,7 @@ class Producer:
                 "dropped": dict(self.accounts.dropped),
                 "set_aside": self.accounts.set_aside,
                 "spooled": self.spooled,
-                "spool_bytes": self.bytes_used,
+                "spool_bytes": self._store.bytes_used if self._store else 0,
             }
 
     def abandon_after_fork(self) -> None:
@@ -452,9 +448,6 @@ class Producer:
             "room for more; start it with `hansard serve`, or raise spool_bytes or queue_maxsize"
         )
 
-    def _crc_at(self, seq: int) -> int:
-        return self._store.crc_at(seq) if self._store else self._base_crc
-
     def _held(self) -> list[bytes]:
         return list(self._store.events()) if self._store else []
 
@@ -484,13 +477,9 @@ class Producer:
             drops=self.accounts.drops,
         )
         with making:
+            size = self._settings.spool_bytes
             self._store = open_store(
-                self._directory,
-                self._settings.spool_bytes,
-                identity,
-                state,
-                self._complaints,
-                named=named,
+                self._directory, size, identity, state, self._complaints, named=named
             )
         self._set_room()
 

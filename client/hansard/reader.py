@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self, TypedDict, Unpack
 
 from hansard.events import created_at_ns
-from hansard.read_connection import ReadConnection
+from hansard.reader_connection import ReadConnection
 from hansard.settings import log_directory
 from hansard.wire import INT64_MAX
 

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
-from hansard import ClosedError, ConfigError, read_connection, reader
+from hansard import ClosedError, ConfigError, reader, reader_connection
 from hansard.reader import DeadLetter, Event, LogReader
 from hansard_writer import schema
 from support import wait_until
@@ -424,14 +424,14 @@ def test_an_sqlite_that_can_corrupt_the_wal_is_refused(
 
 
 def test_reader_and_writer_agree_on_the_schema() -> None:
-    assert read_connection.APPLICATION_ID == schema.APPLICATION_ID
-    assert read_connection.SCHEMA_VERSION == schema.VERSION
+    assert reader_connection.APPLICATION_ID == schema.APPLICATION_ID
+    assert reader_connection.SCHEMA_VERSION == schema.VERSION
 
 
 def test_a_path_too_long_for_sqlite_is_said_to_be_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_connection, "START_WAIT_S", 0)
+    monkeypatch.setattr(reader_connection, "START_WAIT_S", 0)
     directory = tmp_path.joinpath(*["x" * 200] * 3)
     directory.mkdir(parents=True)
     (directory / "log.db").touch()
@@ -513,7 +513,7 @@ def test_a_served_log_of_another_user_is_read_beside_the_writer(foreign_log: Log
 def test_while_a_writer_lives_nothing_is_read_as_immutable(
     foreign_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_connection, "START_WAIT_S", 0)
+    monkeypatch.setattr(reader_connection, "START_WAIT_S", 0)
     foreign_log.close()
     with (foreign_log.directory / "writer.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -524,7 +524,7 @@ def test_while_a_writer_lives_nothing_is_read_as_immutable(
 def test_entries_that_only_the_wal_holds_are_not_passed_over(
     foreign_log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_connection, "START_WAIT_S", 0)
+    monkeypatch.setattr(reader_connection, "START_WAIT_S", 0)
     foreign_log.add()
     killed = foreign_log.directory.parent / "killed"
     shutil.copytree(

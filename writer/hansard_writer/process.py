@@ -16,7 +16,7 @@ from typing import Final
 
 from hansard import directory as layout
 from hansard.errors import ConfigError
-from hansard.read_connection import require_sqlite
+from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints

@@ -6,7 +6,7 @@ own. Nothing here opens a database.
 
 from typing import Final
 
-from hansard.read_connection import APPLICATION_ID, SCHEMA_VERSION
+from hansard.reader_connection import APPLICATION_ID, SCHEMA_VERSION
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
 

@@ -17,7 +17,7 @@ import apsw
 
 from hansard import wire
 from hansard.errors import ConfigError
-from hansard.read_connection import require_sqlite
+from hansard.reader_connection import require_sqlite
 from hansard_writer import decoding, schema
 from hansard_writer.decoding import Run
 from hansard_writer.intake import Batch, ProducerState
