@@ -1,10 +1,11 @@
 """The client: `AuditLog`, what a worker process records with."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from hansard.settings import load_settings, log_directory
 from hansard.source import Source
 from hansard.tickets import Ticket
 
+DROPS_LOOK_S = 0.01
 RECORD_MANY_MAX = 1_000
 _STOP_S = 1.0  # for the sender's thread to end, once it is told to
 
@@ -107,10 +109,12 @@ class AuditLog:
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
         producer = self._producer
         if self._sync if sync is None else sync:
+            wait_s = self._timeout(timeout)  # before it is recorded, in case it is none
             seq, ticket = producer.append_awaited(data)
-            return self._settled(seq, ticket, event_type, created_at, self._timeout(timeout))
+            return self._settled(seq, ticket, event_type, created_at, wait_s)
         seq = producer.append(data)
         if seq <= 0:
+            self._complaints.say()
             return _unnumbered(seq, event_type, created_at)
         return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
 
@@ -142,8 +146,8 @@ class AuditLog:
                 else _unnumbered(seq, *fact)
                 for seq, fact in zip(producer.append_run(encoded), facts, strict=True)
             ]
-        awaited = producer.append_run_awaited(encoded)
         deadline = monotonic() + self._timeout(timeout)
+        awaited = producer.append_run_awaited(encoded)
         return [
             self._settled(seq, ticket, *fact, deadline - monotonic())
             for (seq, ticket), fact in zip(awaited, facts, strict=True)
@@ -156,10 +160,11 @@ class AuditLog:
         still sent. The log stays usable.
         """
         producer = self._producer
+        wait_s = self._timeout(timeout)
         if not producer.has_work:
             return True
         ticket = producer.ticket(producer.seq, wants_outcome=False)
-        if ticket.wait(self._timeout(timeout)):
+        if ticket.wait(wait_s):
             return ticket.status == outcome.COMMITTED
         producer.give_up(ticket)
         error = self._no_answer()
@@ -172,8 +177,11 @@ class AuditLog:
         """Wait until nothing waits any more, what others record meanwhile included."""
         deadline = monotonic() + self._timeout(timeout)
         while self._producer.has_work:
-            if not self.flush(deadline - monotonic()):
+            left = deadline - monotonic()
+            if left <= 0 or not self.flush(left):
                 return False
+            if not self._producer.waiting:  # drops to report are left, and no ticket waits for them
+                sleep(min(DROPS_LOOK_S, left))
         return True
 
     def close(self, timeout: float | None = None) -> int:
@@ -192,9 +200,11 @@ class AuditLog:
             ticket.wait(timeout)
             producer.give_up(ticket)
         if not sender.stop(_STOP_S):
+            producer.refuse()
             return producer.waiting  # its thread still uses the spool, which stays
         spooled = producer.spooled
         left = producer.close()
+        self._complaints.say()
         if left:
             self._complaints.warn(
                 "left",
@@ -222,7 +232,7 @@ class AuditLog:
         try:
             _, content = requester.ask(self.directory, request, self._timeout(timeout))
             reply = wire.LookupReply(*content)  # type: ignore[misc]
-        except (AuditLogError, wire.WireError) as error:
+        except (AuditLogError, wire.WireError, OSError) as error:
             self._complaints.warn("lookup", "lookup: %s", error)
             if not self.settings.best_effort:
                 raise
@@ -279,8 +289,9 @@ class AuditLog:
         """After a fork, in the child: leave the parent's alone and be a producer of its own."""
         producer, sender = self._producer, self._sender
         self._inherited = (producer, sender)  # kept: its sockets must not be finalized here
-        producer.abandon_after_fork()
-        sender.abandon_after_fork()
+        for part in (producer, sender):
+            with contextlib.suppress(OSError, ValueError):
+                part.abandon_after_fork()
         self._source = None
         self._begin()
         if self._closed:
@@ -314,19 +325,24 @@ class AuditLog:
         return data, (event_type, created_at)
 
     def _timeout(self, timeout: float | None) -> float:
-        return self.settings.ack_timeout if timeout is None else timeout
+        if timeout is None:
+            return self.settings.ack_timeout
+        if not isinstance(timeout, int | float) or timeout != timeout:
+            raise InvalidEvent(f"timeout is {timeout!r:.100}: it must be a number of seconds")
+        return timeout
 
     def _settled(
         self, seq: int, ticket: Ticket | None, event_type: str, created_at: int, timeout: float
     ) -> Entry:
         """The entry of an event that its caller waits for."""
         if ticket is None:
+            self._complaints.say()
             return _unnumbered(seq, event_type, created_at)
         producer = self._producer
-        key = (producer.hash, seq)
         if not ticket.wait(timeout):
             producer.give_up(ticket)
-            return self._unknown(key, event_type, created_at)
+            return self._unknown((producer.hash, ticket.seq), event_type, created_at)
+        key = (producer.hash, ticket.seq)  # both may be others than when it was recorded
         if ticket.status == outcome.REJECTED:
             message = f"the writer refused a {event_type!r} event: {ticket.reason}"
             self._complaints.warn("rejected", "%s; see `hansard dlq list`", message)

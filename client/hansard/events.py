@@ -28,6 +28,8 @@ _dumps = orjson.dumps
 _LEVELS: Final = wire.LEVELS
 _EVENT_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
 
+OWN_EVENT_TYPES: Final = "hansard."
+
 _KNOWN_TEXTS_MAX: Final = 4_096  # checked actors and tasks remembered, before starting over
 _OPENING_BRACKET: Final = ord("[")  # an int, because `b"[" in text` takes three times as long
 _ALIKE: Final = bytes.maketrans(b"[]", b"{}")
@@ -123,13 +125,18 @@ def _no_strings(**arguments: object) -> InvalidEvent:
 
 
 def check_event_type(event_type: object) -> None:
-    """Raises `InvalidEvent` unless the type follows the pattern of the wire format."""
+    """Raises `InvalidEvent` unless the type follows the pattern of the wire format, and is not one
+    of those that the writer alone enters."""
     if not isinstance(event_type, str):
         raise InvalidEvent(f"event_type is a {type(event_type).__name__}: it must be a string")
     if not _EVENT_TYPE.fullmatch(event_type):
         raise InvalidEvent(
             f"event_type is {event_type!r:.300}: it must start with a letter and go on with "
             f"letters, digits and _ . : / -, at most {wire.EVENT_TYPE_CHARS_MAX} in all"
+        )
+    if event_type.startswith(OWN_EVENT_TYPES):
+        raise InvalidEvent(
+            f"event_type is {event_type!r}: {OWN_EVENT_TYPES}* is what the log says of itself"
         )
 
 

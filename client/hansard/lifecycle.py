@@ -45,7 +45,8 @@ def _close_all() -> None:
 
 def _in_child() -> None:
     for log in list(_logs):
-        log._become_child()
+        with contextlib.suppress(Exception):  # the other logs must become this process's too
+            log._become_child()
 
 
 os.register_at_fork(after_in_child=_in_child)

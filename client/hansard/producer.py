@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,11 @@ from hansard.accounts import Accounts
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
-from hansard.keeping import Store, open_store
-from hansard.memory_queue import EVENTS_MAX
+from hansard.keeping import Keeper, Store
+from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
-from hansard.spool import Identity, Spool, SpoolState, making
+from hansard.spool import Spool, making
 from hansard.tickets import Ticket, Tickets
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
@@ -55,6 +55,12 @@ class Producer:
     ) -> None:
         self._directory = directory
         self._settings = settings
+        self._keeper = Keeper(
+            directory,
+            settings.spool_bytes,
+            complaints,
+            numbers_are_the_sources=source is not None,
+        )
         self._complaints = complaints
         self._wake = wake
         self.source = source
@@ -69,7 +75,6 @@ class Producer:
         self._closed = False
         self._is_inherited = False
         self._stalled = False  # a caller waited in vain: fail fast until the writer answers
-        self._started_at = time.time_ns()
         self._log_id: bytes | None = None
         self._store: Store | None = None
         self.accounts = Accounts()
@@ -141,12 +146,15 @@ class Producer:
             ]
 
     def append_run(self, events: list[bytes]) -> list[int]:
-        """Keep events that belong together, under numbers without a gap: all or none."""
+        """Keep events that belong together, under numbers without a gap: all or none, unless
+        they are more than would ever fit."""
         with self._exclusively() as is_interruption:
             if is_interruption:
                 self._side.extend(events)
                 return [NOT_NUMBERED] * len(events)
             try:
+                if not self._keeper.fits(events) or len(events) > self._events_max():
+                    return [self._append_slowly([data]) for data in events]
                 last = self._append_slowly(events)
             except BaseException:
                 if self._store and not self._is_inherited:
@@ -217,7 +225,7 @@ class Producer:
                 self._base_crc,
                 os.uname().nodename[:255],
                 os.getpid(),
-                self._started_at,
+                self._keeper.started_at,
                 self._log_id,
             )
 
@@ -272,20 +280,28 @@ class Producer:
             self._tickets.settle(ack, asked_from, self.acked)
 
     def renumber(self) -> None:
-        """Take a new id; what is not committed gets new numbers from 1."""
+        """Take a new id; what is not committed gets new numbers from 1. Raises OSError, and
+        nothing changed, when no new spool can be made."""
         with self._exclusively():
-            left = self._held()
-            self.accounts.committed_before += self.acked - self.first_seq + 1
-            self._tickets.shift(self.acked)
-            self._restart(Source(new_producer_id()), left)
+            committed, acked = self.acked - self.first_seq + 1, self.acked
+            self._restart(Source(new_producer_id()), self._held())
+            self.accounts.committed_before += committed
+            self._tickets.shift(acked)
 
     def rebase(self, watermark: int, crc: int) -> None:
-        """For a `Source`: the log has these numbers already, whoever sent them."""
+        """For a `Source`: the log has these numbers already, whoever sent them. Raises OSError,
+        and nothing changed, when no new spool can be made."""
         with self._exclusively():
             left = self._held()[max(watermark - self.acked, 0) :]
-            self.accounts.committed_before += min(watermark, self.seq) - self.first_seq + 1
-            self._skip += max(watermark - self.seq, 0)
-            self._restart(Source(self.producer_id, watermark, crc), left)
+            committed = min(watermark, self.seq) - self.first_seq + 1
+            skip = max(watermark - self.seq, 0)
+            self._skip += skip
+            try:
+                self._restart(Source(self.producer_id, watermark, crc), left)
+            except OSError:
+                self._skip -= skip
+                raise
+            self.accounts.committed_before += committed
 
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
@@ -309,19 +325,24 @@ class Producer:
             self._number_from(Source(new_producer_id()))
             self._open_store()
 
-    def close(self) -> int:
-        """Let go of the store; how many events are left in it. A spool that is empty is removed."""
+    def refuse(self) -> None:
+        """Take nothing more; what is kept is kept."""
         with self._exclusively():
             self._closed = True
             self._seq_max = -1
             self._room.notify_all()
+
+    def close(self) -> int:
+        """Let go of the store; how many events are left in it. A spool that is empty is removed."""
+        self.refuse()
+        with self._exclusively(), making:
             left = self.waiting
-            if self._store:
-                self._store.close(remove=not left and not self.accounts.has_unreported)
-                if left and not self.spooled:
+            store, self._store = self._store, None
+            if store:
+                store.close(remove=not left and not self.accounts.has_unreported)
+                if left and not isinstance(store, Spool):
                     self.accounts.lose(MEMORY_LOST, left)
                     self.seq = self.acked
-                self._store = None
         return left
 
     def statistics(self) -> dict[str, Any]:
@@ -379,8 +400,10 @@ class Producer:
             raise QueueFull(self._full())
         if self._settings.on_full == "block" and self._wait_for_room(events):
             return self.seq
+        if self._closed:
+            raise ClosedError(CLOSED)
         self._drop(FULL, len(events))
-        self._complaints.warn("full", "event dropped: %s", self._full())
+        self._complaints.later("full", "event dropped: %s", self._full())
         if not self._settings.best_effort:
             raise QueueFull(self._full())
         return NOT_KEPT
@@ -455,46 +478,35 @@ class Producer:
         if self._skip:
             self._seq_max = -1
             return
-        most = self._settings.queue_maxsize
-        if most is None:
-            most = wire.INT64_MAX if self.spooled else EVENTS_MAX
-        self._seq_max = min(self.acked + most, wire.INT64_MAX - wire.FRAME_EVENTS_MAX)
+        last = wire.INT64_MAX - wire.FRAME_EVENTS_MAX
+        self._seq_max = min(self.acked + self._events_max(), last)
 
-    def _open_store(self, *, named: bool = True) -> None:
+    def _events_max(self) -> int:
+        """How many may wait."""
+        if self._settings.queue_maxsize is not None:
+            return self._settings.queue_maxsize
+        return EVENTS_MAX if isinstance(self._store, MemoryQueue) else wire.INT64_MAX
+
+    def _open_store(self) -> None:
         if self._store is not None or self._closed:
             return
-        identity = Identity(
-            self.producer_id,
-            os.uname().nodename[:255],
-            os.getpid(),
-            self._started_at,
-            self.source is not None,
-        )
-        state = SpoolState(
-            base_seq=self.acked,
-            base_crc=self._base_crc,
-            log_id=self._log_id,
-            drops=self.accounts.drops,
-        )
+        source = Source(self.producer_id, self.acked, self._base_crc)
         with making:
-            size = self._settings.spool_bytes
-            self._store = open_store(
-                self._directory, size, identity, state, self._complaints, named=named
-            )
+            self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
         self._set_room()
 
-    def _restart(self, source: Source, events: Iterable[bytes]) -> None:
-        """Go on under other numbers, with a store that holds ``events`` in place of the old."""
+    def _restart(self, source: Source, events: list[bytes]) -> None:
+        """Go on under other numbers, with a store that holds ``events`` in place of the old.
+        Raises OSError with everything as it was."""
         with making:
-            old, self._store = self._store, None
+            replaced = self._keeper.replace(
+                self._store, source, self._log_id, self.accounts.drops, events
+            )
+            self._store = replaced.store
             self._number_from(source)
-            self._open_store(named=False)
-            for data in events:
-                if not self._try_run([data]):
-                    self._drop(FULL, 1)
-            if isinstance(self._store, Spool):
-                self._store.publish(old if isinstance(old, Spool) else None)
-                if old:
-                    old.close(remove=False)
-            elif old:
-                old.close(remove=True)
+        self.seq, self._crc = replaced.seq, replaced.crc
+        self._set_room()
+        self._store.note(drops=self.accounts.drops)
+        lost = len(events) - (self.seq - self.acked)
+        if lost:
+            self._drop(FULL, lost)

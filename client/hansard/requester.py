@@ -3,12 +3,15 @@
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 import zmq
 
 from hansard import directory as layout
 from hansard import wire
 from hansard.errors import ConfigError, WriterUnavailable
+
+WAIT_S_MAX: Final = 86_400.0
 
 
 def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
@@ -30,13 +33,15 @@ def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
         socket.linger = 0
         socket.connect(paths.ack)
         socket.send(message)
-        left = max(deadline - time.monotonic(), 0)
+        left = min(max(deadline - time.monotonic(), 0), WAIT_S_MAX)
         if not socket.poll(round(left * 1_000)):
             raise WriterUnavailable(
                 f"no writer answered in {directory} within {timeout:g} s: "
                 f"start one with `hansard serve --dir {directory}`"
             )
         return wire.unpack_reply(socket.recv(zmq.NOBLOCK))
+    except zmq.ZMQError as error:
+        raise WriterUnavailable(f"cannot ask the writer of {directory}: {error}") from error
     finally:
         context.destroy(linger=0)
         paths.close()

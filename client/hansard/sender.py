@@ -21,6 +21,7 @@ from hansard import wire
 from hansard.complaints import Complaints
 from hansard.errors import ProtocolMismatch
 from hansard.producer import Producer
+from hansard.spool import making
 from hansard.transmission import Transmission, Verdict
 
 SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has come
@@ -55,6 +56,7 @@ class Sender:
         self._unserved_since: float | None = None
         self._refusals = 0
         self._lingers = False
+        self._pipe_lock = threading.RLock()  # a signal handler may wake inside a wake
 
     @property
     def started(self) -> bool:
@@ -70,18 +72,18 @@ class Sender:
         """There is something to do. Starts the thread at the first call."""
         if self._thread is None:
             self._start()
+            if self._thread is None and not self._starting.locked():
+                return  # it could not be started: the next record tries again
         if self._producer.sender_sleeps or self._lingers:
             self._producer.sender_sleeps = self._lingers = False
-            with contextlib.suppress(OSError):  # full: it wakes up anyway; closed: it ended
-                os.write(self._wake_write, b"!")
+            self._write_to_pipe()
 
     def stop(self, timeout: float) -> bool:
         """End the thread; whether it ended within ``timeout`` seconds."""
         self._stopping = True
         thread = self._thread
         if thread is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._wake_write, b"!")
+            self._write_to_pipe()
             thread.join(timeout)
             if thread.is_alive():
                 return False  # it is a daemon, and its pipe stays open for it
@@ -93,10 +95,18 @@ class Sender:
         if self._wake_read >= 0:
             self._close_pipe()
 
+    def _write_to_pipe(self) -> None:
+        with self._pipe_lock, contextlib.suppress(OSError):  # full: it wakes up anyway
+            os.write(self._wake_write, b"!")
+
     def _close_pipe(self) -> None:
-        os.close(self._wake_read)
-        os.close(self._wake_write)
-        self._wake_read = self._wake_write = -1
+        """Under locks: nobody may write to a descriptor that has become another file's, and a
+        fork may not come in between."""
+        with making, self._pipe_lock:
+            descriptors = self._wake_read, self._wake_write
+            self._wake_read = self._wake_write = -1
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
@@ -110,7 +120,9 @@ class Sender:
                 thread.start()
                 self._thread = thread
         except (OSError, RuntimeError) as error:  # no descriptors, no threads: tried again
-            self._complaints.warn("no thread", "cannot start the sender: %s", error)
+            if self._wake_read >= 0:
+                self._close_pipe()
+            self._complaints.later("no thread", "cannot start the sender: %s", error)
         finally:
             self._starting.release()
 
@@ -120,15 +132,15 @@ class Sender:
         self._producer.sender_ident = threading.get_ident()
         context = zmq.Context()
         try:
-            self._paths = layout.SocketPaths(self._directory)
             while not self._stopping:
-                with _Sockets(context, self._paths) as sockets:
-                    self._converse(sockets)
+                try:
+                    self._paths = self._paths or layout.SocketPaths(self._directory)
+                    with _Sockets(context, self._paths) as sockets:
+                        self._converse(sockets)
+                except Exception as error:  # noqa: BLE001 - said; the spool keeps what there is
+                    self._refusals += 1
+                    self._complaints.crash("the sender starts over after a fault", error)
                 self._back_off()
-        except Exception as error:  # noqa: BLE001 - said, and the spool keeps what there is
-            self._complaints.crash(
-                "the sender ended by a fault of its own; events stay spooled", error
-            )
         finally:
             context.destroy(linger=0)
             if self._paths:
@@ -141,6 +153,7 @@ class Sender:
         sockets.request(transmission.greeting())
         asked_at = time.monotonic()
         while not self._stopping:
+            self._complaints.say()
             sent_before = transmission.frames_pushed
             blocked = self._push(sockets)
             now = time.monotonic()
@@ -258,14 +271,16 @@ class _Sockets:
     def __init__(
         self, context: "zmq.Context[zmq.Socket[bytes]]", paths: layout.SocketPaths
     ) -> None:
-        self._push_socket = _connect(context, zmq.PUSH, paths.push)
-        self._ack_socket = _connect(context, zmq.REQ, paths.ack)
         self._asked = False
         self.connected = False
-        self._monitors = [
-            socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
-            for socket in (self._push_socket, self._ack_socket)
-        ]
+        with contextlib.ExitStack() as made:  # where a later one fails, the earlier ones are closed
+            self._push_socket = made.enter_context(_connect(context, zmq.PUSH, paths.push))
+            self._ack_socket = made.enter_context(_connect(context, zmq.REQ, paths.ack))
+            self._monitors = [
+                socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+                for socket in (self._push_socket, self._ack_socket)
+            ]
+            made.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -286,8 +301,9 @@ class _Sockets:
 
     def request(self, message: bytes) -> None:
         """Ask; a request that is still unanswered is given up."""
-        self._ack_socket.send(message, zmq.NOBLOCK)
-        self._asked = True
+        with contextlib.suppress(zmq.Again):  # a stopped writer's pipe is full: asked again later
+            self._ack_socket.send(message, zmq.NOBLOCK)
+            self._asked = True
 
     def reply(self) -> bytes | None:
         """The answer to the last request, None if there is none yet.

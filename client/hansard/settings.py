@@ -106,8 +106,12 @@ def log_directory(
 ) -> Path:
     """The log's directory: the argument, else ``HANSARD_DIR``, else the user's state directory."""
     environment = os.environ if environment is None else environment
-    chosen = directory or environment.get(DIRECTORY_VARIABLE)
+    chosen = environment.get(DIRECTORY_VARIABLE) if directory is None else directory
+    if directory is not None and not (isinstance(directory, str | os.PathLike) and str(directory)):
+        raise ConfigError(f"the directory is {directory!r}: it must be a path")
     if chosen:
+        if "\0" in str(chosen):
+            raise ConfigError(f"the directory is {chosen!r}: a path holds no NUL")
         return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100 - keep symlinks
     state = environment.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "hansard"
@@ -131,6 +135,8 @@ def load_settings(
     for variable, text in environment.items():
         if variable.startswith(ENVIRONMENT_PREFIX) and variable != DIRECTORY_VARIABLE:
             key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if key not in _TYPES and not _nearest(key):
+                continue  # somebody else's: orchestrators name variables after services
             _require_known(key, f"in the variable {variable}")
             values[key] = _parse(key, text, variable)
     for key, value in (arguments or {}).items():
@@ -159,11 +165,17 @@ _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 def _require_known(key: str, where: str) -> None:
     if key not in _TYPES:
-        import difflib
-
-        near = difflib.get_close_matches(key, _TYPES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = _nearest(key)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"unknown setting {key!r} {where}{hint}")
+
+
+def _nearest(key: str) -> str:
+    """The setting that an unknown key resembles, empty for none."""
+    import difflib
+
+    near = difflib.get_close_matches(key, _TYPES, 1, cutoff=0.75)
+    return near[0] if near else ""
 
 
 def _read_file(path: Path) -> dict[str, Any]:

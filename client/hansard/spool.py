@@ -14,6 +14,7 @@ File layout (little-endian), a header page and a ring of records:
   A length of 2^32 - 1 sends the reader back to 4,096.
 """
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -257,7 +258,15 @@ class Spool:
     def close(self, *, remove: bool) -> None:
         """Let go of the file; a file that stays is the writer's to adopt."""
         if remove:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that stays is empty: the writer sweeps it
+                self.path.unlink(missing_ok=True)
+        self._map.close()
+        os.close(self._descriptor)
+
+    def discard(self) -> None:
+        """Undo the making of a spool that was never named."""
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
         self._map.close()
         os.close(self._descriptor)
 

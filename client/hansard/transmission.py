@@ -174,13 +174,25 @@ class Transmission:
         producer = self._producer
         if producer.acknowledge(watermark, crc, dropped):
             return True
+        try:
+            self._part(watermark, crc)
+        except OSError as error:
+            self._complaints.warn(
+                "no second spool",
+                "cannot renumber what is spooled (%s): it waits; make room on the disk",
+                error.strerror,
+            )
+        return False
+
+    def _part(self, watermark: int, crc: int) -> None:
+        """Somebody else used this producer's numbers."""
+        producer = self._producer
         if producer.source is not None:
             producer.rebase(watermark, crc)
-            return False
+            return
         self._complaints.warn(
             "twin",
             "another process recorded under this producer's id (a copied machine image?): "
             "going on under a new one",
         )
         producer.renumber()
-        return False

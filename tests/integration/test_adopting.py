@@ -361,7 +361,7 @@ def test_a_forged_spool_never_stops_the_writer(
     log: Log, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object]
 ) -> None:
     """With --group, any member of the group can put a file there."""
-    import hansard.producer as module
+    import hansard.keeping as module
 
     identity, state = module.Identity, module.SpoolState
 

@@ -205,7 +205,7 @@ def test_a_spool_that_cannot_be_read_is_left_and_said_once(
     step(Adopter(tmp_path, LOG, lambda *_: True), taking)
     assert path.exists()
     assert [record.message for record in caplog.records] == [
-        f"cannot adopt {path}: Permission denied"
+        f"cannot adopt {path}: Permission denied; tried again later"
     ]
 
 

@@ -42,6 +42,11 @@ def crc_of(*events: bytes, before: int = 0) -> int:
     return zlib.crc32(b"".join(events), before)
 
 
+def crc_at(producer: Producer, seq: int) -> int:
+    """The producer's own running CRC behind an event that it holds."""
+    return producer._store.crc_at(seq) if producer._store else producer._base_crc
+
+
 def numbered(count: int, first: int = 1) -> list[bytes]:
     """Events that can be told apart."""
     return [b"<%d>" % number for number in range(first, first + count)]
@@ -190,7 +195,7 @@ def test_what_is_committed_is_freed(make: Make) -> None:
     assert (producer.waiting, producer.committed) == (2, 3)
     assert held_by(producer) == b"".join(numbered(2, first=4))
     assert producer.acknowledge(5, crc_of(*numbered(5)), 0)
-    assert (producer.waiting, producer.committed, producer.bytes_used) == (0, 5, 0)
+    assert (producer.waiting, producer.committed, producer.statistics()["spool_bytes"]) == (0, 5, 0)
     assert not producer.has_work
     assert producer.append(b"more") == 6
 
@@ -284,19 +289,22 @@ def test_an_event_recorded_while_the_crc_is_made_is_kept(
     assert producer.acknowledge(2, crc_of(b"outer", b"inner"), 0)
 
 
-def test_an_event_recorded_by_a_logging_handler_is_kept(
+def test_no_logging_handler_is_called_under_the_lock(
     make: Make, no_spool: None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It may hold a lock of its own, and wait in a `record()` of its own for ours."""
     producer = make()
 
     class Recording(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            assert producer.append(b"inner") == NOT_NUMBERED
+            assert producer.append(b"inner") == 2
 
     handler = Recording()
     logging.getLogger("hansard").addHandler(handler)
     try:
-        assert producer.append(b"outer") == 1  # complains that there is no spool
+        assert producer.append(b"outer") == 1  # will complain that there is no spool
+        assert producer.waiting == 1
+        producer._complaints.say()
     finally:
         logging.getLogger("hansard").removeHandler(handler)
     assert held_by(producer) == b"outerinner"
@@ -338,7 +346,7 @@ CALLS: dict[str, Callable[[Producer], object]] = {
     "statistics": lambda producer: producer.statistics(),
     "wanted": lambda producer: producer.wanted(),
     "acknowledge": lambda producer: producer.acknowledge(
-        producer.seq, producer._crc_at(producer.seq), 0
+        producer.seq, crc_at(producer, producer.seq), 0
     ),
 }
 
@@ -361,7 +369,7 @@ def test_an_event_recorded_at_any_line_of_a_call_is_kept_once(make: Make, call: 
         assert_accounted_for(producer, submitted)
         inside = held_by(producer).removeprefix(expected)
         assert (producer.acked and not producer.waiting) or inside.count(b"[inner]") == 1
-        producer.acknowledge(producer.seq, producer._crc_at(producer.seq), 0)
+        producer.acknowledge(producer.seq, crc_at(producer, producer.seq), 0)
         assert producer.waiting == 0
     assert line > 3, "nothing was interrupted"
 
@@ -430,10 +438,11 @@ def test_an_interruption_between_the_events_of_a_run_does_not_part_them(make: Ma
     class Interrupted(list[bytes]):
         def __iter__(self) -> Iterator[bytes]:
             for index, data in enumerate(super().__iter__()):
-                if index == 1:
-                    producer.append(b"inner")
+                if index == 1 and not interruptions:
+                    interruptions.append(producer.append(b"inner"))
                 yield data
 
+    interruptions: list[int] = []
     numbers = producer.append_run(Interrupted(numbered(3)))
     assert numbers == list(range(numbers[0], numbers[0] + 3))
     assert producer.waiting == 4
@@ -461,6 +470,7 @@ def test_a_full_queue_blocks_for_the_ack_timeout_and_then_fails_fast(
     assert waits.waited == [3.0], "after one wait in vain, no other"
     assert producer.accounts.dropped == {"full": 4}
     assert_accounted_for(producer, 6)
+    producer._complaints.say()
     (message,) = caplog.messages
     assert "2 events wait" in message
     assert "hansard serve" in message
@@ -582,10 +592,17 @@ def test_without_best_effort_a_dropped_event_is_an_error(make: Make, on_full: st
 
 
 def test_a_run_that_does_not_fit_is_kept_in_no_part(make: Make) -> None:
-    producer = make(queue_maxsize=2, on_full="raise")
+    producer = make(queue_maxsize=3, on_full="raise")
+    producer.append(b"first")
     with pytest.raises(QueueFull):
         producer.append_run(numbered(3))
-    assert producer.waiting == 0
+    assert producer.waiting == 1
+
+
+def test_a_run_that_would_never_fit_is_kept_event_by_event(make: Make) -> None:
+    producer = make(queue_maxsize=2, on_full="drop")
+    assert producer.append_run(numbered(3)) == [1, 2, NOT_KEPT]
+    assert_accounted_for(producer, 3)
 
 
 def test_a_spool_is_full_when_its_bytes_are_used(make: Make) -> None:
@@ -691,6 +708,7 @@ def test_without_a_spool_events_are_kept_in_memory_with_a_warning(
     assert [producer.append(data) for data in numbered(3)] == [1, 2, 3]
     assert not producer.spooled
     assert held_by(producer) == b"<1><2><3>"
+    producer._complaints.say()
     (message,) = caplog.messages
     assert "no spool in" in message
     assert "No such file or directory" in message
@@ -699,7 +717,7 @@ def test_without_a_spool_events_are_kept_in_memory_with_a_warning(
 def fill_disk(directory: Path) -> None:
     """Record more than a disk of 1 MiB holds, in this process. Exits 0 if all is well."""
     complaints, warned = Complaints(), []
-    complaints.warn = lambda *arguments: warned.append(arguments[0])  # type: ignore[method-assign]
+    complaints.later = lambda *arguments: warned.append(arguments[0])  # type: ignore[method-assign]
     settings = Settings(spool_bytes=SPOOL_BYTES_MIN)
     producer = Producer(directory, settings, complaints, lambda: None)
     kept = [producer.append(bytes(100_000)) for _ in range(15)]
@@ -804,7 +822,7 @@ def test_outcomes_of_numbers_of_before_are_not_asked_for(make: Make) -> None:
     assert ticket.status != "rejected", "it is committed, whatever its id"
 
 
-def test_a_renumbering_without_room_loses_nothing_unsaid(
+def test_a_renumbering_without_room_leaves_everything_as_it_was(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer = make()
@@ -815,8 +833,11 @@ def test_a_renumbering_without_room_loses_nothing_unsaid(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(producer_module, "EVENTS_MAX", 3)
-    producer.renumber()
+    before = producer.producer_id
+    with pytest.raises(OSError, match="No space"):
+        producer.renumber()
+    assert (producer.producer_id, producer.waiting, producer.spooled) == (before, 5, True)
+    assert held_by(producer) == b"".join(numbered(5))
     assert_accounted_for(producer, 5)
 
 
@@ -1060,7 +1081,7 @@ def test_every_event_is_accounted_for(steps: list[tuple[str, int]], spooled: boo
             elif step == "acknowledge":
                 watermark = min(producer.acked + amount, producer.seq)
                 taken = recorded[len(committed) : len(committed) + watermark - producer.acked]
-                crc = producer._crc_at(watermark)
+                crc = crc_at(producer, watermark)
                 assert producer.acknowledge(watermark, crc, producer.accounts.drops.total)
                 committed += taken
             elif step == "renumber":

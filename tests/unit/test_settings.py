@@ -271,9 +271,23 @@ def test_the_directory_is_the_argument_before_the_variable(tmp_path: Path) -> No
     assert log_directory(tmp_path / "a", environment) == tmp_path / "a"
     assert log_directory(str(tmp_path / "a"), environment) == tmp_path / "a"
     assert log_directory(None, environment) == tmp_path / "b"
-    assert log_directory("", environment) == tmp_path / "b"
     del environment["HANSARD_DIR"]
     assert log_directory(None, environment) == tmp_path / "c" / "hansard"
+
+
+@pytest.mark.parametrize("directory", ["", b"audit", 5, "audit\0x"])
+def test_what_is_no_path_is_refused_and_leads_to_no_other_log(directory: object) -> None:
+    with pytest.raises(ConfigError, match="directory is"):
+        log_directory(directory, {})  # type: ignore[arg-type]
+
+
+def test_a_variable_that_resembles_a_setting_is_a_mistake_and_others_are_somebody_elses(
+    directory: Path,
+) -> None:
+    """An orchestrator names variables after a service: HANSARD_SERVICE_HOST, HANSARD_PORT."""
+    load_settings(directory, {}, {"HANSARD_SERVICE_HOST": "10.0.0.1", "HANSARD_PORT": "tcp://x"})
+    with pytest.raises(ConfigError, match=r"HANSARD_SPOL_BYTES; did you mean 'spool_bytes'\?"):
+        load_settings(directory, {}, {"HANSARD_SPOL_BYTES": "5"})
 
 
 def test_without_anything_the_log_is_in_the_users_state_directory() -> None:

@@ -19,6 +19,7 @@ from hansard_writer.decoding import last_event
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
+RETRY_S: Final = 30.0  # after a spool that could not be opened or read
 TEMPORARY_AGE_S: Final = 3_600.0  # of a spool that was never finished, until it is swept away
 DAMAGED_SUFFIX: Final = ".damaged"
 
@@ -41,6 +42,7 @@ class Adopter:
         self._next_scan = 0.0
         self._candidates: list[Path] = []
         self._left_alone: set[Path] = set()
+        self._retry_at: dict[Path, float] = {}
         self._current: _Adoption | None = None
         self._done: list[Orphan] = []
         self.adopted = 0
@@ -59,13 +61,28 @@ class Adopter:
     def step(self, intake: Intake, now: float, now_ns: int) -> None:
         """Feed at most one frame."""
         if self._current is None and not self._candidates and now >= self._next_scan:
-            self._candidates = self._scan()
+            self._candidates = [
+                path for path in self._scan() if now >= self._retry_at.get(path, 0.0)
+            ]
             self._next_scan = now + SCAN_S
-        while self._current is None and self._candidates:
-            self._current = self._open(self._candidates.pop(), intake, now, now_ns)
-        if self._current is not None and not self._current.feed(intake, now, now_ns):
+        try:
+            while self._current is None and self._candidates:
+                self._current = self._open(self._candidates.pop(), intake, now, now_ns)
+            is_through = self._current and not self._current.feed(intake, now, now_ns)
+        except OSError as error:  # one file that cannot be read stops nobody
+            self._put_off(error, now)
+            return
+        if self._current and is_through:
             self._done.append(self._current.orphan)
             self._current = None
+
+    def _put_off(self, error: OSError, now: float) -> None:
+        if self._current is not None:
+            path = self._current.orphan.path
+            self._current.orphan.close()
+            self._current = None
+            self._retry_at[path] = now + RETRY_S
+            _LOG.warning("cannot read %s: %s; tried again later", path, error.strerror)
 
     def committed(self) -> None:
         """Nothing of what was fed is uncommitted: remove the spools that are through."""
@@ -112,8 +129,8 @@ class Adopter:
             _LOG.error("%s is damaged (%s): set aside as %s", path.name, error, aside)
             return None
         except OSError as error:
-            self._left_alone.add(path)
-            _LOG.warning("cannot adopt %s: %s", path, error.strerror)
+            self._retry_at[path] = now + RETRY_S
+            _LOG.warning("cannot adopt %s: %s; tried again later", path, error.strerror)
             return None
         if orphan is None:
             return None  # its producer lives
@@ -127,7 +144,13 @@ class Adopter:
             )
             orphan.close()
             return None
-        return _Adoption(orphan, self._holds, intake, now, now_ns)
+        try:
+            return _Adoption(orphan, self._holds, intake, now, now_ns)
+        except OSError as error:
+            orphan.close()
+            self._retry_at[path] = now + RETRY_S
+            _LOG.warning("cannot read %s: %s; tried again later", path, error.strerror)
+            return None
 
 
 class _Adoption:

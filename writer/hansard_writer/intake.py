@@ -141,7 +141,7 @@ class Intake:
         self._find = find
         self._next_id = next_id
         self._own = own
-        self._states: dict[bytes, ProducerState] = {}
+        self._states: dict[bytes, ProducerState] = {own.hash: own}
         self._decoder = Decoder()
         self.batch = Batch()
         self.counters = Counters()

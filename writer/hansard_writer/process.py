@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -92,19 +93,30 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
         if not os.access(directory, os.W_OK | os.X_OK):
             raise ConfigError(f"{directory} cannot be written to: chmod u+rwx it, or name another")
         spool.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, exist_ok=True)
-        if gid is not None:
-            for path, mode in (
-                (directory, layout.SHARED_DIRECTORY_MODE),
-                (spool, layout.SHARED_SPOOL_MODE),
-            ):
-                os.chown(path, -1, gid)
-                path.chmod(mode)
+        _set_modes(directory, gid)
     except FileExistsError:
         raise ConfigError(f"{directory} is not a directory: name another") from None
     except OSError as error:
         raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
     os.umask(0o027 if gid is not None else 0o077)
     return gid
+
+
+def _set_modes(directory: Path, gid: int | None) -> None:
+    """Let the group in, or nobody; also where the log was made the other way."""
+    spool = directory / layout.SPOOL
+    if gid is not None:
+        modes = {directory: layout.SHARED_DIRECTORY_MODE, spool: layout.SHARED_SPOOL_MODE}
+    elif directory.stat().st_mode & stat.S_ISGID:
+        modes = dict.fromkeys((directory, spool), layout.PRIVATE_DIRECTORY_MODE)
+    else:
+        return
+    file_mode = layout.PRIVATE_FILE_MODE if gid is None else GROUP_DATABASE_MODE
+    files = [directory / (layout.DATABASE + end) for end in ("", "-wal", "-shm")]
+    modes |= {path: file_mode for path in files if path.exists()}
+    for path, mode in modes.items():
+        os.chown(path, -1, os.getegid() if gid is None else gid)
+        path.chmod(mode)
 
 
 class _StopFlag:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard.errors import AuditLogError
-from hansard.settings import ENVIRONMENT_PREFIX
+from hansard.settings import ENVIRONMENT_PREFIX, load_settings
 
 STOP_S: Final = 10.0
 
@@ -61,6 +61,8 @@ def running(directory: str | os.PathLike[str], **settings: Any) -> Iterator[Runn
 
 def start(directory: Path, **settings: Any) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
+    settings = {name: value for name, value in settings.items() if value is not None}
+    load_settings(directory, settings)  # the caller learns of a mistake here, and by its name
     environment = {**os.environ}
     for name, value in settings.items():
         text = ",".join(value) if isinstance(value, tuple | list) else str(value)

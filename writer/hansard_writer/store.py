@@ -91,6 +91,9 @@ class Store:
             raise ConfigError(
                 f"{path} is damaged or no database ({error}): move it away and put a copy back"
             ) from error
+        except StoreBusy as error:
+            self._connection.close()
+            raise ConfigError(f"{path}: {error}; end that program, then start again") from error
         except BaseException:
             self._connection.close()
             raise

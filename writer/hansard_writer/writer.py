@@ -245,7 +245,7 @@ class Writer:
 
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
-        if self._adopter.is_working and self.takes_messages:
+        if self._adopter.is_working and self.takes_messages and now >= self._retry_at:
             return 0.0
         if not read_all and self.takes_messages:
             return 0.0
