@@ -91,9 +91,11 @@ class Sender:
         return True
 
     def abandon_after_fork(self) -> None:
-        """In a child: the pipe is the parent's; its sockets are left as they are."""
+        """In a child: the pipe is the parent's; its sockets are left as they are. No lock is
+        taken: whoever held it does not live here."""
         if self._wake_read >= 0:
-            self._close_pipe()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _write_to_pipe(self) -> None:
         with self._pipe_lock, contextlib.suppress(OSError):  # full: it wakes up anyway
@@ -301,6 +303,7 @@ class _Sockets:
 
     def request(self, message: bytes) -> None:
         """Ask; a request that is still unanswered is given up."""
+        self._asked = False
         with contextlib.suppress(zmq.Again):  # a stopped writer's pipe is full: asked again later
             self._ack_socket.send(message, zmq.NOBLOCK)
             self._asked = True
