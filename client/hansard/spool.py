@@ -148,19 +148,18 @@ class Spool:
 
     def append(self, producer_seq: int, crc: int, data: bytes) -> bool:
         """Copy an event in; False, and nothing changed, when there is no room for it."""
+        size = len(data)
         offset = self._tail
-        start = offset + 16
-        end = start + len(data)
+        end = offset + 16 + size
         if end > self._limit:
-            if not self._wrap(len(data)):
+            if not self._wrap(size):
                 return False
             offset = self._tail
-            start = offset + 16
-            end = start + len(data)
+            end = offset + 16 + size
         memory = self._map
         _pack_record(memory, offset, 0, producer_seq, crc)
-        memory[start:end] = data
-        _pack_length(memory, offset, len(data))
+        memory[offset + 16 : end] = data
+        _pack_length(memory, offset, size)
         self._note_offset(offset)
         self._tail = end
         return True
