@@ -115,7 +115,13 @@ _V1: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_V1,)
+# Tasks, and what became of a producer's numbers.
+_V2_TASKS: Final[tuple[str, ...]] = ()
+
+# The views and indexes that predecessors' readers look for, and full text.
+_V2_READING: Final[tuple[str, ...]] = ()
+
+MIGRATIONS: Final = (_V1, (*_V2_TASKS, *_V2_READING))
 VERSION: Final = len(MIGRATIONS)
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"
