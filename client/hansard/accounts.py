@@ -1,20 +1,22 @@
 """What became of a producer's events that are not simply waiting. Values only, no clock."""
 
-from hansard.wire import Drops
+from hansard.wire import Drops, Refusals
 
 
 class Accounts:
-    """Counts of events: committed under earlier ids, dropped by cause, set aside with a spool.
+    """Counts of events: committed under earlier ids, refused by the log, dropped by cause.
 
     MUST be used under the producer's lock.
     """
 
     def __init__(self) -> None:
         self.committed_before = 0  # under ids that the instance had earlier
-        self.set_aside = 0  # in a spool that belongs to another log
         self.dropped: dict[str, int] = {}  # by cause, for the caller
         self.drops = Drops()  # as frames report them, under the present id
         self._reported = 0
+        self._refusals_before = Refusals()  # under earlier ids
+        self._refusals: Refusals | None = None  # under the present id, as the log last said
+        self._others_refusals = Refusals()  # of these, before this instance came to the id
 
     @property
     def dropped_total(self) -> int:
@@ -25,6 +27,21 @@ class Accounts:
     def has_unreported(self) -> bool:
         """Whether the log does not know yet of all drops."""
         return self.drops.total > self._reported
+
+    @property
+    def refusals(self) -> Refusals:
+        """What the log has refused of this instance's events, as far as it has said so."""
+        ours = _difference(self._refusals or self._others_refusals, self._others_refusals)
+        return _sum(self._refusals_before, ours)
+
+    def meet(self, refusals: Refusals) -> None:
+        """The log greets: what it refused under this id before was not this instance's."""
+        if self._refusals is None:
+            self._others_refusals = refusals
+
+    def refused(self, refusals: Refusals) -> None:
+        """The log says what it has refused under the present id."""
+        self._refusals = refusals
 
     def drop(self, cause: str, count: int, now_ns: int) -> None:
         """``count`` events could not be kept."""
@@ -44,3 +61,13 @@ class Accounts:
         """Under a new id, what was not reported goes on."""
         self.drops = self.drops._replace(total=self.drops.total - self._reported)
         self._reported = 0
+        self._refusals_before = self.refusals
+        self._refusals, self._others_refusals = None, Refusals()
+
+
+def _sum(one: Refusals, other: Refusals) -> Refusals:
+    return Refusals(*(a + b for a, b in zip(one, other, strict=True)))
+
+
+def _difference(one: Refusals, other: Refusals) -> Refusals:
+    return Refusals(*(max(a - b, 0) for a, b in zip(one, other, strict=True)))

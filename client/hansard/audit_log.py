@@ -22,7 +22,7 @@ from hansard.errors import (
     Rejected,
     WriterUnavailable,
 )
-from hansard.events import EventEncoder, Payload, created_at_ns
+from hansard.events import EventEncoder, Payload, created_at_ns, joined
 from hansard.producer import NOT_KEPT, Producer
 from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
@@ -64,6 +64,7 @@ class AuditLog:
             encoder = EventEncoder(self.settings.event_types, self.settings.actor)
         except InvalidEvent as error:
             raise ConfigError(f"the settings event_types and actor: {error}") from error
+        self._encoder = encoder
         self._encode = encoder.encode
         self._sync = self.settings.sync
         self._closed = False
@@ -107,11 +108,9 @@ class AuditLog:
         """
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
-        producer = self._producer
         if self._sync if sync is None else sync:
-            wait_s = self._timeout(timeout)  # before it is recorded, in case it is none
-            seq, ticket = producer.append_awaited(data)
-            return self._settled(seq, ticket, event_type, created_at, wait_s)
+            return self._record_sync(data, event_type, created_at, task_id, timeout)
+        producer = self._producer
         seq = producer.append(data)
         if seq <= 0:
             self._complaints.say()
@@ -125,33 +124,66 @@ class AuditLog:
         sync: bool | None = None,
         timeout: float | None = None,
     ) -> list[Entry]:
-        """Record up to 1,000 events in one call, under consecutive numbers.
+        """Record up to 1,000 events, of 1 MiB in all, that belong together.
 
-        Each event is a mapping of the arguments of `record`, ``event_type`` among them. All are
-        checked before the first is recorded, so one that is invalid records none.
+        Each event is a mapping of the arguments of `record`, ``event_type`` among them. They are
+        entered under consecutive ids in one transaction, all of them or none: one that is invalid
+        raises before any is recorded, and one that the writer refuses makes dead letters of all.
         """
-        now = time_ns()
-        encoded, facts = [], []
-        for index, event in enumerate(events):
-            if index >= RECORD_MANY_MAX:
-                raise InvalidEvent(f"record_many takes at most {RECORD_MANY_MAX:,} events a call")
-            data, fact = self._encode_mapping(index, event, now)
-            encoded.append(data)
-            facts.append(fact)
+        encoded, facts = self._encode_all(events)
+        if not encoded:
+            return []
+        data, count = joined(encoded), len(encoded)
+        if len(data) > wire.RUN_BYTES_MAX:
+            raise InvalidEvent(
+                f"events have {len(data):,} bytes: record_many takes at most "
+                f"{wire.RUN_BYTES_MAX:,} a call"
+            )
+        most = self.settings.queue_maxsize
+        if most is not None and count > most:
+            raise InvalidEvent(f"{count} events never fit into a queue_maxsize of {most}: raise it")
         producer = self._producer
         if not (self._sync if sync is None else sync):
+            last = producer.append_run(data, count)
+            if last <= 0:
+                self._complaints.say()
+                return [_unnumbered(last, *fact) for fact in facts]
+            numbers = range(last - count + 1, last + 1)
             return [
                 _new_entry(Entry, (-1, "queued", (producer.hash, seq), *fact))
-                if seq > 0
-                else _unnumbered(seq, *fact)
-                for seq, fact in zip(producer.append_run(encoded), facts, strict=True)
+                for seq, fact in zip(numbers, facts, strict=True)
             ]
         deadline = monotonic() + self._timeout(timeout)
-        awaited = producer.append_run_awaited(encoded)
+        last, tickets = producer.append_run_awaited(data, count)
+        if not tickets:
+            return [self._settled(last, None, *fact, None, 0) for fact in facts]
         return [
-            self._settled(seq, ticket, *fact, deadline - monotonic())
-            for (seq, ticket), fact in zip(awaited, facts, strict=True)
+            self._settled(last, ticket, *fact, None, deadline - monotonic())
+            for ticket, fact in zip(tickets, facts, strict=True)
         ]
+
+    def register_task(self, task_id: str, /, **attributes: Any) -> Entry:
+        """Make a task known, with what describes it; an entry of type ``hansard.task_registered``.
+
+        Where ``enforce_tasks`` is set, an event of a task that is not registered becomes a dead
+        letter; registering the task enters such orphans, in order and with their own times, in
+        the same transaction. To register a task again is harmless: the newest attributes count.
+        """
+        created_at = time_ns()
+        data = self._encoder.encode_task(task_id, attributes, created_at)
+        if self._sync:
+            return self._record_sync(data, wire.TASK_REGISTERED, created_at, task_id, None)
+        seq = self._producer.append(data)
+        if seq <= 0:
+            self._complaints.say()
+            return _unnumbered(seq, wire.TASK_REGISTERED, created_at)
+        return Entry(
+            outcome.ID_UNKNOWN,
+            outcome.QUEUED,
+            (self._producer.hash, seq),
+            wire.TASK_REGISTERED,
+            created_at,
+        )
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded before is committed: entered or dead-lettered.
@@ -219,8 +251,9 @@ class AuditLog:
     def lookup(self, key: Key, timeout: float | None = None) -> Entry:
         """What became of the event with this ``key``.
 
-        Status ``committed`` with the id; ``rejected`` for a dead letter; ``queued`` while this
-        instance still holds it; ``unknown`` when the log does not know it.
+        Status ``committed`` with the id; ``rejected`` for a dead letter, ``orphaned`` for one that
+        waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
+        log does not know it.
         Raises `WriterUnavailable` with ``best_effort=False`` when no writer answers.
         """
         try:
@@ -238,7 +271,7 @@ class AuditLog:
                 raise
         if reply.status == outcome.COMMITTED:
             return Entry(reply.seq, reply.status, key, reply.event_type, reply.created_at)
-        if reply.status == outcome.REJECTED:
+        if reply.status in (outcome.REJECTED, outcome.ORPHANED):
             return Entry(None, reply.status, key, reply.event_type, reply.created_at)
         producer = self._producer
         held = producer_hash == producer.hash and producer.acked < producer_seq <= producer.seq
@@ -246,9 +279,19 @@ class AuditLog:
         return Entry(outcome.ID_UNKNOWN, status, key, reply.event_type, reply.created_at)
 
     def statistics(self) -> dict[str, Any]:
-        """This instance's figures: ``submitted = committed + waiting + dropped + set_aside``.
+        """This instance's figures, of which in every snapshot
+        ``submitted = appended + dead_lettered + waiting + sum(dropped.values())``.
 
-        ``dropped`` is a mapping by cause; counts are events, ``spool_bytes`` bytes.
+        Counts are events, unless they say otherwise:
+
+        * ``appended``: entered in the log; ``dead_lettered``: what the writer could not enter, of
+          which ``orphaned`` wait for their task to be registered; both as of the last ack.
+        * ``waiting``: not committed yet; of these ``queue_depth`` have not been sent.
+        * ``dropped``: lost for want of room, and the like: a mapping by cause.
+        * ``append_failures``: refused by the writer at first, those that were entered later
+          included; ``duplicates_dropped``: what the writer had already; ``resent``: sent again.
+        * ``send_failures``, ``writer_restarts``: times; ``spool_bytes``: bytes; ``spooled``:
+          whether what waits survives this process.
         """
         return self._producer.statistics() | self._sender.transmission.statistics()
 
@@ -297,6 +340,32 @@ class AuditLog:
         if self._closed:
             self._producer.close()
 
+    def _record_sync(
+        self,
+        data: bytes,
+        event_type: str,
+        created_at: int,
+        task_id: str | None,
+        timeout: float | None,
+    ) -> Entry:
+        wait_s = self._timeout(timeout)  # before it is recorded, in case it is none
+        seq, ticket = self._producer.append_awaited(data)
+        return self._settled(seq, ticket, event_type, created_at, task_id, wait_s)
+
+    def _encode_all(
+        self, events: Iterable[Mapping[str, Any]]
+    ) -> tuple[list[bytes], list[tuple[str, int]]]:
+        """The wire bytes of each event, and its type and time."""
+        now = time_ns()
+        encoded, facts = [], []
+        for index, event in enumerate(events):
+            if index >= RECORD_MANY_MAX:
+                raise InvalidEvent(f"record_many takes at most {RECORD_MANY_MAX:,} events a call")
+            data, fact = self._encode_mapping(index, event, now)
+            encoded.append(data)
+            facts.append(fact)
+        return encoded, facts
+
     def _encode_mapping(
         self, index: int, event: Mapping[str, Any], now: int
     ) -> tuple[bytes, tuple[str, int]]:
@@ -332,7 +401,13 @@ class AuditLog:
         return timeout
 
     def _settled(
-        self, seq: int, ticket: Ticket | None, event_type: str, created_at: int, timeout: float
+        self,
+        seq: int,
+        ticket: Ticket | None,
+        event_type: str,
+        created_at: int,
+        task_id: str | None,
+        timeout: float,
     ) -> Entry:
         """The entry of an event that its caller waits for."""
         if ticket is None:
@@ -343,6 +418,15 @@ class AuditLog:
             producer.give_up(ticket)
             return self._unknown((producer.hash, ticket.seq), event_type, created_at)
         key = (producer.hash, ticket.seq)  # both may be others than when it was recorded
+        if ticket.status == outcome.ORPHANED:
+            self._complaints.warn(
+                f"orphan {task_id} {event_type}",
+                "a %r event is an orphan: task %r is not registered; it is entered when "
+                "register_task(%r) comes",
+                event_type,
+                task_id,
+                task_id,
+            )
         if ticket.status == outcome.REJECTED:
             message = f"the writer refused a {event_type!r} event: {ticket.reason}"
             self._complaints.warn("rejected", "%s; see `hansard dlq list`", message)

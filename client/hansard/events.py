@@ -92,10 +92,20 @@ class EventEncoder:
                 event_type=event_type, level=level, actor=actor, task_id=task_id
             ) from None
         if len(data) > _EVENT_BYTES_MAX:
-            raise InvalidEvent(
-                f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
-                "record a reference to large data, not the data"
-            )
+            raise _too_large(data)
+        return data
+
+    def encode_task(self, task_id: str, attributes: Mapping[str, Any], created_at: int) -> bytes:
+        """The wire bytes of a task's registration; raises `InvalidEvent`."""
+        check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
+        try:
+            text = encode_payload(attributes) if attributes else None
+        except InvalidEvent as error:
+            raise InvalidEvent(f"attributes of the task: {error}") from error
+        event = (wire.KIND_TASK, created_at, wire.TASK_REGISTERED, "info")
+        data: bytes = self._pack((*event, self._actor, task_id, text))
+        if len(data) > _EVENT_BYTES_MAX:
+            raise _too_large(data)
         return data
 
     def _check_new_type(self, event_type: str) -> None:
@@ -112,6 +122,23 @@ class EventEncoder:
         if len(self._texts) >= _KNOWN_TEXTS_MAX:
             self._texts = {None}
         self._texts.add(value)
+
+
+def joined(events: list[bytes]) -> bytes:
+    """The wire bytes of events that are entered together or not at all.
+
+    An event is an array of 7, so its second byte is its kind.
+    """
+    kind = bytes((wire.KIND_EVENT | wire.JOINED,))
+    *others, last = events
+    return b"".join([*(data[:1] + kind + data[2:] for data in others), last])
+
+
+def _too_large(data: bytes) -> InvalidEvent:
+    return InvalidEvent(
+        f"the event has {len(data):,} bytes: at most {wire.EVENT_BYTES_MAX:,} are allowed; "
+        "record a reference to large data, not the data"
+    )
 
 
 def _no_strings(**arguments: object) -> InvalidEvent:

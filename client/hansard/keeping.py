@@ -13,10 +13,11 @@ from hansard import directory as layout
 from hansard.complaints import Complaints
 from hansard.memory_queue import MemoryQueue
 from hansard.source import Source
-from hansard.spool import RECORD, RECORDS_AT, Identity, Spool, SpoolState, making
+from hansard.spool import Identity, Spool, SpoolState, making
 from hansard.wire import Drops
 
 Store = Spool | MemoryQueue
+Record = tuple[bytes, int]  # one event, or a run of joined ones: their bytes and their number
 
 
 class Replaced(NamedTuple):
@@ -46,11 +47,6 @@ class Keeper:
         self._complaints = complaints
         self._numbers_are_the_sources = numbers_are_the_sources
         self.started_at = time.time_ns()
-
-    def fits(self, events: list[bytes]) -> bool:
-        """Whether an empty store has room for all of them at once."""
-        records = sum(map(len, events)) + RECORD.size * len(events)
-        return RECORDS_AT + records + RECORD.size <= self._size_bytes
 
     def open(
         self,
@@ -97,19 +93,19 @@ class Keeper:
         source: Source,
         log_id: bytes | None,
         drops: Drops,
-        events: list[bytes],
+        records: list[Record],
     ) -> Replaced:
-        """A store that holds ``events`` under other numbers, in place of ``old``. Of two spools
+        """A store that holds ``records`` under other numbers, in place of ``old``. Of two spools
         one is there at any moment; OSError leaves the old one as it was."""
         with making:
             new = self.open(
                 source, log_id, drops, named=False, or_memory=not isinstance(old, Spool)
             )
             seq, crc = source.watermark, source.crc
-            for data in events:
-                if not new.append(seq + 1, crc32(data, crc), data):
+            for data, count in records:
+                if not new.append_run(seq + 1, crc32(data, crc), data, count):
                     break
-                seq, crc = seq + 1, crc32(data, crc)
+                seq, crc = seq + count, crc32(data, crc)
             if isinstance(new, Spool):
                 try:
                     new.publish(old if isinstance(old, Spool) else None)

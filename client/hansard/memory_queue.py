@@ -16,7 +16,7 @@ class MemoryQueue:
         self._producer_id = identity.producer_id
         self._room = size_bytes
         self._state = state._replace(head=RECORDS_AT)
-        self._held: list[bytes] = []
+        self._held: list[bytes] = []  # by event; a run's bytes are its first one's
         self._crcs: list[int] = []
         self.bytes_used = 0
 
@@ -30,6 +30,14 @@ class MemoryQueue:
         self.bytes_used += len(data)
         return True
 
+    def append_run(self, first_seq: int, crc: int, data: bytes, count: int) -> bool:
+        """The same for ``count`` joined events; ``crc`` is that behind the last."""
+        if not self.append(first_seq, crc, data):
+            return False
+        self._held.extend([b""] * (count - 1))
+        self._crcs.extend([crc] * (count - 1))
+        return True
+
     def trim_to(self, producer_seq: int) -> None:
         """Forget what an interrupted `append` may have left behind ``producer_seq``."""
         kept = producer_seq - self._state.base_seq
@@ -38,22 +46,30 @@ class MemoryQueue:
 
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
-        index = first_seq - self._state.base_seq - 1
-        stop = min(last_seq - self._state.base_seq, index + FRAME_EVENTS_CUT)
-        room = FRAME_BYTES_MAX
-        count = 0
-        for data in self._held[index:stop]:
-            room -= len(data)
-            if room < 0 and count:
+        parts: list[bytes] = []
+        events, room = 0, FRAME_BYTES_MAX
+        for data, count in self._records_from(first_seq, last_seq):
+            if parts and (len(data) > room or events + count > FRAME_EVENTS_CUT):
                 break
-            count += 1
-        body = b"".join(self._held[index : index + count])
+            parts.append(data)
+            events, room = events + count, room - len(data)
         crc_before = self.crc_at(first_seq - 1)
-        return Frame(self._producer_id, first_seq, count, crc_before, self._state.drops, body)
+        drops = self._state.drops
+        return Frame(self._producer_id, first_seq, events, crc_before, drops, b"".join(parts))
 
-    def events(self) -> Iterator[bytes]:
-        """The bytes of each event that is held, oldest first."""
-        return iter(self._held)
+    def records(self) -> Iterator[tuple[bytes, int]]:
+        """The bytes of each record that is held and how many events they are, oldest first."""
+        base_seq = self._state.base_seq
+        return self._records_from(base_seq + 1, base_seq + len(self._held))
+
+    def _records_from(self, first_seq: int, last_seq: int) -> Iterator[tuple[bytes, int]]:
+        index, stop = first_seq - self._state.base_seq - 1, last_seq - self._state.base_seq
+        while index < stop:
+            end = index + 1
+            while end < stop and not self._held[end]:
+                end += 1
+            yield self._held[index], end - index
+            index = end
 
     def crc_at(self, producer_seq: int) -> int:
         """The running CRC behind an event that is held, or behind the last one freed."""

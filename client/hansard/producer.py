@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from hansard.accounts import Accounts
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
-from hansard.keeping import Keeper, Store
+from hansard.keeping import Keeper, Record, Store
 from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
@@ -35,6 +35,9 @@ CLOSED: Final = "the log is closed: record() before close(), or make a new Audit
 FULL: Final = "full"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
+SET_ASIDE: Final = "set_aside"
+
+NONE_REFUSED: Final = wire.Refusals()
 
 
 class Producer:
@@ -69,7 +72,7 @@ class Producer:
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._busy = False  # this thread is inside: whoever interrupts it uses the side queue
-        self._side: deque[bytes] = deque()
+        self._side: deque[Record] = deque()
         self._tickets = Tickets()
         self._blocked = 0  # callers that wait for room
         self._closed = False
@@ -101,7 +104,7 @@ class Producer:
         """
         with self._lock:
             if self._busy:
-                self._side.append(data)
+                self._side.append((data, 1))
                 return NOT_NUMBERED
             self._busy = True
             try:
@@ -112,7 +115,7 @@ class Producer:
                 if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
                     self.seq, self._crc = seq, crc
                 else:
-                    seq = self._append_slowly([data])
+                    seq = self._append_slowly((data, 1))
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
                 if self._is_inherited:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
@@ -137,32 +140,28 @@ class Producer:
             seq = self.append(data)
             return seq, self.ticket(seq, wants_outcome=True) if seq > 0 else None
 
-    def append_run_awaited(self, events: list[bytes]) -> list[tuple[int, Ticket | None]]:
-        """`append_run` with a ticket each."""
-        with self._lock:
-            return [
-                (seq, self.ticket(seq, wants_outcome=True) if seq > 0 else None)
-                for seq in self.append_run(events)
-            ]
-
-    def append_run(self, events: list[bytes]) -> list[int]:
-        """Keep events that belong together, under numbers without a gap: all or none, unless
-        they are more than would ever fit."""
+    def append_run(self, data: bytes, count: int) -> int:
+        """Keep ``count`` joined events under numbers without a gap, all or none; the number of
+        the last, or as `append`."""
         with self._exclusively() as is_interruption:
             if is_interruption:
-                self._side.extend(events)
-                return [NOT_NUMBERED] * len(events)
+                self._side.append((data, count))
+                return NOT_NUMBERED
             try:
-                if not self._keeper.fits(events) or len(events) > self._events_max():
-                    return [self._append_slowly([data]) for data in events]
-                last = self._append_slowly(events)
+                last = self._append_slowly((data, count))
             except BaseException:
                 if self._store and not self._is_inherited:
                     self._store.trim_to(self.seq)
                 raise
         self._wake()
-        first = last - len(events) + 1
-        return [first + index if last > 0 else last for index in range(len(events))]
+        return last
+
+    def append_run_awaited(self, data: bytes, count: int) -> tuple[int, list[Ticket]]:
+        """The same, and a ticket for each, before their numbers can become others."""
+        with self._lock:
+            last = self.append_run(data, count)
+            numbers = range(last - count + 1, last + 1) if last > 0 else ()
+            return last, [self.ticket(seq, wants_outcome=True) for seq in numbers]
 
     def ticket(self, seq: int, *, wants_outcome: bool) -> Ticket:
         """Wait for ``seq`` to be committed; the ticket is settled by the sender's thread."""
@@ -211,6 +210,11 @@ class Producer:
         return len(self._tickets) > 0 or self._blocked > 0
 
     @property
+    def spool_bytes(self) -> int:
+        """How many bytes wait."""
+        return self._store.bytes_used if self._store else 0
+
+    @property
     def spooled(self) -> bool:
         """Whether the events survive the process."""
         return isinstance(self._store, Spool)
@@ -252,8 +256,10 @@ class Producer:
                     self._store.note(log_id=log_id)
             return self._log_id == log_id
 
-    def acknowledge(self, watermark: int, crc: int, dropped: int) -> bool:
-        """Everything up to ``watermark`` is committed: free it.
+    def acknowledge(
+        self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals = NONE_REFUSED
+    ) -> bool:
+        """Everything up to ``watermark`` is committed, but for the refusals: free it.
 
         False, and nothing changed, when the log's CRC there is not this producer's: somebody else
         used its id.
@@ -270,9 +276,20 @@ class Producer:
                 self.acked, self._base_crc = watermark, crc
                 self._set_room()
             self.accounts.reported(dropped)
+            self.accounts.refused(refusals)
             self._stalled = False
             self._room.notify_all()
         return True
+
+    def meet(self, refusals: wire.Refusals) -> None:
+        """The log greets this producer, and says what it has refused under its id so far."""
+        with self._exclusively():
+            self.accounts.meet(refusals)
+
+    def unawaited(self, notices: Sequence[wire.Notice]) -> list[wire.Notice]:
+        """Those that no caller learns of by waiting."""
+        with self._exclusively():
+            return [each for each in notices if not self._tickets.awaits(each.producer_seq)]
 
     def settle(self, ack: wire.Ack, asked_from: int) -> None:
         """Let the callers go on whose numbers an ack answers."""
@@ -292,7 +309,7 @@ class Producer:
         """For a `Source`: the log has these numbers already, whoever sent them. Raises OSError,
         and nothing changed, when no new spool can be made."""
         with self._exclusively():
-            left = self._held()[max(watermark - self.acked, 0) :]
+            left = self._held(behind=watermark)
             committed = min(watermark, self.seq) - self.first_seq + 1
             skip = max(watermark - self.seq, 0)
             self._skip += skip
@@ -310,8 +327,8 @@ class Producer:
         """
         with self._exclusively():
             count = self.waiting
-            if self.spooled:
-                self.accounts.set_aside += count
+            if self.spooled and count:
+                self.accounts.lose(SET_ASIDE, count)
             elif count:
                 self._drop(OTHER_LOG, count)
             with making:
@@ -346,17 +363,20 @@ class Producer:
         return left
 
     def statistics(self) -> dict[str, Any]:
-        """A consistent snapshot: ``submitted = committed + waiting + dropped + set_aside``."""
+        """A consistent snapshot: ``submitted = appended + dead_lettered + waiting + dropped``."""
         with self._exclusively():
-            lost = self.accounts.set_aside + self.accounts.dropped_total
+            refusals = self.accounts.refusals
+            dead_lettered = refusals.refused - refusals.returned
             return {
-                "submitted": self.committed + self.waiting + lost,
-                "committed": self.committed,
+                "submitted": self.committed + self.waiting + self.accounts.dropped_total,
+                "appended": self.committed - dead_lettered,
+                "dead_lettered": dead_lettered,
+                "orphaned": refusals.orphaned,
                 "waiting": self.waiting,
                 "dropped": dict(self.accounts.dropped),
-                "set_aside": self.accounts.set_aside,
+                "append_failures": refusals.refused,
                 "spooled": self.spooled,
-                "spool_bytes": self._store.bytes_used if self._store else 0,
+                "spool_bytes": self.spool_bytes,
             }
 
     def abandon_after_fork(self) -> None:
@@ -384,8 +404,8 @@ class Producer:
                     finally:
                         self._busy = False
 
-    def _append_slowly(self, events: list[bytes]) -> int:
-        """The first event, a full queue, or a closed log. The number of the last event."""
+    def _append_slowly(self, record: Record) -> int:
+        """The first event, a run, a full queue, or a closed log. The number of the last event."""
         if self._closed:
             raise ClosedError(CLOSED)
         if self._skip:
@@ -394,22 +414,22 @@ class Producer:
             return NOT_NUMBERED
         if self._store is None:
             self._open_store()
-        if self._try_run(events):
+        if self._try(record):
             return self.seq
         if self._settings.on_full == "raise":
             raise QueueFull(self._full())
-        if self._settings.on_full == "block" and self._wait_for_room(events):
+        if self._settings.on_full == "block" and self._wait_for_room(record):
             return self.seq
         if self._closed:
             raise ClosedError(CLOSED)
-        self._drop(FULL, len(events))
+        self._drop(FULL, record[1])
         self._complaints.later("full", "event dropped: %s", self._full())
         if not self._settings.best_effort:
             raise QueueFull(self._full())
         return NOT_KEPT
 
-    def _wait_for_room(self, events: list[bytes]) -> bool:
-        """Until they are kept, or `ack_timeout` has passed; then others need not try."""
+    def _wait_for_room(self, record: Record) -> bool:
+        """Until it is kept, or `ack_timeout` has passed; then others need not try."""
         if self._stalled or threading.get_ident() == self.sender_ident:  # it would wait for itself
             return False
         deadline = time.monotonic() + self._settings.ack_timeout
@@ -422,34 +442,31 @@ class Producer:
                     self._room.wait(min(left, threading.TIMEOUT_MAX))
                 finally:
                     self._busy = True
-                if self._try_run(events):
+                if self._try(record):
                     return True
         finally:
             self._blocked -= 1
         self._stalled = True
         return False
 
-    def _try_run(self, events: list[bytes]) -> bool:
-        """Keep all of them or none. ``seq`` moves at the end: up to it the sender may read."""
-        seq, crc = self.seq, self._crc
-        if not self._store or seq + len(events) > self._seq_max:
+    def _try(self, record: Record) -> bool:
+        """Keep all of it or nothing. ``seq`` moves at the end: up to it the sender may read."""
+        data, count = record
+        last, crc = self.seq + count, crc32(data, self._crc)
+        if not self._store or last > self._seq_max:
             return False
-        for data in events:
-            seq, crc = seq + 1, crc32(data, crc)
-            if not self._store.append(seq, crc, data):
-                if seq > self.seq + 1:
-                    self._store.trim_to(self.seq)
-                return False
-        self.seq, self._crc = seq, crc
+        if not self._store.append_run(self.seq + 1, crc, data, count):
+            return False
+        self.seq, self._crc = last, crc
         return True
 
     def _drain_side(self) -> None:
         while self._side:
-            data = self._side.popleft()
+            record = self._side.popleft()
             if self._store is None and not self._closed:
                 self._open_store()
-            if not self._try_run([data]):
-                self._drop(FULL, 1)
+            if not self._try(record):
+                self._drop(FULL, record[1])
 
     def _interrupts(self) -> bool:
         """Whether this call came up inside another call of the same thread."""
@@ -471,8 +488,14 @@ class Producer:
             "room for more; start it with `hansard serve`, or raise spool_bytes or queue_maxsize"
         )
 
-    def _held(self) -> list[bytes]:
-        return list(self._store.events()) if self._store else []
+    def _held(self, behind: int = 0) -> list[Record]:
+        """What is not committed, and lies behind a number."""
+        seq, held = self.acked, []
+        for data, count in self._store.records() if self._store else ():
+            seq += count
+            if seq > behind:
+                held.append((data, count))
+        return held
 
     def _set_room(self) -> None:
         if self._skip:
@@ -495,18 +518,18 @@ class Producer:
             self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
         self._set_room()
 
-    def _restart(self, source: Source, events: list[bytes]) -> None:
-        """Go on under other numbers, with a store that holds ``events`` in place of the old.
+    def _restart(self, source: Source, records: list[Record]) -> None:
+        """Go on under other numbers, with a store that holds ``records`` in place of the old.
         Raises OSError with everything as it was."""
         with making:
             replaced = self._keeper.replace(
-                self._store, source, self._log_id, self.accounts.drops, events
+                self._store, source, self._log_id, self.accounts.drops, records
             )
             self._store = replaced.store
             self._number_from(source)
         self.seq, self._crc = replaced.seq, replaced.crc
         self._set_room()
         self._store.note(drops=self.accounts.drops)
-        lost = len(events) - (self.seq - self.acked)
+        lost = sum(count for _, count in records) - (self.seq - self.acked)
         if lost:
             self._drop(FULL, lost)

@@ -62,7 +62,7 @@ class Settings:
         1.0, "time between signed checkpoints (s) (no effect yet)", minimum=0
     )
     enforce_tasks: bool = _setting(
-        default=False, meaning="unregistered tasks' events become dead letters (no effect yet)"
+        default=False, meaning="unregistered tasks' events become dead letters"
     )
     dead_letters_max: int = _setting(100_000, "dead letters kept", minimum=0)
     dead_letters_bytes_max: int = _setting(256 * MIB, "bytes of dead letters kept", minimum=0)

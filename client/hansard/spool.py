@@ -9,9 +9,11 @@ File layout (little-endian), a header page and a ring of records:
   started_at);
 * two slots at 2,048 and 3,072: the state, written alternately, each with generation and CRC, so
   that a kill in the middle of one leaves the other;
-* from 4,096: records, each ``length u32, producer_seq u64, running CRC-32 u32, event bytes``. The
-  length is written last and the space behind the newest record is zero, so a torn tail is an end.
-  A length of 2^32 - 1 sends the reader back to 4,096.
+* from 4,096: records, each ``length u32, producer_seq u64, running CRC-32 u32, event bytes``: one
+  event, or a run of joined ones, which is there wholly or not at all. The lower 21 bits of the
+  length are bytes, the upper 11 the number of events less one; producer_seq is the first event's,
+  the CRC that behind the last. The length is written last and the space behind the newest record
+  is zero, so a torn tail is an end. A length of 2^32 - 1 sends the reader back to 4,096.
 """
 
 import contextlib
@@ -35,7 +37,9 @@ from hansard.wire import (
     EVENT_BYTES_MAX,
     FRAME_BYTES_MAX,
     FRAME_EVENTS_CUT,
+    FRAME_EVENTS_MAX,
     INT64_MAX,
+    RUN_BYTES_MAX,
     Drops,
     Frame,
     WireError,
@@ -53,6 +57,10 @@ LENGTH: Final = struct.Struct("<I")
 _pack_record = RECORD.pack_into
 _pack_length = LENGTH.pack_into
 WRAP: Final = 0xFFFF_FFFF
+SIZE_BITS: Final = 21
+SIZE_MASK: Final = (1 << SIZE_BITS) - 1
+
+RECORD_BYTES_MAX: Final = max(EVENT_BYTES_MAX, RUN_BYTES_MAX)
 
 _IDENTITY: Final = struct.Struct("<II")  # length and CRC of the map behind the magic
 _STATE: Final = struct.Struct("<QQQI16sQqq")
@@ -125,7 +133,8 @@ class Spool:
         self._tail = RECORDS_AT
         self._limit = size_bytes - RECORD.size  # the record must end here at the latest
         self._wrapped = False
-        self._offsets = array("Q")  # where each record that is held begins, oldest first
+        self._offsets = array("Q")  # where the record of each event that is held begins
+        self._has_runs = False  # since it was last empty: some events share a record
         self._note_offset = self._offsets.append
         self._descriptor = _allocate(self._temporary, size_bytes, mode)
         try:
@@ -146,8 +155,11 @@ class Spool:
             self.path = instead_of.path
         self._temporary.rename(self.path)
 
-    def append(self, producer_seq: int, crc: int, data: bytes) -> bool:
-        """Copy an event in; False, and nothing changed, when there is no room for it."""
+    def append(self, producer_seq: int, crc: int, data: bytes, more: int = 0) -> bool:
+        """Copy an event in; False, and nothing changed, when there is no room for it.
+
+        ``more`` is what a run of joined events adds to the record's length: see `append_run`.
+        """
         size = len(data)
         offset = self._tail
         end = offset + 16 + size
@@ -159,15 +171,24 @@ class Spool:
         memory = self._map
         _pack_record(memory, offset, 0, producer_seq, crc)
         memory[offset + 16 : end] = data
-        _pack_length(memory, offset, size)
+        _pack_length(memory, offset, size | more)
         self._note_offset(offset)
         self._tail = end
+        return True
+
+    def append_run(self, first_seq: int, crc: int, data: bytes, count: int) -> bool:
+        """The same for ``count`` joined events, in one record; ``crc`` is that behind the last."""
+        if count > 1:
+            self._has_runs = True  # before they can be read: `frame` may look at any time
+        if not self.append(first_seq, crc, data, (count - 1) << SIZE_BITS):
+            return False
+        self._offsets.extend([self._offsets[-1]] * (count - 1))
         return True
 
     def trim_to(self, producer_seq: int) -> None:
         """Forget what is behind ``producer_seq``, and what an interrupted `append` left there."""
         kept = producer_seq - self._state.base_seq
-        reach = min(self._limit, self._tail + EVENT_BYTES_MAX) + RECORD.size
+        reach = min(self._limit, self._tail + RECORD_BYTES_MAX) + RECORD.size
         torn = self._map[self._tail : reach]
         end = self._tail + len(torn.rstrip(b"\0"))
         start = self._offsets[kept] if len(self._offsets) > kept else self._tail
@@ -181,6 +202,8 @@ class Spool:
 
     def frame(self, first_seq: int, last_seq: int) -> Frame:
         """The largest legal frame from ``first_seq`` on, not beyond ``last_seq``."""
+        if self._has_runs:
+            return self._frame_of_runs(first_seq, last_seq)
         index = first_seq - self._state.base_seq - 1
         begins = self._offsets[
             index : min(last_seq - self._state.base_seq, index + FRAME_EVENTS_CUT)
@@ -199,11 +222,13 @@ class Spool:
         crc_before = self.crc_at(first_seq - 1)
         return Frame(self._producer_id, first_seq, count, crc_before, self._state.drops, body)
 
-    def events(self) -> Iterator[bytes]:
-        """The bytes of each event that is held, oldest first."""
-        for offset in self._offsets:
-            start = offset + RECORD.size
-            yield self._map[start : start + LENGTH.unpack_from(self._map, offset)[0]]
+    def records(self) -> Iterator[tuple[bytes, int]]:
+        """The bytes of each record that is held and how many events they are, oldest first."""
+        index = 0
+        while index < len(self._offsets):
+            data, count = self._record_at(self._offsets[index])
+            yield data, count
+            index += count
 
     def crc_at(self, producer_seq: int) -> int:
         """The running CRC behind an event that is held, or behind the last one freed."""
@@ -226,6 +251,7 @@ class Spool:
             if self._wrapped:
                 dirty = [(old_head, self._size), (RECORDS_AT, self._tail)]
             head, self._tail, self._wrapped = RECORDS_AT, RECORDS_AT, False
+            self._has_runs = False
         else:
             head = offsets[freed]
             dirty = [(old_head, head)]
@@ -277,6 +303,25 @@ class Spool:
         self._map.close()
         os.close(self._descriptor)
 
+    def _frame_of_runs(self, first_seq: int, last_seq: int) -> Frame:
+        """A frame of whole records, one by one."""
+        base_seq = self._state.base_seq
+        parts: list[bytes] = []
+        events, room = 0, FRAME_BYTES_MAX
+        while first_seq + events <= last_seq:
+            data, count = self._record_at(self._offsets[first_seq + events - base_seq - 1])
+            if parts and (len(data) > room or events + count > FRAME_EVENTS_CUT):
+                break
+            parts.append(data)
+            events, room = events + count, room - len(data)
+        crc_before = self.crc_at(first_seq - 1)
+        drops = self._state.drops
+        return Frame(self._producer_id, first_seq, events, crc_before, drops, b"".join(parts))
+
+    def _record_at(self, offset: int) -> tuple[bytes, int]:
+        size, count = _unpack_length(LENGTH.unpack_from(self._map, offset)[0])
+        return self._map[offset + RECORD.size : offset + RECORD.size + size], count
+
     def _zero(self, start: int, end: int) -> None:
         self._map[start:end] = bytes(end - start)
 
@@ -327,25 +372,25 @@ class Orphan:
         offset, seq, crc = self.state.head, self.state.base_seq + 1, self.state.base_crc
         frame = Frame(self.identity.producer_id, seq, 0, crc, self.state.drops, b"")
         parts: list[bytes] = []
-        room = FRAME_BYTES_MAX
+        events, room = 0, FRAME_BYTES_MAX
         wrapped = False
         while True:
-            record = self._record(offset, seq, crc)
-            if record is None and not wrapped and self._wraps(offset):
+            record, count = self._record(offset, seq, crc)
+            if not count and not wrapped and self._wraps(offset):
                 offset, wrapped = RECORDS_AT, True
                 continue
-            if record is None or len(record) > room or len(parts) == FRAME_EVENTS_CUT:
-                if parts or record is None:
-                    yield frame._replace(event_count=len(parts), body=b"".join(parts))
-                if record is None:
+            if not count or len(record) > room or events + count > FRAME_EVENTS_CUT:
+                if parts or not count:
+                    yield frame._replace(event_count=events, body=b"".join(parts))
+                if not count:
                     return
                 frame = frame._replace(first_seq=seq, crc_before=crc)
-                parts, room = [], max(FRAME_BYTES_MAX, len(record))
+                parts, events, room = [], 0, max(FRAME_BYTES_MAX, len(record))
             parts.append(record)
             room -= len(record)
             crc = zlib.crc32(record, crc)
             offset += RECORD.size + len(record)
-            seq += 1
+            seq, events = seq + count, events + count
 
     def close(self, *, remove: bool = False) -> None:
         """Unlock the file; ``remove`` it when all of it is committed."""
@@ -357,18 +402,28 @@ class Orphan:
         """By read, not by map: a file that is cut short meanwhile would kill the process."""
         return os.pread(self._descriptor, size, offset)
 
-    def _record(self, offset: int, seq: int, crc: int) -> bytes | None:
+    def _record(self, offset: int, seq: int, crc: int) -> tuple[bytes, int]:
+        """The bytes of a record and how many events they are; none where it is not whole."""
+        nothing = b"", 0
         head = self._read(offset, RECORD.size)
         if len(head) < RECORD.size:
-            return None
+            return nothing
         length, record_seq, record_crc = RECORD.unpack(head)
-        if not 0 < length <= EVENT_BYTES_MAX or record_seq != seq:
-            return None
-        data = self._read(offset + RECORD.size, length)
-        return data if len(data) == length and zlib.crc32(data, crc) == record_crc else None
+        size, count = _unpack_length(length)
+        if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
+            return nothing
+        data = self._read(offset + RECORD.size, size)
+        if len(data) < size or zlib.crc32(data, crc) != record_crc:
+            return nothing
+        return data, count
 
     def _wraps(self, offset: int) -> bool:
         return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
+
+
+def _unpack_length(length: int) -> tuple[int, int]:
+    """Bytes and number of events of a record."""
+    return length & SIZE_MASK, (length >> SIZE_BITS) + 1
 
 
 def lock_orphan(path: Path) -> Orphan | None:

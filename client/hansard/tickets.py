@@ -5,8 +5,8 @@ The sender's thread settles tickets, the caller's thread waits on its own. No so
 
 import _thread
 
-from hansard.entry import COMMITTED, REJECTED, UNKNOWN
-from hansard.wire import Ack
+from hansard.entry import COMMITTED, ORPHANED, REJECTED, UNKNOWN
+from hansard.wire import ORPHAN, Ack
 
 
 class Ticket:
@@ -59,6 +59,10 @@ class Tickets:
         """The lowest number whose outcome somebody wants, 0 for none."""
         return min((ticket.seq for ticket in self._open if ticket.wants_outcome), default=0)
 
+    def awaits(self, seq: int) -> bool:
+        """Whether somebody wants to know what became of ``seq``."""
+        return any(ticket.wants_outcome and ticket.seq == seq for ticket in self._open)
+
     def settle(self, ack: Ack, asked_from: int, committed_to: int) -> None:
         """Settle what an ack answers. It tells the outcomes from ``asked_from`` on (0: none), and
         knows nothing of callers who came after it was asked for."""
@@ -98,6 +102,6 @@ def _settle_with_outcome(ticket: Ticket, ack: Ack) -> None:
             return
     for first, count, reason in ack.dead:
         if first <= ticket.seq < first + count:
-            ticket.settle(REJECTED, None, reason)
+            ticket.settle(ORPHANED if reason == ORPHAN else REJECTED, None, reason)
             return
     ticket.settle(REJECTED, None, "a dead letter that was not kept")

@@ -32,6 +32,8 @@ class Transmission:
         self._reached = (b"", 0)  # how far any frame of a producer id went, for the resent count
         self.writer_restarts = 0
         self.resent = 0
+        self.duplicates_dropped = 0
+        self._duplicates_told = 0  # by the present run of the writer
         self.frames_pushed = 0
         self.send_failures = 0
         self.begin()
@@ -94,8 +96,10 @@ class Transmission:
             producer.producer_id,
             from_seq,
             target or self._sent_to,
+            producer.acked,
             producer.accounts.drops.total,
-            urgent=producer.hurried,
+            producer.hurried,
+            wire.Report(producer.seq, producer.spool_bytes, self.resent, self.send_failures),
         )
         return wire.pack_request(self.outstanding)
 
@@ -111,9 +115,12 @@ class Transmission:
         return None
 
     def statistics(self) -> dict[str, int]:
-        """Counts of what went wrong on the way, and was mended."""
+        """Counts of what went wrong on the way, and was mended; what is still to be sent."""
+        producer = self._producer
         return {
+            "queue_depth": max(producer.seq - max(self._sent_to, producer.acked), 0),
             "resent": self.resent,
+            "duplicates_dropped": self.duplicates_dropped,
             "send_failures": self.send_failures,
             "writer_restarts": self.writer_restarts,
         }
@@ -137,6 +144,7 @@ class Transmission:
         if self.run_id is not None and self.run_id != welcome.run_id:
             self.writer_restarts += 1
         self.run_id = welcome.run_id
+        self._duplicates_told = 0
         if not producer.belongs_to(welcome.log_id):
             self._complaints.warn(
                 "other log",
@@ -146,7 +154,8 @@ class Transmission:
             )
             producer.leave_log()
             return Verdict.GREET_AGAIN
-        if not self._acknowledged(welcome.watermark, welcome.crc, welcome.dropped):
+        producer.meet(welcome.refusals)
+        if not self._acknowledged(welcome):
             return Verdict.GREET_AGAIN
         self.welcomed = True
         self._sent_to = welcome.watermark
@@ -158,8 +167,12 @@ class Transmission:
         asked, self.outstanding = self.outstanding, None
         if ack.run_id != self.run_id:
             return Verdict.GREET_AGAIN
-        if not self._acknowledged(ack.watermark, ack.crc, ack.dropped):
+        if not self._acknowledged(ack):
             return Verdict.GREET_AGAIN
+        self.duplicates_dropped += max(ack.duplicates - self._duplicates_told, 0)
+        self._duplicates_told = ack.duplicates
+        for notice in self._producer.unawaited(ack.notices):
+            self._warn_of(notice)
         self._producer.settle(ack, asked.from_seq)
         if ack.status == wire.RESUME:
             self._sent_to = ack.watermark
@@ -169,13 +182,22 @@ class Transmission:
             self._calm_until = now + CALM_S
         return Verdict.GO_ON
 
-    def _acknowledged(self, watermark: int, crc: int, dropped: int) -> bool:
+    def _warn_of(self, notice: wire.Notice) -> None:
+        self._complaints.warn(
+            f"refused {notice.reason} {notice.event_type} {notice.detail}",
+            "%s event %s: %s; see `hansard dlq list`",
+            notice.event_type,
+            "is an orphan" if notice.reason == wire.ORPHAN else "was refused",
+            notice.detail,
+        )
+
+    def _acknowledged(self, said: wire.Welcome | wire.Ack) -> bool:
         """Free what is committed; where the log's CRC is not ours, part from the numbers."""
         producer = self._producer
-        if producer.acknowledge(watermark, crc, dropped):
+        if producer.acknowledge(said.watermark, said.crc, said.dropped, said.refusals):
             return True
         try:
-            self._part(watermark, crc)
+            self._part(said.watermark, said.crc)
         except OSError as error:
             self._complaints.warn(
                 "no second spool",

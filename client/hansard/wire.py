@@ -23,6 +23,11 @@ from hansard.errors import ProtocolMismatch
 WIRE_VERSION: Final = 1
 
 KIND_EVENT: Final = 0
+KIND_TASK: Final = 1  # registers its task_id; the payload holds the attributes
+JOINED: Final = 16  # added to the kind: this event and the next are entered together or not at all
+
+TASK_REGISTERED: Final = "hansard.task_registered"  # the event type of that kind, and of no other
+ORPHAN: Final = "orphan"  # the reason of a dead letter whose task is not registered
 
 # Limits of one event. The client refuses what exceeds them; the writer dead-letters it.
 EVENT_TYPE_CHARS_MAX: Final = 255
@@ -37,8 +42,9 @@ INT64_MAX: Final = (1 << 63) - 1
 # Limits of one frame: small, so that nobody waits behind a bulk producer's megabytes.
 FRAME_EVENTS_MAX: Final = 1_000
 FRAME_EVENTS_CUT: Final = 250  # what a producer puts into one: a sync caller's waits its turn
-FRAME_BYTES_MAX: Final = 256 << 10
-MESSAGE_BYTES_MAX: Final = 2 << 20  # larger than one event of any legal size in its frame
+FRAME_BYTES_MAX: Final = 256 << 10  # unless one event, or one run of joined events, is larger
+RUN_BYTES_MAX: Final = 1 << 20  # of joined events, which travel in one frame
+MESSAGE_BYTES_MAX: Final = 2 << 20  # larger than one event or run of any legal size in its frame
 PIPE_MESSAGES_MAX: Final = 4
 
 WAIT_S: Final = 0.25  # the writer answers every `wait` within this time
@@ -91,6 +97,15 @@ class Hello(NamedTuple):
     log_id: bytes | None
 
 
+class Refusals(NamedTuple):
+    """What the log could not enter of a producer, in numbers: how many ever, how many of them
+    were entered later, and how many wait as orphans for their task."""
+
+    refused: int = 0
+    returned: int = 0
+    orphaned: int = 0
+
+
 class Welcome(NamedTuple):
     """The answer to a hello: which log and run this is, and what of the producer is committed."""
 
@@ -100,18 +115,32 @@ class Welcome(NamedTuple):
     watermark: int
     crc: int
     dropped: int
+    refusals: Refusals
     limits: Mapping[str, int]
+
+
+class Report(NamedTuple):
+    """How a producer is doing: the highest number that it has given, the bytes of what waits, and
+    how many events it sent again and connections it lost."""
+
+    recorded_seq: int = 0
+    spool_bytes: int = 0
+    resent: int = 0
+    send_failures: int = 0
 
 
 class Wait(NamedTuple):
     """Asks for an answer when ``target_seq`` is committed. ``from_seq`` is the lowest number
-    whose outcome somebody wants to know, 0 for nobody. An urgent wait hurries the commit."""
+    whose outcome somebody wants to know, 0 for nobody; ``seen_seq`` the highest that the producer
+    knows to be committed. An urgent wait hurries the commit."""
 
     producer_id: bytes
     from_seq: int
     target_seq: int
+    seen_seq: int
     dropped: int
     urgent: bool
+    report: Report
 
 
 COMMITTED: Final = "committed"
@@ -119,11 +148,21 @@ PENDING: Final = "pending"
 RESUME: Final = "resume"
 
 
+class Notice(NamedTuple):
+    """One refused event, for a warning where it was recorded."""
+
+    producer_seq: int
+    reason: str
+    event_type: str
+    detail: str
+
+
 class Ack(NamedTuple):
     """The answer to a wait: ``status`` is committed, pending or resume (send again from
     ``watermark + 1``). ``runs`` are ``(first producer_seq, count, first seq)`` and ``dead``
     ``(first producer_seq, count, reason)``; they cover the wanted numbers up to
-    ``outcomes_to``."""
+    ``outcomes_to``. ``duplicates`` counts what was dropped because it was there already;
+    ``notices`` are some of what was refused behind the wait's ``seen_seq``."""
 
     status: str
     run_id: bytes
@@ -131,8 +170,11 @@ class Ack(NamedTuple):
     crc: int
     dropped: int
     outcomes_to: int
+    duplicates: int
+    refusals: Refusals
     runs: Sequence[Sequence[int]]
     dead: Sequence[tuple[int, int, str]]
+    notices: Sequence[Notice]
 
 
 class Lookup(NamedTuple):
@@ -143,12 +185,34 @@ class Lookup(NamedTuple):
 
 
 class LookupReply(NamedTuple):
-    """``status`` is committed, rejected or unknown; ``seq`` the id when committed."""
+    """``status`` is committed, rejected, orphaned or unknown; ``seq`` the id when committed."""
 
     status: str
     seq: int
     event_type: str
     created_at: int
+
+
+class Replay(NamedTuple):
+    """An administrator asks to enter dead letters after all, in pieces: those with ids behind
+    ``after_id``, with this reason (None: any), and among ``ids`` (None: all). A dry run tells
+    what would happen, and changes nothing."""
+
+    after_id: int
+    reason: str | None
+    ids: Sequence[int] | None
+    dry_run: bool
+
+
+class Replayed(NamedTuple):
+    """What became of a piece: events entered, events refused again, letters that nobody can
+    enter, and the last id that was looked at; ``is_last`` when there are no more."""
+
+    entered: int
+    refused: int
+    hopeless: int
+    last_id: int
+    is_last: bool
 
 
 def producer_hash(producer_id: bytes) -> bytes:
@@ -196,7 +260,7 @@ def unpack_frame(header: bytes, body: bytes) -> Frame:
     return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body)
 
 
-def pack_request(request: Hello | Wait | Lookup) -> bytes:
+def pack_request(request: Hello | Wait | Lookup | Replay) -> bytes:
     """The message of a request."""
     return _pack((WIRE_VERSION, _VERBS[type(request)], *request))
 
@@ -242,9 +306,9 @@ def wait_of(arguments: list[Any]) -> Wait:
         raise WireError(f"wait takes {len(Wait._fields)} arguments")
     wait = Wait(*arguments)
     _check_producer_id(wait.producer_id)
-    if not all(map(_is_natural, wait[1:4])) or type(wait.urgent) is not bool:
-        raise WireError("wait takes three natural numbers and a boolean")
-    return wait
+    if not all(map(_is_natural, wait[1:5])) or type(wait.urgent) is not bool:
+        raise WireError("wait takes four natural numbers and a boolean")
+    return wait._replace(report=Report(*_naturals("report", wait.report, len(Report._fields))))
 
 
 def lookup_of(arguments: list[Any]) -> Lookup:
@@ -252,6 +316,21 @@ def lookup_of(arguments: list[Any]) -> Lookup:
     if len(arguments) != 2 or type(arguments[0]) is not bytes or not _is_natural(arguments[1]):
         raise WireError("lookup takes a producer hash and a producer_seq")
     return Lookup(*arguments)
+
+
+def replay_of(arguments: list[Any]) -> Replay:
+    """A checked `Replay`; raises `WireError`."""
+    if len(arguments) != len(Replay._fields):
+        raise WireError(f"replay takes {len(Replay._fields)} arguments")
+    replay = Replay(*arguments)
+    if not _is_natural(replay.after_id) or type(replay.dry_run) is not bool:
+        raise WireError("replay takes an id to begin behind, and whether it is a dry run")
+    if replay.reason is not None and type(replay.reason) is not str:
+        raise WireError("reason is a string or nil")
+    ids = replay.ids
+    if ids is not None and (type(ids) is not list or not all(map(_is_natural, ids))):
+        raise WireError("ids are natural numbers, or nil")
+    return replay
 
 
 def pack_reply(verb: str, reply: tuple[Any, ...] | Mapping[str, Any]) -> bytes:
@@ -289,7 +368,7 @@ def welcome_of(content: Any) -> Welcome:
         raise WireError("log_id and run_id are bytes")
     if not all(map(_is_natural, welcome[2:6])) or type(welcome.limits) is not dict:
         raise WireError("epoch, watermark, crc and dropped are natural numbers, limits a map")
-    return welcome
+    return welcome._replace(refusals=Refusals(*_naturals("refusals", welcome.refusals, 3)))
 
 
 def ack_of(content: Any) -> Ack:
@@ -299,17 +378,28 @@ def ack_of(content: Any) -> Ack:
     ack = Ack(*content)
     if ack.status not in (COMMITTED, PENDING, RESUME) or type(ack.run_id) is not bytes:
         raise WireError("an ack has a status and a run_id")
-    if not all(map(_is_natural, ack[2:6])):
-        raise WireError("watermark, crc, dropped and outcomes_to are natural numbers")
-    for triples in (ack.runs, ack.dead):
-        if type(triples) is not list or any(
-            type(triple) is not list or len(triple) != 3 for triple in triples
-        ):
-            raise WireError("runs and dead letters are lists of three")
-    return ack
+    if not all(map(_is_natural, ack[2:7])):
+        raise WireError("watermark, crc, dropped, outcomes_to and duplicates are natural numbers")
+    for rows, size in ((ack.runs, 3), (ack.dead, 3), (ack.notices, len(Notice._fields))):
+        if type(rows) is not list or any(type(row) is not list or len(row) != size for row in rows):
+            raise WireError("runs and dead letters are lists of three, notices of four")
+    return ack._replace(
+        refusals=Refusals(*_naturals("refusals", ack.refusals, 3)),
+        notices=[Notice(*row) for row in ack.notices],
+    )
 
 
-_VERBS: Final = {Hello: "hello", Wait: "wait", Lookup: "lookup"}
+def replayed_of(content: Any) -> Replayed:
+    """The `Replayed` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(Replayed._fields):
+        raise WireError(f"a replay's answer has {len(Replayed._fields)} fields")
+    replayed = Replayed(*content)
+    if not all(map(_is_natural, replayed[:4])) or type(replayed.is_last) is not bool:
+        raise WireError("a replay's answer has four natural numbers and a boolean")
+    return replayed
+
+
+_VERBS: Final = {Hello: "hello", Wait: "wait", Lookup: "lookup", Replay: "replay"}
 
 
 def _pack(message: tuple[Any, ...]) -> bytes:
@@ -325,6 +415,12 @@ def _unpack_array(message: bytes) -> list[Any]:
     if type(fields) is not list:
         raise WireError("a message is a msgpack array")
     return fields
+
+
+def _naturals(name: str, content: Any, count: int) -> list[int]:
+    if type(content) is not list or len(content) != count or not all(map(_is_natural, content)):
+        raise WireError(f"{name}: {count} natural numbers")
+    return content
 
 
 def _is_natural(value: object) -> bool:

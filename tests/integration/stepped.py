@@ -95,6 +95,7 @@ class Log:
             0o600,
             dead_letters_max=settings.dead_letters_max,
             dead_letters_bytes_max=settings.dead_letters_bytes_max,
+            enforce_tasks=settings.enforce_tasks,
             vfs=self.vfs,
         )
         self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds)

@@ -14,6 +14,9 @@ Outcomes = Callable[
 ]
 
 
+Refusals = Callable[[int], wire.Refusals]
+
+
 class Reply(NamedTuple):
     """An answer, and to whom."""
 
@@ -31,11 +34,14 @@ class _Waiter(NamedTuple):
 class Acks:
     """All unanswered hellos and waits. A peer has one at most: a newer one replaces the older."""
 
-    def __init__(self, run_id: bytes, log_id: bytes, epoch: int, outcomes: Outcomes) -> None:
+    def __init__(
+        self, run_id: bytes, log_id: bytes, epoch: int, outcomes: Outcomes, refusals: Refusals
+    ) -> None:
         self._run_id = run_id
         self._log_id = log_id
         self._epoch = epoch
         self._outcomes = outcomes
+        self._refusals = refusals
         self._waiters: dict[bytes, _Waiter] = {}
         self._greeted: dict[bytes, tuple[list[bytes], ProducerState]] = {}
 
@@ -51,6 +57,7 @@ class Acks:
         self, envelope: list[bytes], wait: wire.Wait, state: ProducerState, now: float
     ) -> None:
         """Answer when the target is committed, or after `wire.WAIT_S`."""
+        state.report = wait.report
         self._waiters[envelope[0]] = _Waiter(envelope, wait, state, now + wire.WAIT_S)
 
     def hurry(self) -> bool:
@@ -69,7 +76,10 @@ class Acks:
             if state.is_clean:
                 del self._greeted[peer]
                 welcome = self._welcome(
-                    state.committed_watermark, state.committed_crc, state.committed_dropped
+                    state.committed_watermark,
+                    state.committed_crc,
+                    state.committed_dropped,
+                    self._refusals(state.id) if state.is_stored else wire.Refusals(),
                 )
                 replies.append(Reply(envelope, welcome))
         for peer, waiter in list(self._waiters.items()):
@@ -85,16 +95,16 @@ class Acks:
 
     def welcome_stranger(self) -> bytes:
         """For a producer of another log: says which log this is, and knows nothing of it."""
-        return self._welcome(0, 0, 0)
+        return self._welcome(0, 0, 0, wire.Refusals())
 
-    def _welcome(self, watermark: int, crc: int, dropped: int) -> bytes:
+    def _welcome(self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals) -> bytes:
         limits = {
             "event_bytes_max": wire.EVENT_BYTES_MAX,
             "frame_events_max": wire.FRAME_EVENTS_MAX,
             "frame_bytes_max": wire.FRAME_BYTES_MAX,
         }
         welcome = wire.Welcome(
-            self._log_id, self._run_id, self._epoch, watermark, crc, dropped, limits
+            self._log_id, self._run_id, self._epoch, watermark, crc, dropped, refusals, limits
         )
         return wire.pack_reply("hello", welcome)
 
@@ -120,10 +130,21 @@ class Acks:
             state.committed_crc,
             state.committed_dropped,
             outcomes_to,
+            state.duplicates,
+            self._refusals(state.id) if state.is_stored else wire.Refusals(),
             runs,
             dead,
+            _notices(state, wait.seen_seq),
         )
         return wire.pack_reply("wait", ack)
+
+
+def _notices(state: ProducerState, seen_seq: int) -> list[wire.Notice]:
+    """Those of what is committed and new to the producer. It may ask again: they are kept until
+    it has seen them."""
+    while state.notices and state.notices[0].producer_seq <= seen_seq:
+        state.notices.popleft()
+    return list(state.notices)
 
 
 def _status(waiter: _Waiter, now: float) -> str | None:

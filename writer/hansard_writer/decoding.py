@@ -6,8 +6,9 @@ looked at again event by event, so that a bad one costs only itself.
 """
 
 import itertools
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -18,37 +19,62 @@ from hansard.events import check_depth, check_event_type, check_text
 
 UNDECODABLE: Final = "undecodable"
 INVALID: Final = "invalid"
+WITH_OTHERS: Final = "an event that it was recorded with is refused: "
 
+DETAIL_CHARS_MAX: Final = 500
 _KNOWN_TYPES_MAX: Final = 10_000
 _SURE_TEXT_CHARS: Final = 256  # at most 1,024 bytes in UTF-8
 _SURE_JSON_CHARS: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
 _TEXTS: Final = frozenset({str, type(None)})
 _LEVELS: Final = set(wire.LEVELS)
-_EVENTS: Final = {wire.KIND_EVENT}
+_EVENTS: Final = {wire.KIND_EVENT, wire.KIND_EVENT | wire.JOINED}
+_KINDS: Final = {*_EVENTS, wire.KIND_TASK, wire.KIND_TASK | wire.JOINED}
 _INT: Final = {int}
 _TUPLE: Final = {tuple}
 
 
 class Run(NamedTuple):
-    """Consecutive events of one producer, as columns of equal length: created_at, event_type,
-    level, actor, task_id, payload."""
+    """Consecutive events of one producer, as columns of equal length: kind; and created_at,
+    event_type, level, actor, task_id, payload."""
 
     first_seq: int
+    kinds: Sequence[int]
     columns: tuple[Sequence[Any], ...]
 
     @property
     def length(self) -> int:
-        return len(self.columns[0])
+        return len(self.kinds)
+
+    @property
+    def tasks(self) -> Iterator[tuple[int, str, int, str | None]]:
+        """The tasks that it registers: index, task_id, created_at, attributes."""
+        if _EVENTS.issuperset(self.kinds):
+            return
+        created, _, _, _, tasks, payloads = self.columns
+        for index, kind in enumerate(self.kinds):
+            if kind & wire.KIND_TASK:
+                yield index, tasks[index], created[index], payloads[index]
 
 
 class Refused(NamedTuple):
-    """Numbers that cannot be entered, why, and their bytes."""
+    """Numbers that cannot be entered, why, and their bytes; for an orphan, the task it waits
+    for. ``event_type`` is that of the first, where it is known."""
 
     first_seq: int
     numbers: int
     reason: str
     detail: str
     data: bytes
+    event_type: str = ""
+    task_id: str | None = None
+
+
+class Fault(NamedTuple):
+    """What is wrong with one event."""
+
+    detail: str
+    reason: str = INVALID
+    task_id: str | None = None
 
 
 class Decoder:
@@ -59,7 +85,8 @@ class Decoder:
 
     def decode(self, frame: wire.Frame, skip: int = 0) -> tuple[list[Run], list[Refused]]:
         """The events of a frame behind the first ``skip``, in runs without a gap, and what is
-        refused of them. A body that is not ``event_count`` events is refused as a whole."""
+        refused of them. A body that is not ``event_count`` events is refused as a whole, and so
+        is a run of joined events if one of them is."""
         try:
             events = _unpack(frame)
         except Exception as error:  # noqa: BLE001 - msgpack raises a dozen unrelated types
@@ -74,22 +101,27 @@ class Decoder:
                 and len(columns) == 6
                 and self._all_good(kinds, columns, len(frame.body))
             ):
-                return [Run(frame.first_seq + skip, tuple(columns))], []
+                return [Run(frame.first_seq + skip, kinds, tuple(columns))], []
         except (TypeError, ValueError):
             pass  # unhashable values, events of different lengths: one by one says which
-        return self._one_by_one(frame, skip, events)
+        return _one_by_one(frame, skip, events)
 
     def _all_good(self, kinds: Sequence[Any], columns: list[Any], body_bytes: int) -> bool:
         """Whether every event is good beyond doubt; what is doubtful is looked at one by one."""
         created, types, levels, actors, tasks, payloads = columns
+        kinds_seen = set(kinds)
         types_seen = set(types)
+        if not kinds_seen <= _EVENTS:
+            if not _are_tasks(kinds, types, tasks, payloads):
+                return False
+            types_seen.discard(wire.TASK_REGISTERED)
         if not types_seen <= self._known_types:
             self._learn_types(types_seen)
         names = set(actors)
         names.update(tasks)
         names.discard(None)
         return (
-            set(kinds) == _EVENTS
+            kinds_seen <= _KINDS
             and set(map(type, kinds)) == _INT
             and set(map(type, created)) == _INT
             and min(created) >= 0
@@ -114,25 +146,6 @@ class Decoder:
                 continue
             self._known_types.add(event_type)
 
-    def _one_by_one(
-        self, frame: wire.Frame, skip: int, events: Sequence[Any]
-    ) -> tuple[list[Run], list[Refused]]:
-        rows: list[tuple[Any, ...]] = []
-        bad: dict[int, str] = {}
-        for index, event in enumerate(events[skip:]):
-            try:
-                rows.append(_checked(event))
-            except InvalidEvent as error:
-                bad[index] = str(error)[:500]
-                rows.append((None,) * 6)
-        run = Run(frame.first_seq + skip, tuple(zip(*rows, strict=True)))
-        runs, refused = without(run, bad)
-        spans = _spans(frame)[skip:]
-        return runs, [
-            each._replace(data=frame.body[slice(*spans[each.first_seq - run.first_seq])])
-            for each in refused
-        ]
-
 
 def crc_behind(frame: wire.Frame, events: int | None = None) -> int:
     """The producer's running CRC behind the first ``events`` of a frame, by default all.
@@ -148,27 +161,128 @@ def crc_behind(frame: wire.Frame, events: int | None = None) -> int:
     return zlib.crc32(frame.body[: unpacker.tell()], frame.crc_before)
 
 
-def without(run: Run, bad: dict[int, str]) -> tuple[list[Run], list[Refused]]:
-    """A run without the events at the indexes in ``bad`` (index → detail), and these, refused."""
+def without(run: Run, faults: Mapping[int, Fault]) -> tuple[list[Run], list[Refused]]:
+    """A run without the events at the indexes in ``faults``, and these, refused; with each go
+    those that it is joined to, as one."""
     runs, refused, start = [], [], 0
-    for index in [*sorted(bad), run.length]:
-        if index > start:
-            columns = tuple(column[start:index] for column in run.columns)
-            runs.append(Run(run.first_seq + start, columns))
-        if index < run.length:
-            event = [wire.KIND_EVENT, *(column[index] for column in run.columns)]
-            data = msgpack.packb(event)
-            refused.append(Refused(run.first_seq + index, 1, INVALID, bad[index], data))
-        start = index + 1
+    for first, stop in _groups(run.kinds, sorted(faults)):
+        if first > start:
+            runs.append(_part(run, start, first))
+        refused.append(_refusal(_part(run, first, stop), first, faults))
+        start = stop
+    if start < run.length:
+        runs.append(_part(run, start, run.length))
     return runs, refused
+
+
+def _groups(kinds: Sequence[int], indexes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """From where to where the events at ``indexes``, in order, are joined to others."""
+    stop = 0
+    for index in indexes:
+        if index < stop:
+            continue
+        first, stop = index, index + 1
+        while first and kinds[first - 1] & wire.JOINED:
+            first -= 1
+        while stop < len(kinds) and kinds[stop - 1] & wire.JOINED:
+            stop += 1
+        yield first, stop
+
+
+def _part(run: Run, start: int, stop: int) -> Run:
+    columns = tuple(column[start:stop] for column in run.columns)
+    return Run(run.first_seq + start, run.kinds[start:stop], columns)
+
+
+def _refusal(group: Run, first: int, faults: Mapping[int, Fault]) -> Refused:
+    """Joined events that begin at the index ``first``, refused for the first fault among them
+    that is lasting; an orphan only waits."""
+    found = [faults[index] for index in range(first, first + group.length) if index in faults]
+    lasting = [fault for fault in found if fault.reason != wire.ORPHAN]
+    fault = (lasting or found)[0]
+    detail = fault.detail if group.length == 1 else WITH_OTHERS + fault.detail
+    event_type = group.columns[1][0]
+    return Refused(
+        group.first_seq,
+        group.length,
+        fault.reason,
+        detail,
+        _packed(group),
+        event_type if type(event_type) is str else "",
+        fault.task_id,
+    )
+
+
+def _packed(run: Run) -> bytes:
+    pack = msgpack.Packer().pack
+    return b"".join(map(pack, zip(run.kinds, *run.columns, strict=True)))
 
 
 def last_event(frame: wire.Frame) -> tuple[Any, ...] | None:
     """The fields of a frame's last event behind its kind, None where there is no good one."""
     try:
-        return _checked(_unpack(frame)[-1])
+        return _checked(_unpack(frame)[-1])[1:]
     except Exception:  # noqa: BLE001 - msgpack raises a dozen unrelated types
         return None
+
+
+def _one_by_one(
+    frame: wire.Frame, skip: int, events: Sequence[Any]
+) -> tuple[list[Run], list[Refused]]:
+    """A frame that holds something doubtful: its events, and what is wrong with which."""
+    rows: list[tuple[Any, ...]] = []
+    faults: dict[int, Fault] = {}
+    for index, event in enumerate(events[skip:]):
+        try:
+            rows.append(_checked(event))
+        except InvalidEvent as error:
+            faults[index] = Fault(str(error)[:DETAIL_CHARS_MAX])
+            rows.append(_unchecked(event))
+    kinds, *columns = zip(*rows, strict=True)
+    run = Run(frame.first_seq + skip, kinds, tuple(columns))
+    runs, refused = without(run, faults)
+    spans = _spans(frame)[skip:]
+    return runs, [
+        each._replace(data=frame.body[spans[first][0] : spans[first + each.numbers - 1][1]])
+        for each in refused
+        for first in [each.first_seq - run.first_seq]
+    ]
+
+
+def _unchecked(event: Any) -> tuple[Any, ...]:
+    """In place of a bad event: its kind as far as it can be told, and its type."""
+    if type(event) is not tuple or len(event) != 7:
+        return (wire.KIND_EVENT, *(None,) * 6)
+    kind = event[0] if type(event[0]) is int and event[0] in _KINDS else wire.KIND_EVENT
+    event_type = event[2] if type(event[2]) is str and event[2].isprintable() else None
+    return (kind, None, event_type, *(None,) * 4)
+
+
+def _are_tasks(
+    kinds: Sequence[int], types: Sequence[Any], tasks: Sequence[Any], payloads: Sequence[Any]
+) -> bool:
+    """Whether what registers a task is told so by kind and type alike, and nothing else is."""
+    for kind, event_type, task_id, payload in zip(kinds, types, tasks, payloads, strict=True):
+        if bool(kind & wire.KIND_TASK) != (event_type == wire.TASK_REGISTERED):
+            return False
+        if kind & wire.KIND_TASK and not (task_id is not None and _is_object(payload)):
+            return False
+    return True
+
+
+def _is_object(payload: str | None) -> bool:
+    """Whether SQLite, too, will take a task's attributes for an object: looked at here, because
+    other events go by the task's being registered."""
+    if payload is None:
+        return True
+    try:
+        return type(json.loads(payload, parse_int=str, parse_constant=_refuse)) is dict
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _is_clean(texts: list[str]) -> bool:
@@ -216,15 +330,18 @@ def _spans(frame: wire.Frame) -> list[tuple[int, int]]:
 
 
 def _checked(event: Any) -> tuple[Any, ...]:
-    """The fields of an event behind its kind; raises `InvalidEvent`."""
+    """The fields of an event; raises `InvalidEvent`."""
     if type(event) is not tuple or len(event) != 7:
         raise InvalidEvent("an event is an array of 7 fields")
     kind, created_at, event_type, level, actor, task_id, payload = event
-    if type(kind) is not int or kind != wire.KIND_EVENT:
+    if type(kind) is not int or kind not in _KINDS:
         raise InvalidEvent("the kind of event is not known")
     if type(created_at) is not int or not 0 <= created_at <= wire.INT64_MAX:
         raise InvalidEvent("created_at is nanoseconds since 1970 UTC")
-    check_event_type(event_type)
+    if kind & wire.KIND_TASK:
+        _check_task(event_type, task_id, payload)
+    else:
+        check_event_type(event_type)
     if type(level) is not str or level not in wire.LEVELS:
         raise InvalidEvent("the level is not known")
     for name, value, most in (
@@ -236,4 +353,11 @@ def _checked(event: Any) -> tuple[Any, ...]:
             check_text(name, value, most)
     if payload is not None:
         check_depth(payload.encode())
-    return event[1:]
+    return event
+
+
+def _check_task(event_type: Any, task_id: Any, payload: Any) -> None:
+    if event_type != wire.TASK_REGISTERED or type(task_id) is not str:
+        raise InvalidEvent(f"what registers a task has a task_id, and type {wire.TASK_REGISTERED}")
+    if type(payload) not in _TEXTS or not _is_object(payload):
+        raise InvalidEvent("the attributes of a task are a JSON object")

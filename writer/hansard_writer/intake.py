@@ -4,6 +4,7 @@ Pure: no sockets, no files, no clock. The state of a producer moves with what is
 batch; what is committed is remembered beside it, because only that may be acked.
 """
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -11,12 +12,15 @@ from typing import Any, Final
 import orjson
 
 from hansard import wire
-from hansard_writer.decoding import Decoder, Refused, Run, crc_behind
+from hansard_writer.decoding import Decoder, Refused, Run, crc_behind, without
+from hansard_writer.tasks import TaskBook
 
 BAD_HEADER: Final = "bad_header"
 UNKNOWN_PRODUCER: Final = "unknown_producer"
 LOST: Final = "hansard.lost"
 KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
+NOTICES_MAX: Final = 16
+NOTICE_CHARS_MAX: Final = 300
 PRODUCERS_MAX: Final = 65_536  # remembered; the others are read from the database again
 
 
@@ -40,13 +44,17 @@ class ProducerState:
         "committed_watermark",
         "crc",
         "dropped",
+        "duplicates",
         "hash",
         "host",
         "id",
         "is_stored",
+        "lost",
         "newest_run",
+        "notices",
         "pid",
         "refused_to",
+        "report",
         "resume_told_at",
         "started_at",
         "watermark",
@@ -62,6 +70,7 @@ class ProducerState:
         watermark: int = 0,
         crc: int = 0,
         dropped: int = 0,
+        lost: int = 0,
         *,
         is_stored: bool = False,
     ) -> None:
@@ -70,10 +79,14 @@ class ProducerState:
         self.watermark = self.committed_watermark = watermark
         self.crc = self.committed_crc = crc
         self.dropped = self.committed_dropped = dropped
+        self.lost = lost  # numbers that a log had which went back in time
         self.refused_to = 0  # a frame up to this number came too early, or was another's
         self.resume_told_at: int | None = None  # the watermark at which it was told to
         self.is_stored = is_stored
         self.newest_run: tuple[int, int, int] | None = None  # committed, as `runs` has it
+        self.duplicates = 0  # events that were dropped because they are there already
+        self.notices: deque[wire.Notice] = deque(maxlen=NOTICES_MAX)  # of what was refused lately
+        self.report = wire.Report()  # how it said it is doing
 
     @property
     def is_clean(self) -> bool:
@@ -117,7 +130,7 @@ class Counters:
     """What has happened since the writer started."""
 
     def __init__(self) -> None:
-        self.frames = self.events = self.duplicates = self.gaps = self.conflicts = 0
+        self.frames = self.events = self.duplicates_dropped = self.gaps = self.conflicts = 0
         self.refused = self.lost_reports = 0
 
     def as_mapping(self) -> dict[str, int]:
@@ -129,7 +142,8 @@ class Intake:
     """Turns frames into a batch.
 
     ``find`` looks a producer up in the database by its hash, ``next_id`` gives the id for a new
-    row. ``own`` is the writer itself as a producer, for the entries that it makes.
+    row. ``own`` is the writer itself as a producer, for the entries that it makes. ``tasks``
+    knows the registered tasks, None where events of others are entered too.
     """
 
     def __init__(
@@ -137,10 +151,12 @@ class Intake:
         find: Callable[[bytes], ProducerState | None],
         next_id: Callable[[], int],
         own: ProducerState,
+        tasks: TaskBook | None = None,
     ) -> None:
         self._find = find
         self._next_id = next_id
-        self._own = own
+        self.own = own
+        self._tasks = tasks
         self._states: dict[bytes, ProducerState] = {own.hash: own}
         self._decoder = Decoder()
         self.batch = Batch()
@@ -168,6 +184,7 @@ class Intake:
                 count=last - first + 1,
             )
             state.watermark, state.crc = last, hello.crc_before
+            state.lost += last - first + 1
             self.batch.touch(state, now)
         state.refused_to, state.resume_told_at = 0, None
         return state
@@ -207,7 +224,7 @@ class Intake:
             state.refused_to = max(state.refused_to, frame.last_seq)
             return Outcome.GAP
         if frame.last_seq < state.watermark:
-            counters.duplicates += frame.event_count
+            self._count_duplicates(state, frame.event_count)
             return Outcome.DUPLICATE
         skip = state.watermark - frame.first_seq + 1
         crc = crc_behind(frame)
@@ -215,10 +232,12 @@ class Intake:
             counters.conflicts += 1
             state.refused_to = max(state.refused_to, frame.last_seq)
             return Outcome.CONFLICT
-        counters.duplicates += skip
+        self._count_duplicates(state, skip)
         if frame.last_seq == state.watermark:
             return Outcome.DUPLICATE
         runs, refused = self._decoder.decode(frame, skip)
+        if self._tasks:
+            runs, refused = _without_orphans(runs, refused, self._tasks)
         batch.runs.extend((state, run) for run in runs)
         batch.refused.extend((state, each) for each in refused)
         batch.events += frame.event_count - skip
@@ -233,10 +252,9 @@ class Intake:
 
     def enter_own(self, event_type: str, payload: dict[str, Any], now: float, now_ns: int) -> None:
         """An entry that the writer itself makes, level warning."""
-        own = self._own
-        text = orjson.dumps(payload).decode()
-        columns = ((now_ns,), (event_type,), ("warning",), ("hansard",), (None,), (text,))
-        self.batch.runs.append((own, Run(own.watermark + 1, columns)))
+        own = self.own
+        run = own_run(own.watermark + 1, event_type, "warning", payload, now_ns)
+        self.batch.runs.append((own, run))
         self.batch.events += 1
         own.watermark += 1
         self.batch.touch(own, now)
@@ -245,7 +263,28 @@ class Intake:
         """The batch is committed: its producers know, and the next one begins."""
         for state in self.batch.touched.values():
             state.committed()
+        for owner, each in self.batch.refused:
+            if owner is not None:
+                detail = each.detail[:NOTICE_CHARS_MAX]
+                notice = wire.Notice(each.first_seq, each.reason, each.event_type, detail)
+                owner.notices.append(notice)
         self.batch = Batch()
+
+    def reported(self) -> tuple[int, wire.Report]:
+        """What the producers that are remembered have said of themselves, in sums; first how
+        many events wait with them, as far as they have said so."""
+        waiting = resent = failures = spool_bytes = 0
+        for state in self._states.values():
+            behind = max(state.report.recorded_seq - state.committed_watermark, 0)
+            waiting += behind
+            spool_bytes += state.report.spool_bytes if behind else 0
+            resent += state.report.resent
+            failures += state.report.send_failures
+        return waiting, wire.Report(0, spool_bytes, resent, failures)
+
+    def _count_duplicates(self, state: ProducerState, events: int) -> None:
+        self.counters.duplicates_dropped += events
+        state.duplicates += events
 
     def _continues(self, state: ProducerState, frame: wire.Frame, skip: int, crc: int) -> bool:
         """Whether the frame is the same producer's as what was taken before."""
@@ -303,3 +342,22 @@ class Intake:
             for key in idle[: PRODUCERS_MAX // 4]:
                 del self._states[key]
         self._states[state.hash] = state
+
+
+def own_run(seq: int, event_type: str, level: str, payload: dict[str, Any], now_ns: int) -> Run:
+    """An entry of the writer's own, under its number ``seq``."""
+    text = orjson.dumps(payload).decode()
+    columns = ((now_ns,), (event_type,), (level,), ("hansard",), (None,), (text,))
+    return Run(seq, (wire.KIND_EVENT,), columns)
+
+
+def _without_orphans(
+    runs: list[Run], refused: list[Refused], tasks: TaskBook
+) -> tuple[list[Run], list[Refused]]:
+    good = []
+    for run in runs:
+        faults = tasks.faults(run)
+        parts, orphans = without(run, faults) if faults else ([run], [])
+        good += parts
+        refused += orphans
+    return good, refused

@@ -48,6 +48,7 @@ def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> 
             GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
             dead_letters_max=settings.dead_letters_max,
             dead_letters_bytes_max=settings.dead_letters_bytes_max,
+            enforce_tasks=settings.enforce_tasks,
         )
         run_id = secrets.token_bytes(16)
         lock.announce(store.epoch, run_id)

@@ -115,8 +115,19 @@ _V1: Final = (
     """,
 )
 
-# Tasks, and what became of a producer's numbers.
-_V2_TASKS: Final[tuple[str, ...]] = ()
+# Orphans wait for their task; and how many of a producer's numbers are no entries. Of what is
+# lost, one part was dropped by the producer and one was in a log that went back in time.
+_V2_TASKS: Final[tuple[str, ...]] = (
+    "ALTER TABLE producers ADD COLUMN refused INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE producers ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE producers ADD COLUMN orphaned INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE producers ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE dead_letters ADD COLUMN task_id TEXT",
+    """
+    CREATE INDEX dead_letters_by_task ON dead_letters(task_id)
+    WHERE reason = 'orphan' AND replayed_as IS NULL
+    """,
+)
 
 # The views and indexes that predecessors' readers look for, and full text.
 _V2_READING: Final[tuple[str, ...]] = ()

@@ -9,7 +9,6 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,34 +17,29 @@ import apsw
 from hansard import wire
 from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
-from hansard_writer import decoding, schema
-from hansard_writer.decoding import Run
-from hansard_writer.intake import Batch, ProducerState
+from hansard_writer import schema
+from hansard_writer.dead_letters import LETTERS_PER_REPLAY_MAX, Again, DeadLetters
+from hansard_writer.decoding import Run, without
+from hansard_writer.entering import Entering, Position, malformed
+from hansard_writer.intake import Batch, ProducerState, own_run
+from hansard_writer.tasks import TaskBook
 
 PAGE_BYTES: Final = 4_096
 PAGE_CACHE_KIB: Final = 64 << 10
 OWN_PRODUCER: Final = 0
 START_BUSY_MS: Final = 5_000  # a backup, or a reader's recovery, at the start
 
-_INSERT_ENTRY: Final = (
-    "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
-    " task_id, payload) VALUES(?,?,?,?,?,?,?,?,?)"
-)
-_INSERT_RUN: Final = (
-    "INSERT INTO runs(producer, first_producer_seq, count, first_seq) VALUES(?,?,?,?)"
-    " ON CONFLICT DO UPDATE SET count = excluded.count"
-)
-_INSERT_DEAD_LETTER: Final = (
-    "INSERT INTO dead_letters(received_at, producer, producer_seq, count, reason, detail, frame)"
-    " VALUES(?,?,?,?,?,?,?)"
-)
+REPLAYED: Final = "hansard.replayed"
+
 _INSERT_PRODUCER: Final = (
     "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc, dropped)"
     " VALUES(?,?,?,?,?,0,0,0)"
 )
-_UPDATE_PRODUCER: Final = "UPDATE producers SET watermark = ?, crc = ?, dropped = ? WHERE id = ?"
+_UPDATE_PRODUCER: Final = (
+    "UPDATE producers SET watermark = ?, crc = ?, dropped = ?, lost = ? WHERE id = ?"
+)
 _SELECT_PRODUCER: Final = (
-    "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped FROM producers"
+    "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped, lost FROM producers"
 )
 
 
@@ -57,8 +51,15 @@ class StoreFull(Exception):
     """The disk is full. The batch is untouched; try again when there is room."""
 
 
+class _DryRun(Exception):
+    """Ends a transaction whose outcome was only to be seen."""
+
+
 class Store:
-    """The log's database, open for writing. Opening it begins a new epoch, durably."""
+    """The log's database, open for writing. Opening it begins a new epoch, durably.
+
+    With ``enforce_tasks`` only events of registered tasks are entered.
+    """
 
     def __init__(
         self,
@@ -67,15 +68,13 @@ class Store:
         *,
         dead_letters_max: int,
         dead_letters_bytes_max: int,
+        enforce_tasks: bool = False,
         vfs: str | None = None,
     ) -> None:
         require_sqlite()
         self.path = path
-        self._dead_letters_max = dead_letters_max
-        self._dead_letters_bytes_max = dead_letters_bytes_max
         self.commits = 0
         self.wal_pages = 0
-        self._last_run: tuple[int, int, int, int] | None = None
         is_new = not path.exists()
         if is_new:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
@@ -98,13 +97,46 @@ class Store:
             self._connection.close()
             raise
         self._connection.set_busy_timeout(0)  # the loop tries again; workers never wait for it
-        self.size: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
+        self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
         self._producer_id: int = self._one("SELECT max(id) FROM producers")
-        self.dead_letters, self.dead_letter_bytes = self._one(
-            "SELECT count(*), coalesce(sum(length(frame)), 0) FROM dead_letters"
+        self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
+        self._dead_letters = DeadLetters(
+            self._connection,
+            letters_max=dead_letters_max,
+            bytes_max=dead_letters_bytes_max,
+            tasks=self.tasks,
         )
 
     # --- reading ---
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has."""
+        return self._position.size
+
+    def refusals(self, producer: int) -> wire.Refusals:
+        """How many of a producer's numbers are no entries."""
+        return wire.Refusals(
+            *self._one(
+                "SELECT refused, returned, orphaned FROM producers WHERE id = ?", (producer,)
+            )
+        )
+
+    def totals(self) -> dict[str, Any]:
+        """What became of all producers' events, and how many letters are kept."""
+        names = ("watermark", "refused", "returned", "orphaned", "dropped", "lost")
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
+        row = self._one(f"SELECT {sums} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
+        watermark, refused, returned, orphaned, dropped, lost = row
+        return {
+            "appended": watermark - lost - refused + returned,
+            "dead_lettered": refused - returned,
+            "orphaned": orphaned,
+            "dropped": {"by_producers": dropped, "log_went_back": lost},
+            "append_failures": refused,
+            "dead_letters": self._dead_letters.kept.letters,
+            "dead_letter_bytes": self._dead_letters.kept.bytes,
+        }
 
     def find_producer(self, producer_hash: bytes) -> ProducerState | None:
         """A producer's row, None if it has none."""
@@ -137,7 +169,7 @@ class Store:
             last = min(last, runs[-1][0] + runs[-1][1] - 1)
         dead = self._rows(
             "SELECT producer_seq, count, reason FROM dead_letters"
-            " WHERE producer = ?1 AND producer_seq BETWEEN ?2 - ?5 AND ?3"
+            " WHERE producer = ?1 AND producer_seq BETWEEN ?2 - ?5 AND ?3 AND replayed_as IS NULL"
             " AND producer_seq + count > ?2 ORDER BY producer_seq LIMIT ?4",
             (producer, first, last, wire.RUNS_PER_REPLY_MAX, wire.FRAME_EVENTS_MAX),
         )
@@ -167,7 +199,8 @@ class Store:
     # --- writing ---
 
     def write(self, batch: Batch, now_ns: int) -> None:
-        """Commit a batch: entries, runs, dead letters and watermarks in one transaction.
+        """Commit a batch: entries, runs, dead letters and watermarks in one transaction, with
+        the orphans of the tasks that it registers.
 
         Payloads that are no JSON objects to SQLite become dead letters; the rest is committed.
         Raises `StoreBusy` and `StoreFull` with the batch and the database as they were.
@@ -177,6 +210,17 @@ class Store:
         except apsw.ConstraintError:
             self._refuse_malformed(batch)
             self._write(batch, now_ns)
+
+    def replay(self, replay: wire.Replay, own: ProducerState, now_ns: int) -> wire.Replayed:
+        """Try to enter the next dead letters that are asked for, in one transaction, with an
+        entry that says so. Raises as `write`."""
+        ids = self._dead_letters.waiting(replay)
+        return self._try_again(ids, replay.reason, own, now_ns, dry_run=replay.dry_run)
+
+    def sweep(self, after_id: int, own: ProducerState, now_ns: int) -> wire.Replayed:
+        """The same with the next orphans that nothing keeps out any more."""
+        ids = self._dead_letters.returnable(after_id)
+        return self._try_again(ids, wire.ORPHAN, own, now_ns)
 
     def checkpoint_passive(self) -> None:
         """Move the WAL's pages into the database, as far as readers let it; waits for nobody."""
@@ -199,100 +243,98 @@ class Store:
     # --- inside ---
 
     def _write(self, batch: Batch, now_ns: int) -> None:
+        letters = self._dead_letters
+        entering = Entering(self._connection, self._position)
+        returned: set[int] = set()
         with self._transaction():
-            size = self._write_rows(batch, now_ns)
+            new = [s for s in batch.touched.values() if not s.is_stored]
+            if new:
+                self._connection.executemany(
+                    _INSERT_PRODUCER, [(s.id, s.hash, s.host, s.pid, s.started_at) for s in new]
+                )
+            for state, run in batch.runs:
+                entering.enter(state.id, run)
+            refused = [(None if state is None else state.id, each) for state, each in batch.refused]
+            ids = letters.write(refused, now_ns)
+            for task_id in entering.registered:
+                returned |= letters.return_orphans(task_id, entering).returned
+            entering.finish()
             if not self._connection.in_transaction:
                 raise AssertionError("a statement ended the batch's transaction")
             self._connection.executemany(
                 _UPDATE_PRODUCER,
-                [(s.watermark, s.crc, s.dropped, s.id) for s in batch.touched.values()],
+                [(s.watermark, s.crc, s.dropped, s.lost, s.id) for s in batch.touched.values()],
             )
         self.commits += 1
-        for state, run in self._newest_runs.items():
-            state.newest_run = run
-        self.size, self._last_run = size, self._new_last_run
-        self.dead_letters, self.dead_letter_bytes = self._new_dead_letters
+        for state in batch.touched.values():
+            state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
+        self._position = entering.position
+        letters.committed()
+        if returned:  # nobody needs to be told of orphans that are in
+            still = zip(ids, batch.refused, strict=True)
+            batch.refused = [each for letter, each in still if letter not in returned]
 
-    def _write_rows(self, batch: Batch, now_ns: int) -> int:
-        many = self._connection.executemany
-        new = [s for s in batch.touched.values() if not s.is_stored]
-        if new:
-            many(_INSERT_PRODUCER, [(s.id, s.hash, s.host, s.pid, s.started_at) for s in new])
-        seq = self.size + 1
-        runs: list[tuple[int, int, int, int]] = []
-        newest: dict[ProducerState, tuple[int, int, int]] = {}
-        last = self._last_run
-        for state, run in batch.runs:
-            length, first = run.length, run.first_seq
-            many(
-                _INSERT_ENTRY,
-                zip(
-                    range(seq, seq + length),
-                    repeat(state.id),
-                    range(first, first + length),
-                    *run.columns,
-                    strict=False,
-                ),
-            )
-            if last and last[0] == state.id and last[1] + last[2] == first:
-                last = (state.id, last[1], last[2] + length, last[3])
-                if runs:
-                    runs.pop()
-            else:
-                last = (state.id, first, length, seq)
-            runs.append(last)
-            newest[state] = last[1:]
-            seq += length
-        many(_INSERT_RUN, runs)
-        self._new_last_run, self._newest_runs = last, newest
-        self._new_dead_letters = self._write_dead_letters(batch, now_ns)
-        return seq - 1
+    def _try_again(
+        self,
+        ids: list[int],
+        reason: str | None,
+        own: ProducerState,
+        now_ns: int,
+        *,
+        dry_run: bool = False,
+    ) -> wire.Replayed:
+        letters, entering = self._dead_letters, Entering(self._connection, self._position)
+        with contextlib.suppress(_DryRun), self._transaction():
+            again = letters.try_again(ids, entering)
+            if again.entered:
+                self._note_replay(again, reason, own, entering, now_ns)
+            entering.finish()
+            if dry_run:
+                raise _DryRun
+        if not dry_run:
+            letters.committed()
+            self._position = entering.position
+            own.watermark += bool(again.entered)
+            own.committed()
+        is_last = len(ids) < LETTERS_PER_REPLAY_MAX
+        last_id = ids[-1] if ids else 0
+        return wire.Replayed(again.entered, again.refused, again.hopeless, last_id, is_last)
 
-    def _write_dead_letters(self, batch: Batch, now_ns: int) -> tuple[int, int]:
-        """As many as the limits allow; beyond them only the counter in ``meta`` moves."""
-        count, size = self.dead_letters, self.dead_letter_bytes
-        beyond = 0
-        for state, (first_seq, numbers, reason, detail, data) in batch.refused:
-            if count >= self._dead_letters_max or size + len(data) > self._dead_letters_bytes_max:
-                beyond += 1
-                continue
-            count, size = count + 1, size + len(data)
-            producer = None if state is None else state.id
-            self._execute(
-                _INSERT_DEAD_LETTER,
-                (now_ns, producer, first_seq or None, numbers, reason, detail, data),
-            )
-        if beyond:
-            self._execute(
-                "INSERT INTO meta VALUES('dead_letters_not_kept', ?)"
-                " ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                (beyond,),
-            )
-        return count, size
+    def _note_replay(
+        self,
+        again: Again,
+        reason: str | None,
+        own: ProducerState,
+        entering: Entering,
+        now_ns: int,
+    ) -> None:
+        facts: dict[str, Any] = {
+            "reason": reason,
+            "entered": again.entered,
+            "refused": again.refused,
+        }
+        facts["letters"] = sorted(again.returned)
+        seq = own.watermark + 1
+        entering.enter(own.id, own_run(seq, REPLAYED, "info", facts, now_ns))
+        self._execute("UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id))
 
     def _refuse_malformed(self, batch: Batch) -> None:
         """Take the payloads out of the batch that SQLite does not take for JSON objects."""
         runs: list[tuple[ProducerState, Run]] = []
         for state, run in batch.runs:
-            bad: dict[int, str] = {}
-            for index, payload in enumerate(run.columns[-1]):
-                complaint = None if payload is None else self._complaint_about(payload)
-                if complaint:
-                    bad[index] = complaint
-            good, refused = decoding.without(run, bad) if bad else ([run], [])
+            faults = malformed(run, self._connection)
+            good, refused = without(run, faults) if faults else ([run], [])
             runs.extend((state, each) for each in good)
             batch.refused.extend((state, each) for each in refused)
         batch.runs = runs
 
-    def _complaint_about(self, payload: str) -> str | None:
-        if not self._one("SELECT json_valid(?)", (payload,)):
-            return "payload is no JSON"
-        kind = self._one("SELECT json_type(?)", (payload,))
-        return None if kind == "object" else f"payload is a JSON {kind}, not an object"
+    def _is_registered(self, task_id: str) -> bool:
+        return self._one("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)) is not None
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """BEGIN to COMMIT, or a rollback. Errors are told apart by code, never by text."""
+        self._dead_letters.begin()
         try:
             self._execute("BEGIN IMMEDIATE")
             yield

@@ -54,8 +54,11 @@ class Writer:
         self._settings = settings
         self._clock_ns = clock_ns
         self._run_id = run_id
-        self._intake = Intake(store.find_producer, store.next_producer_id, store.own_producer())
-        self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes)
+        self._intake = Intake(
+            store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
+        )
+        self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
+        self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
         self._retry_at = 0.0
         self._busy_retries = 0
         self._look_at_disk_at = 0.0
@@ -71,6 +74,8 @@ class Writer:
             self._look_at_disk(now)
         read_all = self._suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
+        if self._swept_to is not None and not (self._suspended or self._intake.batch):
+            self._sweep(now)
         if not self._suspended and not self._is_full():
             self._adopter.step(self._intake, now, self._clock_ns())
         if self._should_commit(now, read_all and asked_all):
@@ -109,9 +114,8 @@ class Writer:
             "entries": store.size,
             "commits": store.commits,
             "uncommitted": batch.events,
+            **self._accounts(),
             **self._intake.counters.as_mapping(),
-            "dead_letters": store.dead_letters,
-            "dead_letter_bytes": store.dead_letter_bytes,
             "spools_adopted": adopter.adopted,
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
@@ -119,6 +123,22 @@ class Writer:
             "busy_retries": self._busy_retries,
             "suspended": self._suspended,
             "wal_bytes": store.wal_pages * PAGE_BYTES,
+        }
+
+    def _accounts(self) -> dict[str, Any]:
+        """``submitted = appended + dead_lettered + waiting + dropped``, of all producers ever;
+        what they themselves know is as they last said, and of those that this run has met."""
+        totals = self._store.totals()
+        waiting, report = self._intake.reported()
+        dropped = sum(totals["dropped"].values())
+        return {
+            "submitted": totals["appended"] + totals["dead_lettered"] + waiting + dropped,
+            **totals,
+            "waiting": waiting,
+            "spool_bytes": report.spool_bytes,
+            "resent": report.resent,
+            "send_failures": report.send_failures,
+            "writer_restarts": self._store.epoch - 1,
         }
 
     # --- reading ---
@@ -171,6 +191,8 @@ class Writer:
             return None
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
+        if verb == "replay":
+            return wire.pack_reply(verb, self._replay(wire.replay_of(arguments), now))
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
@@ -184,7 +206,37 @@ class Writer:
             if first <= number < first + count:
                 seq = first_seq + number - first
                 return wire.LookupReply("committed", seq, *self._store.entry_facts(seq))
-        return wire.LookupReply("rejected", -1, "", 0)
+        dead = self._store.outcomes(state.id, number, number)[1]
+        is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
+        return wire.LookupReply("orphaned" if is_orphan else "rejected", -1, "", 0)
+
+    # --- dead letters with a way back ---
+
+    def _replay(self, replay: wire.Replay, now: float) -> wire.Replayed:
+        """In a transaction of its own, behind the batch's."""
+        if self._suspended:
+            raise wire.WireError("intake is suspended, for the disk is nearly full: make room")
+        if self._intake.batch:
+            self._commit(now)
+        if self._intake.batch:
+            raise wire.WireError("another program holds up the last commit: try again")
+        try:
+            return self._store.replay(replay, self._intake.own, self._clock_ns())
+        except (StoreBusy, StoreFull) as error:
+            raise wire.WireError(f"{error}: try again") from error
+
+    def _sweep(self, now: float) -> None:
+        """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
+        not asked for any more."""
+        assert self._swept_to is not None
+        try:
+            replayed = self._store.sweep(self._swept_to, self._intake.own, self._clock_ns())
+        except (StoreBusy, StoreFull):
+            self._retry_at = now + RETRY_S
+            return
+        if replayed.entered:
+            _LOG.info("%d orphans entered: nothing keeps them out any more", replayed.entered)
+        self._swept_to = None if replayed.is_last else replayed.last_id
 
     # --- committing ---
 

@@ -1,0 +1,186 @@
+"""Dead letters: what could not be entered is kept with its reason, and entered later if it can be.
+
+It writes within the transactions of others, and decides nothing about what is refused.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from hansard import wire
+from hansard_writer.decoding import Decoder, Refused, without
+from hansard_writer.entering import Entering, malformed
+from hansard_writer.tasks import TaskBook
+
+LETTERS_PER_REPLAY_MAX: Final = 1_000  # in one transaction
+
+_INSERT: Final = (
+    "INSERT INTO dead_letters(received_at, producer, producer_seq, count, reason, detail, frame,"
+    " task_id) VALUES(?,?,?,?,?,?,?,?)"
+)
+_COUNT_REFUSED: Final = (
+    "UPDATE producers SET refused = refused + ?, orphaned = orphaned + ? WHERE id = ?"
+)
+_SELECT: Final = (
+    "SELECT producer, producer_seq, count, reason, frame FROM dead_letters WHERE id = ?"
+)
+_ENTERED: Final = "UPDATE dead_letters SET replayed_as = ?, frame = x'' WHERE id = ?"
+_COUNT_RETURNED: Final = (
+    "UPDATE producers SET returned = returned + ?, orphaned = orphaned - ? WHERE id = ?"
+)
+_REFUSED_AGAIN: Final = (
+    "UPDATE dead_letters SET attempts = attempts + 1, reason = ?, detail = ?, task_id = ?"
+    " WHERE id = ?"
+)
+_ORPHANS_OF: Final = (
+    "SELECT id FROM dead_letters WHERE reason = 'orphan' AND replayed_as IS NULL AND task_id = ?"
+    " ORDER BY id"
+)
+_WAITING: Final = (
+    "SELECT id FROM dead_letters WHERE replayed_as IS NULL AND id > ?1"
+    " AND (?2 IS NULL OR reason = ?2) AND (?3 IS NULL OR id IN (SELECT value FROM json_each(?3)))"
+    " ORDER BY id LIMIT ?4"
+)
+_RETURNABLE: Final = (
+    "SELECT id FROM dead_letters WHERE reason = 'orphan' AND replayed_as IS NULL AND id > ?"
+    " AND (? OR task_id IN (SELECT task_id FROM tasks)) ORDER BY id LIMIT ?"
+)
+
+
+class Kept(NamedTuple):
+    """How many letters are kept, and how many bytes of frames."""
+
+    letters: int = 0
+    bytes: int = 0
+
+
+class Again(NamedTuple):
+    """What became of letters that were tried again: events entered, events refused; letters of
+    nobody's numbers; ids of the letters that are entered."""
+
+    entered: int
+    refused: int
+    hopeless: int
+    returned: frozenset[int]
+
+
+class DeadLetters:
+    """The letters of one log. ``kept`` is what is committed: `begin` and `committed` frame each
+    transaction. ``tasks`` says which tasks are known, None where nobody asks."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        letters_max: int,
+        bytes_max: int,
+        tasks: TaskBook | None,
+    ) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._letters_max = letters_max
+        self._bytes_max = bytes_max
+        self._tasks = tasks
+        self._decoder = Decoder()
+        self.kept = Kept(
+            *self._one(
+                "SELECT count(*), coalesce(sum(length(frame)), 0) FROM dead_letters"
+                " WHERE replayed_as IS NULL"
+            )
+        )
+        self.begin()
+
+    def begin(self) -> None:
+        """A transaction begins."""
+        self._now_kept = self.kept
+
+    def committed(self) -> None:
+        """It is committed."""
+        self.kept = self._now_kept
+
+    def write(self, refused: Iterable[tuple[int | None, Refused]], now_ns: int) -> list[int]:
+        """Keep what is refused, by producer, as far as the limits allow; beyond them only the
+        counter in ``meta`` moves. The id of each letter, 0 where it is not kept."""
+        ids = []
+        for producer, each in refused:
+            letters, size = self._now_kept
+            is_kept = letters < self._letters_max and size + len(each.data) <= self._bytes_max
+            if is_kept:
+                self._now_kept = Kept(letters + 1, size + len(each.data))
+                first_seq = each.first_seq or None
+                facts = (each.numbers, each.reason, each.detail, each.data, each.task_id)
+                self._execute(_INSERT, (now_ns, producer, first_seq, *facts))
+            else:
+                self._execute(
+                    "INSERT INTO meta VALUES('dead_letters_not_kept', 1)"
+                    " ON CONFLICT DO UPDATE SET value = value + 1"
+                )
+            ids.append(self._connection.last_insert_rowid() if is_kept else 0)
+            orphaned = each.numbers if is_kept and each.reason == wire.ORPHAN else 0
+            self._execute(_COUNT_REFUSED, (each.numbers, orphaned, producer))
+        return ids
+
+    def return_orphans(self, task_id: str, entering: Entering) -> Again:
+        """Enter what waited for a task, now that it is registered, in the order of arrival."""
+        return self.try_again(self._ids(_ORPHANS_OF, (task_id,)), entering)
+
+    def waiting(self, replay: wire.Replay) -> list[int]:
+        """The next letters that a replay asks for."""
+        ids = None if replay.ids is None else str(list(replay.ids))
+        selection = (replay.after_id, replay.reason, ids, LETTERS_PER_REPLAY_MAX)
+        return self._ids(_WAITING, selection)
+
+    def returnable(self, after_id: int) -> list[int]:
+        """The next orphans that nothing keeps out any more."""
+        all_tasks = self._tasks is None
+        return self._ids(_RETURNABLE, (after_id, all_tasks, LETTERS_PER_REPLAY_MAX))
+
+    def try_again(self, ids: Sequence[int], entering: Entering) -> Again:
+        """Enter letters under their own numbers and with their own times, each wholly or not at
+        all; what is refused again stays, with the present reason."""
+        entered = refused = hopeless = 0
+        returned = set()
+        for letter in ids:
+            producer, first_seq, count, reason, body = self._one(_SELECT, (letter,))
+            if producer is None or not count:
+                hopeless += 1
+                continue
+            outcome = self._enter(producer, first_seq, count, body, entering)
+            if isinstance(outcome, Refused):
+                refused += count
+                self._keep_on(letter, producer, count, reason, outcome)
+                continue
+            entered += count
+            returned.add(letter)
+            self._execute(_ENTERED, (outcome, letter))
+            orphaned = count if reason == wire.ORPHAN else 0
+            self._execute(_COUNT_RETURNED, (count, orphaned, producer))
+            letters, size = self._now_kept
+            self._now_kept = Kept(letters - 1, size - len(body))
+        return Again(entered, refused, hopeless, frozenset(returned))
+
+    def _enter(
+        self, producer: int, first_seq: int, count: int, body: bytes, entering: Entering
+    ) -> int | Refused:
+        """The first seq of a letter's events, or why they are refused."""
+        frame = wire.Frame(b"", first_seq, count, 0, wire.Drops(), body)
+        runs, refused = self._decoder.decode(frame)
+        for run in runs:
+            faults = self._tasks.faults(run) if self._tasks else {}
+            refused += without(run, faults or malformed(run, self._connection))[1]
+        return refused[0] if refused else min(entering.enter(producer, run) for run in runs)
+
+    def _keep_on(
+        self, letter: int, producer: int, count: int, reason: str, refused: Refused
+    ) -> None:
+        self._execute(_REFUSED_AGAIN, (refused.reason, refused.detail, refused.task_id, letter))
+        more_orphans = (refused.reason == wire.ORPHAN) - (reason == wire.ORPHAN)
+        if more_orphans:
+            self._execute(_COUNT_REFUSED, (0, more_orphans * count, producer))
+
+    def _ids(self, statement: str, bindings: tuple[Any, ...]) -> list[int]:
+        return [row[0] for row in self._execute(statement, bindings)]
+
+    def _one(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
+        return self._execute(statement, bindings).get

@@ -1,0 +1,95 @@
+"""The entries of one transaction: seqs are given, rows and runs are written.
+
+It begins and ends no transaction; what it has counted is the log's once that is committed.
+"""
+
+from itertools import repeat
+from typing import Final, NamedTuple
+
+import apsw
+
+from hansard_writer.decoding import Fault, Run
+
+_INSERT_ENTRY: Final = (
+    "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
+    " task_id, payload) VALUES(?,?,?,?,?,?,?,?,?)"
+)
+_INSERT_RUN: Final = (
+    "INSERT INTO runs(producer, first_producer_seq, count, first_seq) VALUES(?,?,?,?)"
+    " ON CONFLICT DO UPDATE SET count = excluded.count"
+)
+_INSERT_TASK: Final = (
+    "INSERT INTO tasks(task_id, created_at, attributes) VALUES(?,?,?) ON CONFLICT DO UPDATE"
+    " SET attributes = excluded.attributes WHERE excluded.attributes IS NOT NULL"
+)
+
+
+class Position(NamedTuple):
+    """How far the log reaches, and its last row of `runs`."""
+
+    size: int
+    last_run: tuple[int, int, int, int] | None = None
+
+
+class Entering:
+    """Enters runs behind a position, in the order of the calls."""
+
+    def __init__(self, connection: apsw.Connection, position: Position) -> None:
+        self._many = connection.executemany
+        self._size, self._last_run = position
+        self._runs: list[tuple[int, int, int, int]] = []
+        self.registered: dict[str, None] = {}  # tasks, each once, in order
+        self.newest_runs: dict[int, tuple[int, int, int]] = {}  # by producer, as `runs` has them
+
+    @property
+    def position(self) -> Position:
+        """Behind what was entered."""
+        return Position(self._size, self._last_run)
+
+    def enter(self, producer: int, run: Run) -> int:
+        """Enter a run; the seq of its first event."""
+        seq, length, first = self._size + 1, run.length, run.first_seq
+        self._many(
+            _INSERT_ENTRY,
+            zip(
+                range(seq, seq + length),
+                repeat(producer),
+                range(first, first + length),
+                *run.columns,
+                strict=False,
+            ),
+        )
+        for _, task_id, created_at, attributes in run.tasks:
+            self._many(_INSERT_TASK, [(task_id, created_at, attributes)])
+            self.registered[task_id] = None
+        last = self._last_run
+        if last and last[0] == producer and last[1] + last[2] == first:
+            last = (producer, last[1], last[2] + length, last[3])
+            if self._runs:
+                self._runs.pop()
+        else:
+            last = (producer, first, length, seq)
+        self._runs.append(last)
+        self._last_run = last
+        self.newest_runs[producer] = last[1:]
+        self._size += length
+        return seq
+
+    def finish(self) -> None:
+        """Write the runs. Once, behind everything."""
+        self._many(_INSERT_RUN, self._runs)
+
+
+def malformed(run: Run, connection: apsw.Connection) -> dict[int, Fault]:
+    """The events whose payload SQLite does not take for a JSON object, by index."""
+    faults = {}
+    for index, payload in enumerate(run.columns[-1]):
+        if payload is None:
+            continue
+        if not connection.execute("SELECT json_valid(?)", (payload,)).get:
+            faults[index] = Fault("payload is no JSON")
+            continue
+        kind = connection.execute("SELECT json_type(?)", (payload,)).get
+        if kind != "object":
+            faults[index] = Fault(f"payload is a JSON {kind}, not an object")
+    return faults
