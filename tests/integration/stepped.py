@@ -20,7 +20,7 @@ import orjson
 
 from hansard import wire
 from hansard.complaints import Complaints
-from hansard.events import EventEncoder
+from hansard.events import EventEncoder, joined
 from hansard.producer import Producer
 from hansard.settings import MIB, Settings
 from hansard.source import Source
@@ -197,6 +197,19 @@ class Log:
         )
         return [orjson.loads(row[0]) for row in rows]
 
+    def statistics(self) -> dict[str, Any]:
+        """What `hansard stats` would show."""
+        return self.writer.figures()
+
+    def ask(self, request: wire.Replay | wire.Lookup) -> list[Any]:
+        """What the writer answers to a request, at once."""
+        self.link.requests.append(([b"asks", b""], wire.pack_request(request)))
+        self.step()
+        found = [reply for reply in self.link.replies if reply[0][0] == b"asks"]
+        self.link.replies.remove(found[0])
+        content: list[Any] = wire.unpack_reply(found[0][1])[1]
+        return content
+
     def dead_letters(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT producer_seq, count, reason FROM dead_letters ORDER BY id")
 
@@ -255,6 +268,14 @@ class Worker:
             if (seq := self.producer.append(data)) >= 0:
                 numbers.append(number)
         return seq
+
+    def register(self, task_id: str, **attributes: Any) -> int:
+        """Register a task, as `AuditLog.register_task` does; the number of the event."""
+        return self.producer.append(_ENCODER.encode_task(task_id, attributes, next(_TIMES)))
+
+    def record_together(self, *events: bytes) -> int:
+        """Record events as `AuditLog.record_many` does; the number of the last."""
+        return self.producer.append_run(joined(list(events)), len(events))
 
     def reconnect(self) -> None:
         """New sockets; what was said on the old ones counts for nothing."""

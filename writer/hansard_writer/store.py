@@ -247,6 +247,7 @@ class Store:
         entering = Entering(self._connection, self._position)
         returned: set[int] = set()
         with self._transaction():
+            letters.begin()
             new = [s for s in batch.touched.values() if not s.is_stored]
             if new:
                 self._connection.executemany(
@@ -285,6 +286,7 @@ class Store:
     ) -> wire.Replayed:
         letters, entering = self._dead_letters, Entering(self._connection, self._position)
         with contextlib.suppress(_DryRun), self._transaction():
+            letters.begin()
             again = letters.try_again(ids, entering)
             if again.entered:
                 self._note_replay(again, reason, own, entering, now_ns)
@@ -334,7 +336,6 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """BEGIN to COMMIT, or a rollback. Errors are told apart by code, never by text."""
-        self._dead_letters.begin()
         try:
             self._execute("BEGIN IMMEDIATE")
             yield
