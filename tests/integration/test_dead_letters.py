@@ -1,5 +1,6 @@
 """Dead letters with a way back: what a replay enters, and what it leaves."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -31,8 +32,11 @@ def know(log: Log, task_id: str) -> None:
 
 
 @pytest.fixture
-def log(directory: Path) -> Log:
-    return Log(directory, enforce_tasks=True).start_writer()
+def log(directory: Path) -> Iterator[Log]:
+    """Served by a writer that enters events of registered tasks only."""
+    log = Log(directory, enforce_tasks=True).start_writer()
+    yield log
+    log.close()
 
 
 def test_a_replay_enters_orphans_whose_task_is_registered_and_says_so(log: Log) -> None:
@@ -208,8 +212,12 @@ def test_a_dead_letter_cannot_be_replayed_by_a_malformed_request(log: Log) -> No
 def test_a_reader_beside_a_replay_sees_all_of_it_or_nothing(log: Log) -> None:
     orphan(log, 2)
     know(log, "T1")
-    reader = apsw.Connection(str(log.directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    counts = "SELECT (SELECT count(*) FROM entries WHERE task_id = 'T1'), (SELECT count(*) FROM dead_letters WHERE replayed_as IS NOT NULL)"
+    database = str(log.directory / "log.db")
+    reader = apsw.Connection(database, flags=apsw.SQLITE_OPEN_READONLY)
+    counts = (
+        "SELECT (SELECT count(*) FROM entries WHERE task_id = 'T1'),"
+        " (SELECT count(*) FROM dead_letters WHERE replayed_as IS NOT NULL)"
+    )
     before = reader.execute(counts).get
     replay(log)
     assert (before, reader.execute(counts).get) == ((0, 0), (2, 2))

@@ -250,9 +250,7 @@ def test_the_sweep_at_a_start_goes_by_pieces_and_leaves_orphans_whose_task_is_un
     worker.record(2, task_id="T2")
     log.settle()
     log.stop_writer()
-    connection = apsw.Connection(
-        str(log.directory / "log.db")
-    )  # a task that an older release let pass
+    connection = apsw.Connection(str(log.directory / "log.db"))  # behind the writer's back
     connection.execute("INSERT INTO tasks VALUES('T1', 1, NULL)")
     connection.close()
     monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_REPLAY_MAX", 2)

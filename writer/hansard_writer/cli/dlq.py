@@ -1,17 +1,21 @@
 """``hansard dlq``: what could not be entered, and why."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import click
 
+from hansard import directory as layout
+from hansard import requester, wire
 from hansard.reader import LogReader
-from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import NUMBER, TEXT, directory_option, format_option
+from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 
 LIMIT: Final = 20
+TIMEOUT_S: Final = 30.0  # for one piece of a replay
 COLUMNS: Final = (
     "id", "received_at", "producer", "producer_seq", "count", "reason", "frame_bytes", "detail",
 )  # fmt: skip
@@ -66,3 +70,46 @@ def show_letter(
         return
     rows = ({"key": key, "value": value} for key, value in facts.items())
     print_rows(rows, ("key", "value"), format)
+
+
+@command.command(name="replay", epilog="Example: hansard dlq replay --reason orphan --dry-run")
+@click.argument("ids", type=NUMBER, nargs=-1, metavar="[ID]...")
+@directory_option
+@click.option("--reason", type=TEXT, help="Only with this reason.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--timeout", type=SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds.")
+def replay_letters(
+    ids: tuple[int, ...], directory: Path, reason: str | None, dry_run: bool, timeout: float
+) -> None:
+    """Try again to enter dead letters: all, those with a reason, or those with these ids.
+
+    What is entered keeps its producer, number and time; an entry `hansard.replayed` says so.
+    Exits with 1 when something was refused again, or there was nothing to try.
+    """
+    if not layout.a_writer_lives(directory):
+        raise NoWriter(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
+    request = wire.Replay(0, reason, list(ids) or None, dry_run)
+    entered = refused = hopeless = 0
+    is_last = False
+    while not is_last:
+        _, content = requester.ask(directory, wire.pack_request(request), timeout)
+        piece = wire.replayed_of(content)
+        entered, refused = entered + piece.entered, refused + piece.refused
+        hopeless, is_last = hopeless + piece.hopeless, piece.is_last
+        request = request._replace(after_id=piece.last_id)
+        if not is_last and sys.stderr.isatty():
+            click.echo(f"  {entered:,} entered, {refused:,} refused again …\r", nl=False, err=True)
+    would = "would be " if dry_run else ""
+    click.echo(f"{_events(entered)} {would}entered, {_events(refused)} {would}refused again")
+    if hopeless:
+        click.echo(f"{hopeless:,} letters are nobody's, and cannot be entered", err=True)
+    if refused:
+        raise AnswerIsNo("for the reasons, see `hansard dlq list`")
+    if not entered:
+        raise AnswerIsNo("there was no dead letter to replay")
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'' if count == 1 else 's'}"
