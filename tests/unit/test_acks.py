@@ -28,9 +28,26 @@ def outcomes() -> Outcomes:
     return Outcomes()
 
 
+class Refused:
+    """What the store would say of the numbers that are no entries."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.answer = wire.Refusals(5, 2, 1)
+
+    def __call__(self, producer: int) -> wire.Refusals:
+        self.asked.append(producer)
+        return self.answer
+
+
 @pytest.fixture
-def acks(outcomes: Outcomes) -> Acks:
-    return Acks(RUN, LOG, 3, outcomes)
+def refused() -> Refused:
+    return Refused()
+
+
+@pytest.fixture
+def acks(outcomes: Outcomes, refused: Refused) -> Acks:
+    return Acks(RUN, LOG, 3, outcomes, refused)
 
 
 @pytest.fixture
@@ -38,8 +55,11 @@ def state() -> ProducerState:
     return ProducerState(7, b"h" * 32, "host", 1, 1)
 
 
-def wait(target: int, *, from_seq: int = 0, dropped: int = 0, urgent: bool = False) -> wire.Wait:
-    return wire.Wait(b"p" * 16, from_seq, target, dropped, urgent)
+def wait(
+    target: int, *, from_seq: int = 0, seen: int = 0, dropped: int = 0, urgent: bool = False
+) -> wire.Wait:
+    report = wire.Report(9, 8, 7, 6)
+    return wire.Wait(b"p" * 16, from_seq, target, seen, dropped, urgent, report)
 
 
 def envelope(peer: bytes = b"peer", number: bytes = b"1") -> list[bytes]:
@@ -195,10 +215,12 @@ def test_outcomes_are_asked_for_only_where_somebody_wants_them(
 ) -> None:
     commit(state, 5)
     acks.wait(envelope(), wait(4), state, 0.0)
-    assert ack(acks.due(0.0)[0].content)[5:] == (4, [], [])
+    answer = ack(acks.due(0.0)[0].content)
+    assert (answer.outcomes_to, answer.runs, answer.dead) == (4, [], [])
     assert outcomes.asked == []
     acks.wait(envelope(), wait(4, from_seq=2), state, 0.0)
-    assert ack(acks.due(0.0)[0].content)[5:] == (5, [[1, 5, 101]], [])
+    answer = ack(acks.due(0.0)[0].content)
+    assert (answer.outcomes_to, answer.runs, answer.dead) == (5, [[1, 5, 101]], [])
     assert outcomes.asked == [(7, 2, 4)]
 
 
@@ -214,3 +236,75 @@ def test_a_want_beyond_what_is_committed_asks_nothing(
 def test_nobody_waiting_means_no_deadline(acks: Acks) -> None:
     assert acks.next_deadline() is None
     assert acks.due(1e9) == []
+
+
+# --- what was refused, and what was there already ---
+
+
+def answer_to(acks: Acks, asked: wire.Wait, state: ProducerState) -> wire.Ack:
+    """What is said when a wait's time is up."""
+    acks.wait(envelope(), asked, state, 0.0)
+    (reply,) = acks.due(wire.WAIT_S)
+    return ack(reply.content)
+
+
+def test_a_wait_brings_how_the_producer_is_doing(acks: Acks, state: ProducerState) -> None:
+    acks.wait(envelope(), wait(1), state, 0.0)
+    assert state.report == wire.Report(9, 8, 7, 6)
+
+
+def test_an_ack_and_a_welcome_say_how_much_was_refused(
+    acks: Acks, state: ProducerState, refused: Refused
+) -> None:
+    commit(state, 5)
+    assert answer_to(acks, wait(5), state).refusals == refused.answer
+    acks.greet(envelope(), state)
+    _, content = wire.unpack_reply(acks.due(0.0)[0].content)
+    assert wire.welcome_of(content).refusals == refused.answer
+    assert refused.asked == [7, 7]
+
+
+def test_of_a_producer_without_a_row_nothing_was_refused(
+    acks: Acks, state: ProducerState, refused: Refused
+) -> None:
+    acks.greet(envelope(), state)
+    _, content = wire.unpack_reply(acks.due(0.0)[0].content)
+    assert wire.welcome_of(content).refusals == wire.Refusals()
+    assert answer_to(acks, wait(5), state).refusals == wire.Refusals()
+    assert refused.asked == [], "its id is given, but not in the database yet"
+
+
+def test_a_stranger_learns_nothing_of_refusals(acks: Acks, refused: Refused) -> None:
+    _, content = wire.unpack_reply(acks.welcome_stranger())
+    assert wire.welcome_of(content).refusals == wire.Refusals()
+    assert refused.asked == []
+
+
+def test_an_ack_says_how_much_was_there_already(acks: Acks, state: ProducerState) -> None:
+    commit(state, 5)
+    state.duplicates = 3
+    assert answer_to(acks, wait(5), state).duplicates == 3
+    assert answer_to(acks, wait(5), state).duplicates == 3
+
+
+def notice(seq: int) -> wire.Notice:
+    return wire.Notice(seq, "orphan", "task.done", "task 'T' is not registered")
+
+
+def test_notices_are_told_until_the_producer_has_seen_their_numbers(
+    acks: Acks, state: ProducerState
+) -> None:
+    commit(state, 6)
+    state.notices.extend(map(notice, (2, 4, 6)))
+    assert answer_to(acks, wait(6), state).notices == list(map(notice, (2, 4, 6)))
+    assert answer_to(acks, wait(6, seen=1), state).notices == list(map(notice, (2, 4, 6)))
+    assert answer_to(acks, wait(6, seen=4), state).notices == [notice(6)]
+    assert answer_to(acks, wait(6, seen=6), state).notices == []
+    assert not state.notices
+
+
+def test_a_pending_answer_tells_notices_too(acks: Acks, state: ProducerState) -> None:
+    commit(state, 6)
+    state.notices.append(notice(2))
+    answer = answer_to(acks, wait(9), state)
+    assert (answer.status, answer.notices) == (wire.PENDING, [notice(2)])

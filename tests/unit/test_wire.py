@@ -35,7 +35,23 @@ hellos = st.builds(
     naturals,
     st.none() | st.binary(min_size=16, max_size=16),
 )
-waits = st.builds(wire.Wait, producer_ids, naturals, naturals, naturals, st.booleans())
+waits = st.builds(
+    wire.Wait,
+    producer_ids,
+    naturals,
+    naturals,
+    naturals,
+    naturals,
+    st.booleans(),
+    st.builds(wire.Report, naturals, naturals, naturals, naturals),
+)
+replays = st.builds(
+    wire.Replay,
+    naturals,
+    st.none() | st.text(),
+    st.none() | st.lists(naturals, max_size=9),
+    st.booleans(),
+)
 lookups = st.builds(wire.Lookup, st.binary(min_size=32, max_size=32), naturals)
 frames = st.builds(
     wire.Frame,
@@ -88,20 +104,53 @@ def test_a_lookup_comes_in_as_it_went_out(lookup: wire.Lookup) -> None:
     assert (verb, wire.lookup_of(arguments)) == ("lookup", lookup)
 
 
+@repeatable
+@given(replays)
+def test_a_replay_comes_in_as_it_went_out(replay: wire.Replay) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(replay))
+    assert (verb, wire.replay_of(arguments)) == ("replay", replay)
+
+
 def test_a_request_for_figures_is_a_verb_alone() -> None:
     assert wire.unpack_request(wire.pack_stats_request()) == ("stats", [])
 
 
+def an_ack() -> wire.Ack:
+    return wire.Ack(
+        status="committed",
+        run_id=b"r" * 16,
+        watermark=9,
+        crc=8,
+        dropped=7,
+        outcomes_to=6,
+        duplicates=5,
+        refusals=wire.Refusals(4, 3, 2),
+        runs=[[1, 2, 3]],
+        dead=[[4, 1, "why"]],  # type: ignore[list-item]
+        notices=[wire.Notice(4, "orphan", "task.done", "task 'T' is not registered")],
+    )
+
+
+def a_welcome() -> wire.Welcome:
+    refusals = wire.Refusals(4, 3, 2)
+    return wire.Welcome(b"l" * 16, b"r" * 16, 3, 2, 1, 0, refusals, {"event_bytes_max": 5})
+
+
 def test_an_ack_comes_in_as_it_went_out() -> None:
-    ack = wire.Ack("committed", b"r" * 16, 9, 8, 7, 6, [[1, 2, 3]], [[4, 1, "why"]])
-    verb, content = wire.unpack_reply(wire.pack_reply("wait", ack))
-    assert (verb, wire.ack_of(content)) == ("wait", ack)
+    verb, content = wire.unpack_reply(wire.pack_reply("wait", an_ack()))
+    assert (verb, wire.ack_of(content)) == ("wait", an_ack())
 
 
 def test_a_welcome_comes_in_as_it_went_out() -> None:
-    welcome = wire.Welcome(b"l" * 16, b"r" * 16, 3, 2, 1, 0, {"event_bytes_max": 5})
-    verb, content = wire.unpack_reply(wire.pack_reply("hello", welcome))
-    assert (verb, wire.Welcome(*content)) == ("hello", welcome)
+    verb, content = wire.unpack_reply(wire.pack_reply("hello", a_welcome()))
+    assert (verb, wire.welcome_of(content)) == ("hello", a_welcome())
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_what_a_replay_did_comes_in_as_it_went_out(is_last: bool) -> None:
+    replayed = wire.Replayed(9, 8, 7, 6, is_last)
+    verb, content = wire.unpack_reply(wire.pack_reply("replay", replayed))
+    assert (verb, wire.replayed_of(content)) == ("replay", replayed)
 
 
 @repeatable
@@ -200,7 +249,7 @@ def test_no_bytes_make_anything_but_a_wire_error(message: bytes) -> None:
 @repeatable
 @given(st.lists(anything, max_size=8))
 def test_no_arguments_make_anything_but_a_wire_error(arguments: list[Any]) -> None:
-    for check in (wire.hello_of, wire.wait_of, wire.lookup_of):
+    for check in (wire.hello_of, wire.wait_of, wire.lookup_of, wire.replay_of):
         try:
             check(arguments)
         except wire.WireError:
@@ -231,17 +280,72 @@ def test_a_hello_that_breaks_a_rule_is_refused_with_the_rule(
 
 
 @pytest.mark.parametrize(
-    ("index", "value"), [(0, b""), (1, -1), (2, None), (3, 1 << 63), (4, 1), (4, None)]
+    ("index", "value"),
+    [
+        (0, b""),
+        (1, -1),
+        (2, None),
+        (3, True),
+        (3, 1 << 63),
+        (4, 1 << 63),
+        (5, 1),
+        (5, None),
+        (6, None),
+        (6, 7),
+        (6, [1, 2, 3]),
+        (6, [1, 2, 3, 4, 5]),
+        (6, [1, 2, 3, -1]),
+        (6, [1, 2.0, 3, 4]),
+        (6, {1: 1, 2: 2, 3: 3, 4: 4}),
+    ],
 )
 def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
-    arguments: list[Any] = [PRODUCER, 0, 1, 0, False]
-    wire.wait_of(arguments)
+    arguments: list[Any] = [PRODUCER, 0, 1, 0, 0, False, [9, 8, 7, 6]]
+    assert wire.wait_of(arguments).report == wire.Report(9, 8, 7, 6)
     arguments[index] = value
     with pytest.raises(wire.WireError):
         wire.wait_of(arguments)
 
 
-@pytest.mark.parametrize("check", [wire.hello_of, wire.wait_of, wire.lookup_of])
+@pytest.mark.parametrize(
+    ("index", "value", "rule"),
+    [
+        (0, -1, "an id to begin behind"),
+        (0, None, "an id to begin behind"),
+        (1, 5, "reason is a string or nil"),
+        (1, b"orphan", "reason is a string or nil"),
+        (2, 7, "ids are natural numbers, or nil"),
+        (2, [1, -1], "ids are natural numbers, or nil"),
+        (2, ["1"], "ids are natural numbers, or nil"),
+        (2, [True], "ids are natural numbers, or nil"),
+        (2, {"1": 1}, "ids are natural numbers, or nil"),
+        (3, 1, "whether it is a dry run"),
+        (3, None, "whether it is a dry run"),
+    ],
+)
+def test_a_replay_that_breaks_a_rule_is_refused_with_the_rule(
+    index: int, value: object, rule: str
+) -> None:
+    arguments: list[Any] = [0, "orphan", [1, 2], False]
+    wire.replay_of(arguments)
+    arguments[index] = value
+    with pytest.raises(wire.WireError, match=rule):
+        wire.replay_of(arguments)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(0, -1), (1, None), (2, 1.0), (3, True), (3, 1 << 63), (4, 1), (4, None)],
+)
+def test_what_a_replay_did_is_refused_when_it_breaks_a_rule(index: int, value: object) -> None:
+    content: list[Any] = [1, 2, 3, 4, True]
+    wire.replayed_of(content)
+    content[index] = value
+    with pytest.raises(wire.WireError):
+        wire.replayed_of(content)
+
+
+@pytest.mark.parametrize("check", [wire.hello_of, wire.wait_of, wire.lookup_of, wire.replay_of])
 def test_a_request_with_too_few_or_too_many_arguments_is_refused(check: Any) -> None:
     for count in (0, 1, 9):
         with pytest.raises(wire.WireError, match="takes"):
@@ -277,7 +381,7 @@ def test_a_refusal_for_the_version_is_a_mismatch() -> None:
         wire.unpack_reply(wire.pack_error(str(refused.value)))
 
 
-@pytest.mark.parametrize("read", [wire.ack_of, wire.welcome_of])
+@pytest.mark.parametrize("read", [wire.ack_of, wire.welcome_of, wire.replayed_of])
 @pytest.mark.parametrize("content", [None, [], {}, 7, ["committed"], list(range(9))], ids=repr)
 def test_a_reply_of_another_shape_is_refused(read: Any, content: Any) -> None:
     with pytest.raises(wire.WireError):
@@ -285,36 +389,71 @@ def test_a_reply_of_another_shape_is_refused(read: Any, content: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "value"),
+    ("field", "value"),
     [
-        (0, "done"),
-        (0, []),
-        (0, None),
-        (1, "run"),
-        (2, -1),
-        (3, None),
-        (4, 1.0),
-        (5, True),
-        (6, [[1, 2]]),
-        (6, None),
-        (7, [7]),
+        ("status", "done"),
+        ("status", []),
+        ("status", None),
+        ("run_id", "run"),
+        ("watermark", -1),
+        ("crc", None),
+        ("dropped", 1.0),
+        ("outcomes_to", True),
+        ("duplicates", -1),
+        ("duplicates", None),
+        ("refusals", None),
+        ("refusals", [1, 2]),
+        ("refusals", [1, 2, 3, 4]),
+        ("refusals", [1, 2, -3]),
+        ("refusals", [1, True, 3]),
+        ("runs", [[1, 2]]),
+        ("runs", None),
+        ("dead", [7]),
+        ("dead", {}),
+        ("notices", None),
+        ("notices", [7]),
+        ("notices", [[1, "orphan", "task.done"]]),
+        ("notices", [[1, "orphan", "task.done", "why", "more"]]),
     ],
 )
-def test_an_ack_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
-    content: list[Any] = ["committed", b"r" * 16, 9, 8, 7, 6, [[1, 2, 3]], [[4, 1, "why"]]]
+def test_an_ack_that_breaks_a_rule_is_refused(field: str, value: object) -> None:
+    content: list[Any] = msgpack.unpackb(msgpack.packb(an_ack()))
     wire.ack_of(content)
-    content[index] = value
+    content[wire.Ack._fields.index(field)] = value
     with pytest.raises(wire.WireError):
         wire.ack_of(content)
 
 
 @pytest.mark.parametrize(
-    ("index", "value"),
-    [(0, None), (1, "run"), (2, -1), (3, 1 << 63), (4, None), (5, True), (6, [])],
+    ("field", "value"),
+    [
+        ("log_id", None),
+        ("run_id", "run"),
+        ("epoch", -1),
+        ("watermark", 1 << 63),
+        ("crc", None),
+        ("dropped", True),
+        ("refusals", None),
+        ("refusals", [1, 2]),
+        ("refusals", [1, 2, 1 << 63]),
+        ("limits", []),
+    ],
 )
-def test_a_welcome_that_breaks_a_rule_is_refused(index: int, value: object) -> None:
-    content: list[Any] = [b"l" * 16, b"r" * 16, 3, 2, 1, 0, {}]
+def test_a_welcome_that_breaks_a_rule_is_refused(field: str, value: object) -> None:
+    content: list[Any] = msgpack.unpackb(msgpack.packb(a_welcome()))
     wire.welcome_of(content)
-    content[index] = value
+    content[wire.Welcome._fields.index(field)] = value
     with pytest.raises(wire.WireError):
         wire.welcome_of(content)
+
+
+def test_the_largest_run_fits_into_a_message() -> None:
+    largest = wire.Frame(
+        PRODUCER,
+        wire.INT64_MAX - wire.FRAME_EVENTS_MAX,
+        wire.FRAME_EVENTS_MAX,
+        (1 << 32) - 1,
+        wire.Drops(*[wire.INT64_MAX] * 3),
+        bytes(wire.RUN_BYTES_MAX),
+    )
+    assert len(wire.pack_header(largest)) + len(largest.body) <= wire.MESSAGE_BYTES_MAX
