@@ -10,7 +10,7 @@ from typing import Final
 
 from hansard import wire
 from hansard.complaints import Complaints
-from hansard.producer import Producer
+from hansard.producer import UNSENT, Producer
 
 CALM_S: Final = 0.02  # between two waits that nobody hurries
 
@@ -114,7 +114,7 @@ class Transmission:
         """Counts of what went wrong on the way, and was mended."""
         return {
             "resent": self.resent,
-            "send_failures": self.send_failures,
+            "send_failures": self.send_failures + self._producer.accounts.dropped.get(UNSENT, 0),
             "writer_restarts": self.writer_restarts,
         }
 
