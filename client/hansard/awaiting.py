@@ -111,7 +111,10 @@ def _give_up(producer: Producer, ticket: Ticket | None) -> None:
         if is_free:
             producer.give_up(ticket)
             return
-    asyncio.get_running_loop().run_in_executor(None, producer.give_up, ticket)
+    try:
+        asyncio.get_running_loop().run_in_executor(None, producer.give_up, ticket)
+    except RuntimeError:  # the loop has ended: there is none to block
+        producer.give_up(ticket)
 
 
 async def _in_thread(work: Callable[[], Result], undo: Callable[[Result], None]) -> Result:

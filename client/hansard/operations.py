@@ -226,7 +226,8 @@ class Operation:
         """Run a command; its output and exit status become the operation's.
 
         ``argv`` is a list, never a line for a shell. Standard input is empty, or ``input``. Of
-        several commands the outputs follow one another. The result has all of the output.
+        several commands the outputs follow one another. The result has all of the output; like
+        subprocess it waits for whoever holds that open, such as a child in the background.
 
         Any status but 0 makes the operation ``failed``, and raises
         `subprocess.CalledProcessError` only with ``check``. So do `subprocess.TimeoutExpired`,
@@ -314,8 +315,8 @@ class Operation:
         self._known.decide(status, error)
         if self._is_block:
             return None
-        self._has_ended = True
         self.entry = self._log.record(ENV_OPERATION, self._payload(), level=self._level)
+        self._has_ended = True  # behind QueueFull it may be tried again
         return self.entry
 
     def _require_open(self) -> None:

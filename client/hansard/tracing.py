@@ -3,6 +3,8 @@
 Asked for only where a caller has waited for the commit: `record()` without a wait pays nothing.
 """
 
+import contextlib
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -19,8 +21,12 @@ def trace_recorded(task_id: str, payload: Payload) -> None:
     """Say that an event of ``task_id`` is committed, if anybody listens."""
     if not LOGGER.isEnabledFor(logging.DEBUG) or getattr(_speaking, "now", False):
         return
-    facts = orjson.loads(orjson.dumps(payload)) if isinstance(payload, orjson.Fragment) else payload
-    known = facts if isinstance(facts, Mapping) else {}
+    known: Mapping[str, object] = {}
+    if isinstance(payload, Mapping):
+        known = payload
+    elif payload is not None:
+        with contextlib.suppress(ValueError):  # an integer that Python will not read
+            known = json.loads(orjson.dumps(payload))
     _speaking.now = True
     try:
         LOGGER.debug(

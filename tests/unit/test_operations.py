@@ -225,6 +225,16 @@ def test_an_operation_ends_once(log: Recorder) -> None:
     assert len(log.told) == 1
 
 
+def test_an_end_that_found_no_room_may_be_tried_again(log: Recorder) -> None:
+    op = log.start_operation("run", **WHERE)
+    log.failure = QueueFull("full")
+    with pytest.raises(QueueFull):
+        op.success()
+    log.failure = None
+    assert op.success() is op.entry
+    assert len(log.told) == 1
+
+
 def test_a_bad_end_is_refused_and_the_operation_goes_on(log: Recorder) -> None:
     op = log.start_operation("run", **WHERE)
     for end, rule in (

@@ -28,6 +28,15 @@ def test_what_the_payload_does_not_say_is_none(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == ["Recorded audit: task=T1, repo=None, operation=None, status=None"]
 
 
+@pytest.mark.parametrize("text", [b'{"x":"\\udc80"}', b'{"n":' + b"9" * 5_000 + b"}"])
+def test_no_payload_that_the_log_takes_is_too_odd(
+    text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "hansard"):
+        trace_recorded("T1", orjson.Fragment(text))
+    assert len(caplog.messages) == 1
+
+
 def test_nothing_is_said_or_looked_at_when_nobody_listens(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
