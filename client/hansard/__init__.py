@@ -13,6 +13,7 @@ from hansard.errors import (
     Rejected,
     WriterUnavailable,
 )
+from hansard.operations import Environment, Operation
 from hansard.settings import Settings
 
 __version__ = "0.1.0"
@@ -24,8 +25,10 @@ __all__ = [
     "ClosedError",
     "ConfigError",
     "Entry",
+    "Environment",
     "InvalidEvent",
     "Key",
+    "Operation",
     "ProtocolMismatch",
     "QueueFull",
     "Rejected",

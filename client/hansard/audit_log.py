@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from hansard import directory as layout
 from hansard import entry as outcome
-from hansard import lifecycle, requester, wire
+from hansard import lifecycle, refusals, requester, wire
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import (
@@ -23,11 +23,13 @@ from hansard.errors import (
     WriterUnavailable,
 )
 from hansard.events import EventEncoder, Payload, created_at_ns, joined
+from hansard.operations import Environment, Operation
 from hansard.producer import NOT_KEPT, Producer
 from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
 from hansard.source import Source
 from hansard.tickets import Ticket
+from hansard.tracing import trace_recorded
 
 DROPS_LOOK_S = 0.01
 RECORD_MANY_MAX = 1_000
@@ -109,13 +111,43 @@ class AuditLog:
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
         if self._sync if sync is None else sync:
-            return self._record_sync(data, event_type, created_at, task_id, timeout)
+            entry = self._record_sync(data, event_type, created_at, task_id, timeout)
+            if task_id is not None and entry.status == outcome.COMMITTED:
+                trace_recorded(task_id, payload)
+            return entry
         producer = self._producer
         seq = producer.append(data)
         if seq <= 0:
             self._complaints.say()
             return _unnumbered(seq, event_type, created_at)
         return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
+
+    async def arecord(
+        self,
+        event_type: str,
+        payload: Payload = None,
+        *,
+        level: str = "info",
+        actor: str | None = None,
+        task_id: str | None = None,
+        created_at: int | datetime | None = None,
+        sync: bool | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in record()
+    ) -> Entry:
+        """`record` for asyncio: the same, and it never blocks the event loop.
+
+        Cancelled while it waits for the writer, the event is entered all the same; cancelled
+        while it waits for room in a full queue, it may be.
+        """
+        from hansard import awaiting
+
+        created_at = time_ns() if created_at is None else created_at_ns(created_at)
+        data = self._encode(event_type, payload, level, actor, task_id, created_at)
+        wait_s = self._timeout(timeout) if (self._sync if sync is None else sync) else None
+        entry = await awaiting.record(self, data, event_type, created_at, task_id, wait_s)
+        if task_id is not None and entry.status == outcome.COMMITTED:
+            trace_recorded(task_id, payload)
+        return entry
 
     def record_many(
         self,
@@ -185,6 +217,48 @@ class AuditLog:
             created_at,
         )
 
+    def environment(
+        self, workflow_id: str, node_id: str, version_id: str | None = None
+    ) -> Environment:
+        """An environment, named once for many operations: ``env.operation("add_deps")``."""
+        return Environment(self, workflow_id, node_id, version_id)
+
+    def operation(
+        self,
+        name: str,
+        *,
+        workflow_id: str,
+        node_id: str,
+        version_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Operation:
+        """One operation on an environment, for a ``with`` or ``async with``, or, as
+        `start_operation`, for its own `success` or `failed`: see `Operation`.
+
+        Ids have at most 255 characters, ``name`` at most 50; ``metadata`` is a mapping that JSON
+        can hold. Raises `InvalidEvent` for what breaks a rule.
+        """
+        environment = Environment(self, workflow_id, node_id, version_id)
+        return environment.operation(name, metadata=metadata)
+
+    start_operation = operation  # where no block ends it
+
+    def refusal(
+        self, agent_id: str, action: Mapping[str, Any], decision: Mapping[str, Any]
+    ) -> bool:
+        """Record a decision on an agent's action if it is a refusal; whether it was recorded.
+
+        ``action`` has ``kind`` and what else describes it; ``decision`` has ``decision``, one of
+        allow, warn, refuse, and ``rule_id`` and ``reason`` where there are such. Only refuse is
+        recorded, as ``governance.refusal``.
+
+        Never blocks, whatever ``on_full`` says, and no failure of the log is raised: an event
+        that finds no room, or a closed log, is counted as dropped. With the setting ``sync`` it
+        waits as `record` does, and is true once the refusal is committed.
+        Raises `InvalidEvent` for arguments that break a rule.
+        """
+        return refusals.record(self, agent_id, action, decision)
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded before is committed: entered or dead-lettered.
 
@@ -196,14 +270,19 @@ class AuditLog:
         if not producer.has_work:
             return True
         ticket = producer.ticket(producer.seq, wants_outcome=False)
-        if ticket.wait(wait_s):
-            return ticket.status == outcome.COMMITTED
-        producer.give_up(ticket)
-        error = self._no_answer()
-        self._complaints.warn("flush", "flush: %s; %d events wait", error, producer.waiting)
-        if not self.settings.best_effort:
-            raise error
-        return False
+        is_settled = ticket.wait(wait_s)
+        if not is_settled:
+            producer.give_up(ticket)
+        return self._flushed(ticket, is_settled)
+
+    async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as flush()
+        """`flush` for asyncio: the same, and it never blocks the event loop."""
+        from hansard import awaiting
+
+        wait_s = self._timeout(timeout)
+        if not self._producer.has_work:
+            return True
+        return self._flushed(*await awaiting.flush(self._producer, wait_s))
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits any more, what others record meanwhile included."""
@@ -410,14 +489,27 @@ class AuditLog:
         timeout: float,
     ) -> Entry:
         """The entry of an event that its caller waits for."""
+        is_settled = ticket is not None and ticket.wait(timeout)
+        if ticket is not None and not is_settled:
+            self._producer.give_up(ticket)
+        return self._outcome(seq, ticket, is_settled, event_type, created_at, task_id)
+
+    def _outcome(
+        self,
+        seq: int,
+        ticket: Ticket | None,
+        is_settled: bool,
+        event_type: str,
+        created_at: int,
+        task_id: str | None,
+    ) -> Entry:
+        """The same, once the wait is over."""
         if ticket is None:
             self._complaints.say()
             return _unnumbered(seq, event_type, created_at)
-        producer = self._producer
-        if not ticket.wait(timeout):
-            producer.give_up(ticket)
-            return self._unknown((producer.hash, ticket.seq), event_type, created_at)
-        key = (producer.hash, ticket.seq)  # both may be others than when it was recorded
+        key = (self._producer.hash, ticket.seq)  # both may be others than when it was recorded
+        if not is_settled:
+            return self._unknown(key, event_type, created_at)
         if ticket.status == outcome.ORPHANED:
             self._complaints.warn(
                 f"orphan {task_id} {event_type}",
@@ -445,6 +537,15 @@ class AuditLog:
         if not self.settings.best_effort:
             raise error
         return Entry(outcome.ID_UNKNOWN, outcome.UNKNOWN, key, event_type, created_at)
+
+    def _flushed(self, ticket: Ticket, is_settled: bool) -> bool:
+        if is_settled:
+            return ticket.status == outcome.COMMITTED
+        error, waiting = self._no_answer(), self._producer.waiting
+        self._complaints.warn("flush", "flush: %s; %d events wait", error, waiting)
+        if not self.settings.best_effort:
+            raise error
+        return False
 
     def _no_answer(self) -> AckTimeout | WriterUnavailable:
         if self._sender.served:

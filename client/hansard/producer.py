@@ -29,10 +29,15 @@ from hansard.tickets import Ticket, Tickets
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
+NO_ROOM: Final = -2  # the same, and nothing was done about it: only where `TELL` asks for it
+
+DROP: Final = "drop"
+TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say so
 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
 FULL: Final = "full"
+UNSENT: Final = "closed"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
 SET_ASIDE: Final = "set_aside"
@@ -96,11 +101,12 @@ class Producer:
 
     # --- the callers' side ---
 
-    def append(self, data: bytes) -> int:
+    def append(self, data: bytes, on_full: str | None = None) -> int:
         """Keep one encoded event; its number, or `NOT_NUMBERED` or `NOT_KEPT`.
 
-        Blocks only when the queue is full, as ``on_full`` says. Raises `QueueFull` where that
-        is asked for, and `ClosedError`.
+        Blocks only when the queue is full, as ``on_full`` says, by default the setting: `DROP`
+        never does, nor `TELL`, which gives `NO_ROOM`. Raises `QueueFull` where that is asked for,
+        and `ClosedError`.
         """
         with self._lock:
             if self._busy:
@@ -115,7 +121,7 @@ class Producer:
                 if seq <= self._seq_max and self._store.append(seq, crc, data):  # type: ignore[union-attr]
                     self.seq, self._crc = seq, crc
                 else:
-                    seq = self._append_slowly((data, 1))
+                    seq = self._append_slowly((data, 1), on_full)
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
                 if self._is_inherited:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
@@ -134,11 +140,18 @@ class Producer:
             self._wake()
         return seq
 
-    def append_awaited(self, data: bytes) -> tuple[int, Ticket | None]:
+    def append_awaited(
+        self,
+        data: bytes,
+        on_full: str | None = None,
+        on_settled: Callable[[], None] | None = None,
+    ) -> tuple[int, Ticket | None]:
         """The same, and a ticket for its outcome, before its number can become another."""
         with self._lock:
-            seq = self.append(data)
-            return seq, self.ticket(seq, wants_outcome=True) if seq > 0 else None
+            seq = self.append(data, on_full)
+            if seq <= 0:
+                return seq, None
+            return seq, self.ticket(seq, wants_outcome=True, on_settled=on_settled)
 
     def append_run(self, data: bytes, count: int) -> int:
         """Keep ``count`` joined events under numbers without a gap, all or none; the number of
@@ -163,9 +176,11 @@ class Producer:
             numbers = range(last - count + 1, last + 1) if last > 0 else ()
             return last, [self.ticket(seq, wants_outcome=True) for seq in numbers]
 
-    def ticket(self, seq: int, *, wants_outcome: bool) -> Ticket:
+    def ticket(
+        self, seq: int, *, wants_outcome: bool, on_settled: Callable[[], None] | None = None
+    ) -> Ticket:
         """Wait for ``seq`` to be committed; the ticket is settled by the sender's thread."""
-        ticket = Ticket(seq, wants_outcome=wants_outcome)
+        ticket = Ticket(seq, wants_outcome=wants_outcome, on_settled=on_settled)
         if self._interrupts():
             ticket.settle(UNKNOWN)  # an interruption cannot wait for what it interrupts
             return ticket
@@ -181,6 +196,21 @@ class Producer:
         """Its caller waits no longer."""
         with self._exclusively():
             self._tickets.discard(ticket)
+
+    @contextmanager
+    def at_once(self) -> Iterator[bool]:
+        """Whether a call of the callers' side in this block will wait for no other thread."""
+        is_free = self._lock.acquire(blocking=False)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._lock.release()
+
+    def count_unsent(self) -> None:
+        """An event came after the end; it is accounted for, and nobody gets an error."""
+        with self._exclusively():
+            self.accounts.lose(UNSENT, 1)
 
     # --- the sender's side ---
 
@@ -404,10 +434,13 @@ class Producer:
                     finally:
                         self._busy = False
 
-    def _append_slowly(self, record: Record) -> int:
+    def _append_slowly(self, record: Record, on_full: str | None = None) -> int:
         """The first event, a run, a full queue, or a closed log. The number of the last event."""
         if self._closed:
             raise ClosedError(CLOSED)
+        if on_full == TELL:
+            return NO_ROOM
+        on_full = on_full or self._settings.on_full
         if self._skip:
             self._skip -= 1
             self._set_room()
@@ -416,9 +449,9 @@ class Producer:
             self._open_store()
         if self._try(record):
             return self.seq
-        if self._settings.on_full == "raise":
+        if on_full == "raise":
             raise QueueFull(self._full())
-        if self._settings.on_full == "block" and self._wait_for_room(record):
+        if on_full == "block" and self._wait_for_room(record):
             return self.seq
         if self._closed:
             raise ClosedError(CLOSED)

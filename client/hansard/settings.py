@@ -23,11 +23,15 @@ GIB: Final = 1 << 30
 
 SPOOL_BYTES_MIN: Final = 2 * MIB  # room for one event of the largest size
 SPOOL_BYTES_MAX: Final = 1 << 40
+OUTPUT_BYTES_MAX: Final = MIB // 2  # stdout and stderr share an event, which has 1 MiB
 ON_FULL: Final = ("block", "drop", "raise")
 
 
-def _setting(default: Any, meaning: str, *, minimum: float | None = None) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "minimum": minimum})
+def _setting(
+    default: Any, meaning: str, *, minimum: float | None = None, maximum: float | None = None
+) -> Any:
+    limits = {"minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata={"meaning": meaning, **limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,10 @@ class Settings:
         None, "events that may wait uncommitted; without a usable spool 10,000", minimum=1
     )
     spool_bytes: int = _setting(
-        64 * MIB, "size of a producer's spool file", minimum=SPOOL_BYTES_MIN
+        64 * MIB,
+        "size of a producer's spool file",
+        minimum=SPOOL_BYTES_MIN,
+        maximum=SPOOL_BYTES_MAX,
     )
     on_full: str = _setting("block", "what a full queue does: block, drop or raise")
     ack_timeout: float = _setting(5.0, "how long a call waits for the writer (s)", minimum=0)
@@ -50,7 +57,10 @@ class Settings:
     actor: str | None = _setting(None, "actor of events that name none")
     event_types: tuple[str, ...] | None = _setting(None, "the only event types allowed")
     output_bytes_max: int = _setting(
-        64 * KIB, "captured output kept of an operation (no effect yet)", minimum=0
+        64 * KIB,
+        "bytes kept of an operation's stdout, and of its stderr",
+        minimum=0,
+        maximum=OUTPUT_BYTES_MAX,
     )
 
     batch_events_max: int = _setting(2_000, "events that fill a batch", minimum=1)
@@ -88,11 +98,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, minimum = getattr(self, each.name), each.metadata["minimum"]
+            value = getattr(self, each.name)
+            minimum, maximum = each.metadata["minimum"], each.metadata["maximum"]
             if minimum is not None and value is not None and not value >= minimum:
                 raise ConfigError(f"{each.name} is {value!r}: it must be at least {minimum:,}")
-        if self.spool_bytes > SPOOL_BYTES_MAX:
-            raise ConfigError(f"spool_bytes is more than {SPOOL_BYTES_MAX:,}")
+            if maximum is not None and value is not None and not value <= maximum:
+                raise ConfigError(f"{each.name} is {value!r}: it must be at most {maximum:,}")
         if self.on_full not in ON_FULL:
             raise ConfigError(
                 f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}"

@@ -4,17 +4,25 @@ The sender's thread settles tickets, the caller's thread waits on its own. No so
 """
 
 import _thread
+from collections.abc import Callable
 
 from hansard.entry import COMMITTED, ORPHANED, REJECTED, UNKNOWN
 from hansard.wire import ORPHAN, Ack
 
 
 class Ticket:
-    """One caller's wait for ``seq``. ``wants_outcome``: for its id, not only for its commit."""
+    """One caller's wait for ``seq``. ``wants_outcome``: for its id, not only for its commit.
 
-    __slots__ = ("_settled", "id", "reason", "seq", "status", "wants_outcome")
+    ``on_settled`` is called by whichever thread settles it, under the producer's lock: it MUST
+    return at once, and raise nothing.
+    """
 
-    def __init__(self, seq: int, *, wants_outcome: bool) -> None:
+    __slots__ = ("_on_settled", "_settled", "id", "reason", "seq", "status", "wants_outcome")
+
+    def __init__(
+        self, seq: int, *, wants_outcome: bool, on_settled: Callable[[], None] | None = None
+    ) -> None:
+        self._on_settled = on_settled
         self.seq = seq
         self.wants_outcome = wants_outcome
         self.status = UNKNOWN
@@ -31,6 +39,8 @@ class Ticket:
         """Let the caller go on. MUST be called once."""
         self.status, self.id, self.reason = status, id, reason
         self._settled.release()
+        if self._on_settled:
+            self._on_settled()
 
 
 class Tickets:

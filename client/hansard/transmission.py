@@ -10,7 +10,7 @@ from typing import Final
 
 from hansard import wire
 from hansard.complaints import Complaints
-from hansard.producer import Producer
+from hansard.producer import UNSENT, Producer
 
 CALM_S: Final = 0.02  # between two waits that nobody hurries
 
@@ -121,7 +121,7 @@ class Transmission:
             "queue_depth": max(producer.seq - max(self._sent_to, producer.acked), 0),
             "resent": self.resent,
             "duplicates_dropped": self.duplicates_dropped,
-            "send_failures": self.send_failures,
+            "send_failures": self.send_failures + producer.accounts.dropped.get(UNSENT, 0),
             "writer_restarts": self.writer_restarts,
         }
 

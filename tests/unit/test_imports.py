@@ -62,6 +62,17 @@ def test_multiprocessing_is_left_to_who_uses_it() -> None:
     )
 
 
+def test_what_only_some_use_is_loaded_at_its_first_use(directory: Path) -> None:
+    program = (
+        "import sys, hansard\n"
+        f"log = hansard.AuditLog({str(directory)!r})\n"
+        "with log.operation('sync', workflow_id='wf', node_id='n'): pass\n"
+        "log.refusal('a', {'kind': 'x'}, {'decision': 'refuse'})\n"
+        "print([name for name in ('hansard.awaiting', 'hansard.commands') if name in sys.modules])"
+    )
+    assert run(program) == "[]\n"
+
+
 @pytest.mark.parametrize("path", sorted(CLIENT.rglob("*.py")), ids=lambda path: path.name)
 def test_the_client_never_imports_the_writer(path: Path) -> None:
     assert not imports_of(path, at_import=False) & {"hansard_writer", "sqlite3", "click"}

@@ -27,7 +27,7 @@ from hansard import spool as spool_module
 from hansard.complaints import Complaints
 from hansard.errors import ClosedError, QueueFull
 from hansard.memory_queue import EVENTS_MAX
-from hansard.producer import NOT_KEPT, NOT_NUMBERED, Producer
+from hansard.producer import DROP, NO_ROOM, NOT_KEPT, NOT_NUMBERED, TELL, Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
 from hansard.source import Source
 from hansard.spool import lock_orphan
@@ -589,6 +589,63 @@ def test_without_best_effort_a_dropped_event_is_an_error(make: Make, on_full: st
     with pytest.raises(QueueFull):
         producer.append(b"second")
     assert_accounted_for(producer, 2)
+
+
+@pytest.mark.parametrize("on_full", ["block", "raise", "drop"])
+def test_a_caller_who_must_not_block_drops_whatever_the_setting_says(
+    make: Make, on_full: str
+) -> None:
+    producer = make(queue_maxsize=1, on_full=on_full, ack_timeout=60)
+    assert producer.append(b"<1>", DROP) == 1, "the first event opens the spool"
+    assert producer.append(b"<2>", DROP) == NOT_KEPT
+    assert_accounted_for(producer, 2)
+
+
+def test_a_caller_who_asks_whether_it_would_block_is_told_and_nothing_is_done(
+    make: Make, directory: Path
+) -> None:
+    producer = make(queue_maxsize=1, ack_timeout=60)
+    assert producer.append(b"<1>", TELL) == NO_ROOM, "a spool is not made in no time"
+    assert not list((directory / "spool").iterdir())
+    assert producer.append(b"<1>") == 1
+    assert producer.append(b"<2>", TELL) == NO_ROOM
+    assert producer.append_awaited(b"<2>", TELL) == (NO_ROOM, None)
+    assert_accounted_for(producer, 1)
+    producer.close()
+    with pytest.raises(ClosedError):
+        producer.append(b"<2>", TELL)
+
+
+def test_whether_a_call_would_wait_for_another_thread_is_known_before(make: Make) -> None:
+    producer = make()
+    producer.append(b"<1>")
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with producer._lock:
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(10)
+    with producer.at_once() as is_free:
+        assert not is_free
+    leave.set()
+    thread.join()
+    with producer.at_once() as is_free:
+        assert is_free
+        assert producer.append(b"<2>", TELL) == 2
+
+
+def test_what_comes_after_the_end_without_an_error_is_accounted_for(make: Make) -> None:
+    producer = make()
+    producer.append(b"<1>")
+    producer.close()
+    producer.count_unsent()
+    figures = producer.statistics()
+    assert figures["submitted"] == 2
+    assert figures["dropped"] == {"closed": 1}
 
 
 def test_a_run_that_does_not_fit_is_kept_in_no_part(make: Make) -> None:

@@ -20,6 +20,7 @@ FIELDS = dataclasses.fields(Settings)
 NAMES = [each.name for each in FIELDS]
 BY_NAME = {each.name: each for each in FIELDS}
 BOUNDED = [each.name for each in FIELDS if each.metadata["minimum"] is not None]
+LIMITED = [each.name for each in FIELDS if each.metadata["maximum"] is not None]
 LISTS = [each.name for each in FIELDS if each.type == tuple[str, ...] | None]
 TEXTS = [each.name for each in FIELDS if each.type in (str, str | None)]
 FLAGS = [each.name for each in FIELDS if each.type is bool]
@@ -216,6 +217,16 @@ def test_a_value_below_the_least_is_refused_with_the_least(name: str, directory:
     assert getattr(load_settings(directory, {name: least} | others), name) == least
     with pytest.raises(ConfigError, match=f"{name} is .* at least {least:,}"):
         load_settings(directory, {name: least - 1} | others)
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_value_above_the_greatest_is_refused_with_the_greatest(
+    name: str, directory: Path
+) -> None:
+    greatest = BY_NAME[name].metadata["maximum"]
+    assert getattr(load_settings(directory, {name: greatest}), name) == greatest
+    with pytest.raises(ConfigError, match=f"{name} is .* at most {greatest:,}"):
+        load_settings(directory, {name: greatest + 1})
 
 
 @pytest.mark.parametrize("name", TIMES)

@@ -52,6 +52,16 @@ def test_a_caller_may_wait_without_end() -> None:
         assert ticket.wait(timeout)
 
 
+def test_a_settled_ticket_calls_back_once_its_outcome_can_be_read() -> None:
+    seen: list[tuple[str, int | None]] = []
+    ticket = Ticket(
+        1, wants_outcome=True, on_settled=lambda: seen.append((ticket.status, ticket.id))
+    )
+    assert seen == []
+    ticket.settle("committed", 7)
+    assert seen == [("committed", 7)]
+
+
 def test_the_target_is_the_highest_number_waited_for() -> None:
     assert Tickets().target() == 0
     assert tickets_for(3, 9, 5)[0].target() == 9
