@@ -11,9 +11,11 @@ from typing import Final
 import click
 
 from hansard_writer import demo, importing
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
+from hansard_writer.cli.options import SOURCE_FILE, Number
 
 SAMPLE_ENTRIES: Final = 3
+WORKERS_MAX: Final = 64
 WIDTH_MAX: Final = 100
 _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
 
@@ -24,7 +26,7 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=SOURCE_FILE,
 )
 @click.option(
     "--dir",
@@ -34,11 +36,10 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
+    type=Number(1, WORKERS_MAX),
     default=4,
     show_default=True,
-    metavar="N",
-    help="Worker processes that record.",
+    help=f"Worker processes that record, at most {WORKERS_MAX}.",
 )
 @click.option(
     "--kill/--no-kill",
@@ -66,7 +67,7 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
     except importing.NoWriter as error:
         raise NoWriter(str(error)) from error
     except (importing.ImportFailed, importing.Unreadable) as error:
-        raise AnswerIsNo(str(error)) from error
+        raise Failed(str(error)) from error
     if kill and not outcome.was_killed:
         click.echo("  (all was committed before the writer could be killed in the middle)")
     _print_table(outcome)
