@@ -17,7 +17,6 @@ from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
     AuditLogError,
-    ConfigError,
     InvalidEvent,
     Rejected,
     WriterUnavailable,
@@ -60,11 +59,7 @@ class AuditLog:
         self.directory: Path = log_directory(directory)
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
-        try:
-            encoder = EventEncoder(self.settings.event_types, self.settings.actor)
-        except InvalidEvent as error:
-            raise ConfigError(f"the settings event_types and actor: {error}") from error
-        self._encode = encoder.encode
+        self._encode = EventEncoder(self.settings.event_types, self.settings.actor).encode
         self._sync = self.settings.sync
         self._closed = False
         self._source = _source
