@@ -27,6 +27,7 @@ from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
 from hansard.source import Source
 from hansard.tickets import Ticket
+from hansard.wording import counted, kind_of
 
 DROPS_LOOK_S = 0.01
 RECORD_MANY_MAX = 1_000
@@ -125,6 +126,11 @@ class AuditLog:
         Each event is a mapping of the arguments of `record`, ``event_type`` among them. All are
         checked before the first is recorded, so one that is invalid records none.
         """
+        if isinstance(events, Mapping | str | bytes) or not isinstance(events, Iterable):
+            raise InvalidEvent(
+                f"events is {kind_of(events)}: it must be a list of mappings, even of one, "
+                "each with the arguments of record()"
+            )
         now = time_ns()
         encoded, facts = [], []
         for index, event in enumerate(events):
@@ -163,7 +169,9 @@ class AuditLog:
             return ticket.status == outcome.COMMITTED
         producer.give_up(ticket)
         error = self._no_answer()
-        self._complaints.warn("flush", "flush: %s; %d events wait", error, producer.waiting)
+        self._complaints.warn(
+            "flush", "flush: %s; waiting: %s", error, counted(producer.waiting, "event")
+        )
         if not self.settings.best_effort:
             raise error
         return False
@@ -203,11 +211,11 @@ class AuditLog:
         if left:
             self._complaints.warn(
                 "left",
-                "closed with %d events undelivered: %s",
-                left,
-                "they are in the spool, and a writer will enter them"
+                "closed with %s undelivered: %s",
+                counted(left, "event"),
+                "kept in the spool, for a writer to enter"
                 if spooled
-                else "they were kept in memory only, and are lost",
+                else "kept in memory only, and lost",
             )
         return left
 
@@ -298,7 +306,9 @@ class AuditLog:
         try:
             fields = dict(event)
         except (TypeError, ValueError):
-            raise InvalidEvent(f"event {index} is no mapping of record()'s arguments") from None
+            raise InvalidEvent(
+                f"event {index} is {kind_of(event)}: it must be a mapping of record()'s arguments"
+            ) from None
         try:
             event_type = fields.pop("event_type")
             given = fields.pop("created_at", None)

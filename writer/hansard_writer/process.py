@@ -17,6 +17,7 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
+from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
@@ -65,12 +66,12 @@ def serve(
         )
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))
-            _LOG.info("serving %s, epoch %d, %d entries", directory, store.epoch, store.size)
+            _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             _loop(writer, endpoints, stop)
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()
-        _LOG.info("stopped by %s; %d entries", stop.reason, store.size)
+        _LOG.info("stopped by %s; %s", stop.reason, _entries(store))
     finally:
         lock.close()
 
@@ -157,6 +158,10 @@ def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
                 collected_at = time.monotonic()
     finally:
         gc.enable()
+
+
+def _entries(store: Store) -> str:
+    return counted(store.size, "entry", "entries")
 
 
 def _ready_line(directory: Path, store: Store) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Final
 
 from hansard.errors import AuditLogError
+from hansard.wording import counted
 
 DELAY_FIRST_S: Final = 0.1  # before the first restart; twice as long before each one after it
 DELAY_MAX_S: Final = 5.0
@@ -58,7 +59,7 @@ class Restarts:
     @property
     def limit(self) -> str:
         """For people."""
-        return f"{self._limit} restarts within {self._window_s:g} s"
+        return f"{counted(self._limit, 'restart')} within {self._window_s:g} s"
 
 
 def supervise(command: Command, settled: Container[int], restarts: Restarts) -> int:

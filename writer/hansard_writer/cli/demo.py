@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from hansard.wording import counted
 from hansard_writer import demo, importing
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
 from hansard_writer.cli.options import SOURCE_FILE, Number
@@ -55,7 +56,10 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
     with 1 unless all are there, each once.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
-    click.echo(f"{len(files)} files, {workers} worker processes, a new log in {directory}\n")
+    click.echo(
+        f"{counted(len(files), 'file')}, {counted(workers, 'worker process', 'worker processes')}, "
+        f"a new log in {directory}\n"
+    )
     try:
         outcome = demo.run(
             directory,
@@ -97,7 +101,7 @@ def _print_table(outcome: demo.Outcome) -> None:
     click.echo(_row(name, lines, recorded, entered, entered / outcome.seconds))
     refused = sum(each.refused for each in outcome.sets)
     if refused:
-        click.echo(f"\n  {refused:,} lines are no JSON objects, and were refused.")
+        click.echo(f"\n  Refused, because it is no JSON object: {counted(refused, 'line')}.")
     if times := outcome.record_ns:
         p50, p99 = (times[len(times) * percent // 100] / 1_000 for percent in (50, 99))
         click.echo(f"\n  record() took a worker {p50:.1f} µs (p50), {p99:.1f} µs (p99).")

@@ -12,6 +12,7 @@ import click
 
 from hansard import directory as layout
 from hansard.settings import load_settings
+from hansard.wording import counted
 from hansard_writer import importing
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Interrupted, NoWriter
 from hansard_writer.cli.options import (
@@ -167,7 +168,8 @@ def _summary(reports: list[importing.Report], lines: int, seconds: float) -> str
     refused = sum(report.refused for report in reports)
     left = lines - entered - already - refused
     return (
-        f"{lines:,} lines: {entered:,} entered, {already:,} already there, {refused:,} refused"
+        f"{counted(lines, 'line')}: {entered:,} entered, {already:,} already there, "
+        f"{refused:,} refused"
         + (f", {left:,} not committed" if left else "")
         + f"; {seconds:.1f} s, {entered / max(seconds, 1e-9):,.0f} events/s"
     )

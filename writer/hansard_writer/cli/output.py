@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import orjson
 
+from hansard.wording import kind_of
+
 Row = Mapping[str, Any]
 
 PAYLOAD: Final = "payload"
@@ -125,7 +127,7 @@ def _refuse(constant: str) -> None:
 def _hex(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
-    raise TypeError(f"a {type(value).__name__} is no cell")
+    raise TypeError(f"{kind_of(value)} is no cell")
 
 
 def _plain(value: object) -> object:
