@@ -1,6 +1,7 @@
 """``hansard demo``: see for yourself that nothing is lost and nothing doubled."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hansard_writer.cli.options import SOURCE_FILE, Number
 SAMPLE_ENTRIES: Final = 3
 WORKERS_MAX: Final = 64
 WIDTH_MAX: Final = 100
-_ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
+_ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
 
 
 @click.command(name="demo", epilog="Example: hansard demo tests/data/*.jsonl.gz")
@@ -76,12 +77,10 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
         click.echo("  (all was committed before the writer could be killed in the middle)")
     _print_table(outcome)
     _print_entries(directory)
-    hansard = _this_command()
     click.echo(
-        "\nWhat to type next:\n"
-        f"  {hansard} query --dir {directory} --limit 10\n"
-        f"  {hansard} serve --dir {directory} &\n"
-        f"  {hansard} stats --dir {directory}\n"
+        f"\nWhat to type next:\n  export HANSARD_DIR={shlex.quote(str(directory))}\n"
+        + _alias()
+        + "  hansard query --limit 10\n  hansard serve &\n  hansard stats\n"
     )
     click.echo(f"lost {outcome.lost}, doubled {outcome.doubled}")
     if outcome.lost or outcome.doubled:
@@ -89,16 +88,16 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
 
 
 def _print_table(outcome: demo.Outcome) -> None:
-    click.echo("\n" + _ROW.format("events of", "in file", "recorded", "entered", "events/s"))
+    click.echo("\n" + _ROW.format("events of", "in file", "recorded", "entered"))
     for each in outcome.sets:
-        rate = each.entered / each.seconds if each.seconds else 0
-        click.echo(_row(each.name, each.lines, each.recorded, each.entered, rate))
+        click.echo(_row(each.name, each.lines, each.recorded, each.entered))
     lines, recorded, entered = (
         sum(getattr(each, column) for each in outcome.sets)
         for column in ("lines", "recorded", "entered")
     )
     name = "all, with the restart" if outcome.was_killed else "all"
-    click.echo(_row(name, lines, recorded, entered, entered / outcome.seconds))
+    rate = f"   {entered / outcome.seconds:,.0f} events/s"
+    click.echo(_row(name, lines, recorded, entered) + rate)
     refused = sum(each.refused for each in outcome.sets)
     if refused:
         click.echo(f"\n  Refused, because it is no JSON object: {counted(refused, 'line')}.")
@@ -107,9 +106,9 @@ def _print_table(outcome: demo.Outcome) -> None:
         click.echo(f"\n  record() took a worker {p50:.1f} µs (p50), {p99:.1f} µs (p99).")
 
 
-def _row(name: str, lines: int, recorded: int, entered: int, rate: float) -> str:
+def _row(name: str, lines: int, recorded: int, entered: int) -> str:
     shown = name if len(name) <= 28 else name[:27] + "…"
-    return _ROW.format(shown, f"{lines:,}", f"{recorded:,}", f"{entered:,}", f"{rate:,.0f}")
+    return _ROW.format(shown, f"{lines:,}", f"{recorded:,}", f"{entered:,}")
 
 
 def _print_entries(directory: Path) -> None:
@@ -127,12 +126,12 @@ def _print_entries(directory: Path) -> None:
         click.echo(f"  {line}")
 
 
-def _this_command() -> str:
-    """What to type to get this very command."""
+def _alias() -> str:
+    """A line that makes `hansard` mean this very command, empty where it does already."""
     program = Path(sys.argv[0])
     if program.name != "hansard":
-        return f"{sys.executable} -m hansard_writer"
+        return f"  alias hansard={shlex.quote(f'{sys.executable} -m hansard_writer')}\n"
     on_path = shutil.which("hansard")
     if on_path and Path(on_path).samefile(program):
-        return "hansard"
-    return str(program.absolute())
+        return ""
+    return f"  alias hansard={shlex.quote(str(program.absolute()))}\n"
