@@ -212,6 +212,8 @@ def test_help_speaks_in_the_users_words(directory: Path, command: str) -> None:
         ("tail -n -1", "-1 is too small: it must be at least 0"),
         ("tail -n many", "'many' is no whole number"),
         ("tail -n 99999999999999999999", "at most"),
+        ("query --dir ''", "'' is no path"),
+        ("demo --dir '' /etc/hostname", "'' is no path"),
         ("stats --timeout -1", "'-1' is no number of seconds"),
         ("stats --timeout nan", "'nan' is no number of seconds"),
         ("stats --timeout inf", "'inf' is no number of seconds"),

@@ -14,7 +14,7 @@ import click
 from hansard.wording import counted
 from hansard_writer import demo, importing
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
-from hansard_writer.cli.options import SOURCE_FILE, Number
+from hansard_writer.cli.options import DIRECTORY, SOURCE_FILE, Number
 
 SAMPLE_ENTRIES: Final = 3
 WORKERS_MAX: Final = 64
@@ -33,7 +33,7 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
 @click.option(
     "--dir",
     "directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=DIRECTORY,
     help="Directory of the new log. [default: a temporary one, which stays]",
 )
 @click.option(

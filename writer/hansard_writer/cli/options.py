@@ -82,6 +82,18 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
         return seconds
 
 
+class Directory(click.Path):
+    """A directory's path. An empty one, as of a variable that is not set, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("'' is no path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class SourceFile(click.Path):
     """A file that is read twice: once to know it again, once for its lines."""
 
@@ -105,6 +117,7 @@ TIME: Final = Time()
 NUMBER: Final = Number()
 LEVEL: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
 SECONDS: Final = Seconds()
+DIRECTORY: Final = Directory()
 SOURCE_FILE: Final = SourceFile()
 
 
@@ -113,7 +126,7 @@ def directory_option(function: Function) -> Function:
     return click.option(
         "--dir",
         "directory",
-        type=click.Path(file_okay=False, readable=False, path_type=Path),
+        type=DIRECTORY,
         callback=lambda _context, _parameter, value: log_directory(value),
         help="The log's directory. [default: HANSARD_DIR, else ~/.local/state/hansard]",
     )(function)
