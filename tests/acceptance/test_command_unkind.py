@@ -214,6 +214,8 @@ def test_help_speaks_in_the_users_words(directory: Path, command: str) -> None:
         ("tail -n 99999999999999999999", "at most"),
         ("query --dir ''", "'' is no path"),
         ("demo --dir '' /etc/hostname", "'' is no path"),
+        ("query --since 2300-01-01", "'2300-01-01' is not between the years 1970 and 2262"),
+        ("query --until 1960-01-01", "'1960-01-01' is not between the years 1970 and 2262"),
         ("stats --timeout -1", "'-1' is no number of seconds"),
         ("stats --timeout nan", "'nan' is no number of seconds"),
         ("stats --timeout inf", "'inf' is no number of seconds"),
@@ -222,7 +224,7 @@ def test_help_speaks_in_the_users_words(directory: Path, command: str) -> None:
         ("dlq show first", "'first' is no whole number"),
     ],
 )
-def test_a_value_that_is_no_number_is_refused_with_the_rule(
+def test_a_value_that_breaks_a_rule_is_refused_with_the_rule(
     directory: Path, arguments: str, complaint: str
 ) -> None:
     done = shell(arguments, directory)
@@ -243,3 +245,11 @@ def test_an_answer_that_is_no_is_not_called_an_error(
 ) -> None:
     done = shell(command, directory)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", answer)
+
+
+@pytest.mark.parametrize("form", ["table", "csv"])
+def test_true_and_false_are_written_as_in_json(
+    directory: Path, writer: RunningWriter, form: str
+) -> None:
+    words = shell(f"stats --format {form}", directory).stdout.replace(",", " ").split()
+    assert words[words.index("suspended") + 1] == "false"

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from hansard import wire
+from hansard.errors import InvalidEvent
 from hansard.settings import log_directory
 
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -40,6 +41,8 @@ class Time(click.ParamType):  # type: ignore[type-arg]
 
         try:
             return nanoseconds(value)
+        except InvalidEvent:
+            self.fail(f"{value!r} is not between the years 1970 and 2262.", param, ctx)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
 

@@ -131,7 +131,9 @@ def _hex(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """A cell of text: JSON for what is nested."""
+    """A cell of text: JSON for what is nested, and for true and false."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict | list | tuple):
