@@ -17,7 +17,6 @@ from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
     AuditLogError,
-    ConfigError,
     InvalidEvent,
     Rejected,
     WriterUnavailable,
@@ -30,6 +29,7 @@ from hansard.settings import load_settings, log_directory
 from hansard.source import Source
 from hansard.tickets import Ticket
 from hansard.tracing import trace_recorded
+from hansard.wording import counted, kind_of
 
 DROPS_LOOK_S = 0.01
 RECORD_MANY_MAX = 1_000
@@ -62,12 +62,8 @@ class AuditLog:
         self.directory: Path = log_directory(directory)
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
-        try:
-            encoder = EventEncoder(self.settings.event_types, self.settings.actor)
-        except InvalidEvent as error:
-            raise ConfigError(f"the settings event_types and actor: {error}") from error
-        self._encoder = encoder
-        self._encode = encoder.encode
+        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
+        self._encode = self._encoder.encode
         self._sync = self.settings.sync
         self._closed = False
         self._source = _source
@@ -319,11 +315,11 @@ class AuditLog:
         if left:
             self._complaints.warn(
                 "left",
-                "closed with %d events undelivered: %s",
-                left,
-                "they are in the spool, and a writer will enter them"
+                "closed with %s undelivered: %s",
+                counted(left, "event"),
+                "kept in the spool, for a writer to enter"
                 if spooled
-                else "they were kept in memory only, and are lost",
+                else "kept in memory only, and lost",
             )
         return left
 
@@ -451,7 +447,9 @@ class AuditLog:
         try:
             fields = dict(event)
         except (TypeError, ValueError):
-            raise InvalidEvent(f"event {index} is no mapping of record()'s arguments") from None
+            raise InvalidEvent(
+                f"event {index} is {kind_of(event)}: it must be a mapping of record()'s arguments"
+            ) from None
         try:
             event_type = fields.pop("event_type")
             given = fields.pop("created_at", None)

@@ -29,3 +29,13 @@ class Entry(NamedTuple):
     key: Key | None
     event_type: str
     created_at: int
+
+    def __repr__(self) -> str:
+        shown = repr(self.key)
+        match self.key:
+            case (bytes(producer_hash), producer_seq):
+                shown = f"({producer_hash[:4].hex()}…, {producer_seq})"
+        return (
+            f"Entry(id={self.id}, status={self.status!r}, key={shown}, "
+            f"event_type={self.event_type!r}, created_at={self.created_at})"
+        )

@@ -19,6 +19,7 @@ import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
+from hansard.wording import kind_of
 
 Payload = Mapping[str, Any] | orjson.Fragment | None
 
@@ -144,7 +145,7 @@ def _too_large(data: bytes) -> InvalidEvent:
 def _no_strings(**arguments: object) -> InvalidEvent:
     """Names the arguments that are no strings."""
     kinds = ", ".join(
-        f"{name} is a {type(value).__name__}"
+        f"{name} is {kind_of(value)}"
         for name, value in arguments.items()
         if not isinstance(value, str | None)
     )
@@ -155,7 +156,7 @@ def check_event_type(event_type: object) -> None:
     """Raises `InvalidEvent` unless the type follows the pattern of the wire format, and is not one
     of those that the writer alone enters."""
     if not isinstance(event_type, str):
-        raise InvalidEvent(f"event_type is a {type(event_type).__name__}: it must be a string")
+        raise InvalidEvent(f"event_type is {kind_of(event_type)}: it must be a string")
     if not _EVENT_TYPE.fullmatch(event_type):
         raise InvalidEvent(
             f"event_type is {event_type!r:.300}: it must start with a letter and go on with "
@@ -170,7 +171,7 @@ def check_event_type(event_type: object) -> None:
 def check_text(name: str, value: object, bytes_max: int) -> None:
     """Raises `InvalidEvent` unless ``value`` is text that SQLite and msgpack keep exactly."""
     if not isinstance(value, str):
-        raise InvalidEvent(f"{name} is a {type(value).__name__}: it must be a string or None")
+        raise InvalidEvent(f"{name} is {kind_of(value)}: it must be a string or None")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -200,9 +201,7 @@ def encode_payload(payload: Payload) -> bytes:
 def _check_payload(text: bytes, payload: Payload) -> None:
     """Raises `InvalidEvent` unless the text is an object that is not nested too deep."""
     if text[:1] != b"{" and text.lstrip()[:1] != b"{":
-        raise InvalidEvent(
-            f"payload is a {type(payload).__name__}: it must be a JSON object, so a mapping"
-        )
+        raise InvalidEvent(f"payload is {kind_of(payload)}: it must be a JSON object, so a mapping")
     if text.count(b"{") + text.count(b"[") > wire.JSON_DEPTH_MAX:
         check_depth(text)
 
@@ -264,7 +263,7 @@ def _plain(value: object) -> Any:
 
     if isinstance(value, Decimal):
         return str(value)
-    raise TypeError(f"a {type(value).__name__} has no place in JSON")
+    raise TypeError(f"{kind_of(value)} has no place in JSON")
 
 
 def _encode_slowly(payload: object) -> bytes:

@@ -26,6 +26,7 @@ from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
 from hansard.tickets import Ticket, Tickets
+from hansard.wording import counted
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
@@ -517,8 +518,9 @@ class Producer:
 
     def _full(self) -> str:
         return (
-            f"{self.waiting:,} events wait for the writer of {self._directory} and there is no "
-            "room for more; start it with `hansard serve`, or raise spool_bytes or queue_maxsize"
+            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
+            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
+            "queue_maxsize"
         )
 
     def _held(self, behind: int = 0) -> list[Record]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard.directory import foreign_directory
-from hansard.errors import ConfigError
+from hansard.errors import ConfigError, InvalidEvent
+from hansard.events import check_event_type, check_text
+from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
 ENVIRONMENT_PREFIX: Final = "HANSARD_"
@@ -97,19 +99,7 @@ class Settings:
     group: str | None = _setting(None, "group whose members' workers may record")
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            minimum, maximum = each.metadata["minimum"], each.metadata["maximum"]
-            if minimum is not None and value is not None and not value >= minimum:
-                raise ConfigError(f"{each.name} is {value!r}: it must be at least {minimum:,}")
-            if maximum is not None and value is not None and not value <= maximum:
-                raise ConfigError(f"{each.name} is {value!r}: it must be at most {maximum:,}")
-        if self.on_full not in ON_FULL:
-            raise ConfigError(
-                f"on_full is {self.on_full!r}: it must be one of {', '.join(ON_FULL)}"
-            )
-        if self.disk_suspend > self.disk_warn:
-            raise ConfigError("disk_suspend must not exceed disk_warn")
+        _check({each.name: getattr(self, each.name) for each in fields(self)}, {})
 
 
 def log_directory(
@@ -139,21 +129,26 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
+    shown: dict[str, str] = {}  # what to call each in an error
     path = directory / SETTINGS_FILE
     for key, value in _read_file(path).items():
         _require_known(key, f"in {path}")
-        values[key] = _of_type(key, value, f"in {path}")
+        shown[key] = f"{key} in {path}"
+        values[key] = _of_type(key, value, shown[key])
     for variable, text in environment.items():
         if variable.startswith(ENVIRONMENT_PREFIX) and variable != DIRECTORY_VARIABLE:
             key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             if key not in _TYPES and not _nearest(key):
                 continue  # somebody else's: orchestrators name variables after services
             _require_known(key, f"in the variable {variable}")
+            shown[key] = variable
             values[key] = _parse(key, text, variable)
     for key, value in (arguments or {}).items():
         if value is not None:
             _require_known(key, "as an argument")
-            values[key] = _of_type(key, value, "as an argument")
+            shown[key] = f"{key} as an argument"
+            values[key] = _of_type(key, value, shown[key])
+    _check(_DEFAULTS | values, shown)
     return Settings(**values)
 
 
@@ -170,6 +165,7 @@ def settings_table() -> str:
 
 
 _TYPES: Final = {each.name: each.type for each in fields(Settings)}
+_DEFAULTS: Final = {each.name: each.default for each in fields(Settings)}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
@@ -179,6 +175,46 @@ def _require_known(key: str, where: str) -> None:
         near = _nearest(key)
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"unknown setting {key!r} {where}{hint}")
+
+
+def _check(values: Mapping[str, Any], shown: Mapping[str, str]) -> None:
+    """Raises `ConfigError` for a value that breaks a rule, under the name that ``shown`` has."""
+    names = {name: shown.get(name, name) for name in values}
+    for each in fields(Settings):
+        value = values[each.name]
+        minimum, maximum = each.metadata["minimum"], each.metadata["maximum"]
+        if minimum is not None and value is not None and not value >= minimum:
+            raise ConfigError(f"{names[each.name]} is {value!r}: it must be at least {minimum:,}")
+        if maximum is not None and value is not None and not value <= maximum:
+            raise ConfigError(f"{names[each.name]} is {value!r}: it must be at most {maximum:,}")
+    if values["on_full"] not in ON_FULL:
+        raise ConfigError(
+            f"{names['on_full']} is {values['on_full']!r}: it must be one of {', '.join(ON_FULL)}"
+        )
+    if values["disk_suspend"] > values["disk_warn"]:
+        raise ConfigError(
+            f"{names['disk_suspend']} is {values['disk_suspend']} and {names['disk_warn']} is "
+            f"{values['disk_warn']}: the first must not exceed the second"
+        )
+    _check_texts(values, names)
+
+
+def _check_texts(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """What no event could be recorded with."""
+    if values["event_types"] == ():
+        raise ConfigError(
+            f"{names['event_types']} is empty: name the allowed types, or leave it out to allow all"
+        )
+    try:
+        if values["actor"] is not None:
+            check_text(names["actor"], values["actor"], ACTOR_BYTES_MAX)
+    except InvalidEvent as error:
+        raise ConfigError(str(error)) from None
+    try:
+        for event_type in values["event_types"] or ():
+            check_event_type(event_type)
+    except InvalidEvent as error:
+        raise ConfigError(f"{names['event_types']}: {error}") from None
 
 
 def _nearest(key: str) -> str:
@@ -206,7 +242,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no TOML: {error}") from error
 
 
-def _of_type(key: str, value: Any, where: str) -> Any:
+def _of_type(key: str, value: Any, shown: str) -> Any:
     """A value given as an object: by argument or by TOML."""
     expected = _TYPES[key]
     if expected is bool and isinstance(value, bool):
@@ -221,7 +257,7 @@ def _of_type(key: str, value: Any, where: str) -> Any:
         items = tuple(value)
         if all(isinstance(item, str) for item in items):
             return items
-    raise ConfigError(f"{key} {where} is {value!r}: it must be {_type_name(expected)}")
+    raise ConfigError(f"{shown} is {value!r}: it must be {_type_name(expected)}")
 
 
 def _parse(key: str, text: str, variable: str) -> Any:

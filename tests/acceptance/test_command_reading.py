@@ -142,7 +142,7 @@ def test_query_shows_the_newest_that_meet_the_conditions(
 def test_query_that_finds_nothing_exits_with_1(directory: Path, writer: RunningWriter) -> None:
     result = run("query", directory, "--actor", "nobody")
     assert (result.returncode, result.stdout) == (1, "")
-    assert "no entry" in result.stderr
+    assert "No entry" in result.stderr
     assert run("query", directory, "--count").stdout == "0\n"
 
 

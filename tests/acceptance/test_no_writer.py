@@ -37,7 +37,7 @@ def test_the_process_ends_at_once_and_its_events_are_entered_when_a_writer_start
     begin = time.monotonic()
     _, complaints = run_script(RECORDS_AND_ENDS, directory).communicate(timeout=20)
     assert time.monotonic() - begin < 2
-    assert f"{EVENTS} events undelivered" in complaints
+    assert f"{EVENTS:,} events undelivered" in complaints
     assert "Traceback" not in complaints
 
     mortal_writer.start()

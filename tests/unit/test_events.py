@@ -281,7 +281,7 @@ def test_the_refusal_of_a_value_names_its_type() -> None:
     ],
 )
 def test_a_payload_that_is_no_object_is_refused(payload: Any, name: str) -> None:
-    with pytest.raises(InvalidEvent, match=f"payload is a {name}: it must be a JSON object"):
+    with pytest.raises(InvalidEvent, match=f"payload is an? {name}: it must be a JSON object"):
         encode_payload(payload)
 
 

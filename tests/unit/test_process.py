@@ -2,12 +2,9 @@
 
 import gc
 import grp
-import json
-import logging
 import os
 import signal
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +18,14 @@ from hansard_writer.lock import DirectoryTaken, WriterLock
 from support import query
 
 QUIET = Settings(disk_warn=0, disk_suspend=0)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """What a process sets for its life is set back."""
     mask = os.umask(0o022)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     yield
     os.umask(mask)
     for number, handler in handlers.items():
@@ -121,7 +119,7 @@ def serve_and_stop(directory: Path, number: int = signal.SIGTERM) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_ends_it_cleanly(directory: Path, number: int) -> None:
     line = serve_and_stop(directory, number)
     assert line.startswith(f"hansard ready dir={directory} push=")
@@ -129,6 +127,13 @@ def test_a_signal_ends_it_cleanly(directory: Path, number: int) -> None:
     assert not (directory / "log.db-wal").exists()
     assert not layout.a_writer_lives(directory)
     assert query(directory, "SELECT count(*) FROM entries") == [(0,)]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(directory: Path) -> None:
+    """As under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    serve_and_stop(directory)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_it_can_start_again_where_it_ended(directory: Path) -> None:
@@ -188,45 +193,3 @@ def test_a_very_long_directory_is_served(tmp_path: Path) -> None:
 def test_garbage_is_collected_again_when_it_has_ended(directory: Path) -> None:
     serve_and_stop(directory)
     assert gc.isenabled()
-
-
-# --- logging ---
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_logs_as_json_are_one_object_a_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process.configure_logging("info", "json")
-    log = logging.getLogger("hansard.test")
-    log.info("a %s\nof two lines", "message")
-    try:
-        raise ValueError("why")
-    except ValueError:
-        log.exception("failed")
-    first, second = map(json.loads, capsys.readouterr().err.splitlines())
-    assert first["message"] == "a message\nof two lines"
-    assert (first["level"], first["logger"]) == ("info", "hansard.test")
-    assert first["time"].endswith("Z")
-    assert "ValueError: why" in second["traceback"]
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_logs_as_text_go_to_stderr_from_their_level_on(capsys: pytest.CaptureFixture[str]) -> None:
-    process.configure_logging("warning", "text")
-    logging.getLogger("hansard.test").info("quiet")
-    logging.getLogger("hansard.test").warning("loud")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "WARNING hansard.test: loud" in captured.err
-    assert "quiet" not in captured.err
-    assert sys.stderr is not None

@@ -215,7 +215,7 @@ def test_a_value_below_the_least_is_refused_with_the_least(name: str, directory:
     least = BY_NAME[name].metadata["minimum"]
     others = {"disk_suspend": 0} if name == "disk_warn" else {}
     assert getattr(load_settings(directory, {name: least} | others), name) == least
-    with pytest.raises(ConfigError, match=f"{name} is .* at least {least:,}"):
+    with pytest.raises(ConfigError, match=f"{name} as an argument is .* at least {least:,}"):
         load_settings(directory, {name: least - 1} | others)
 
 
@@ -235,7 +235,7 @@ def test_a_time_that_is_no_number_is_refused(name: str, directory: Path) -> None
         ({name: float("nan")}, {}),
         ({}, {f"HANSARD_{name.upper()}": "nan"}),
     ):
-        with pytest.raises(ConfigError, match=name):
+        with pytest.raises(ConfigError, match=rf"(?i){name} .*at least"):
             load_settings(directory, arguments, environment)
 
 
@@ -245,14 +245,45 @@ def test_a_spool_larger_than_any_file_is_refused(directory: Path) -> None:
 
 
 def test_an_unknown_way_of_being_full_is_refused_with_the_known_ones(directory: Path) -> None:
-    with pytest.raises(ConfigError, match="on_full is 'wait': it must be one of block, drop, rai"):
+    with pytest.raises(ConfigError, match="'wait': it must be one of block, drop, rai"):
         load_settings(directory, {"on_full": "wait"})
 
 
-def test_suspending_before_warning_is_refused(directory: Path) -> None:
+def test_suspending_before_warning_is_refused_with_both_values(directory: Path) -> None:
     load_settings(directory, {"disk_suspend": 5, "disk_warn": 5})
-    with pytest.raises(ConfigError, match="disk_suspend must not exceed disk_warn"):
-        load_settings(directory, {"disk_suspend": 6, "disk_warn": 5})
+    with pytest.raises(
+        ConfigError,
+        match="disk_suspend as an argument is 6 and HANSARD_DISK_WARN is 5: "
+        "the first must not exceed the second",
+    ):
+        load_settings(directory, {"disk_suspend": 6}, {"HANSARD_DISK_WARN": "5"})
+    with pytest.raises(ConfigError, match="disk_suspend is 134217728 and disk_warn as an arg"):
+        load_settings(directory, {"disk_warn": 5}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("spool_bytes", 5, " is 5: it must be at least 2,097,152"),
+        ("spool_bytes", 1 << 41, " is 2199023255552: it must be at most 1,099,511,627,776"),
+        ("on_full", "wait", " is 'wait': it must be one of block, drop, raise"),
+        ("event_types", ("a b",), ": event_type is 'a b': it must start with a letter"),
+        ("event_types", (), " is empty: name the allowed types, or leave it out to allow all"),
+        ("actor", "x" * 1_025, " has 1,025 bytes: at most 1,024 are allowed"),
+    ],
+)
+def test_a_value_that_breaks_a_rule_is_refused_with_where_it_comes_from(
+    directory: Path, name: str, value: Any, rule: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} as an argument{rule}"):
+        load_settings(directory, {name: value}, {})
+    with pytest.raises(ConfigError, match=rf"^HANSARD_{name.upper()}{rule}"):
+        load_settings(directory, {}, {f"HANSARD_{name.upper()}": as_variable(value)})
+    write_file(directory, name, value)
+    with pytest.raises(ConfigError, match=rf"^{name} in \S+{SETTINGS_FILE}{rule}"):
+        load_settings(directory, {}, {})
+    with pytest.raises(ConfigError, match=rf"^{name}{rule}"):
+        Settings(**{name: value})
 
 
 @pytest.mark.parametrize("content", [b"sync = ", b"\xff\xfe", b"sync true", b"sync=1\nsync=2"])

@@ -39,7 +39,6 @@ class EventSet:
     refused: int
     recorded: int
     entered: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,6 @@ def _sets(reports: dict[str, importing.Report], found: Texts) -> Iterator[EventS
             report.refused,
             report.recorded,
             entered[name],
-            (report.ended_at or 0) - (report.began_at or 0),
         )
 
 

@@ -2,13 +2,11 @@
 
 import gc
 import grp
-import json
 import logging
 import os
 import secrets
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
+from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
@@ -31,11 +30,18 @@ COLLECT_IDLE_S: Final = 1.0
 _LOG: Final = logging.getLogger("hansard.writer")
 
 
-def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> None:
-    """Be the writer of ``directory`` until SIGTERM or SIGINT, then end cleanly.
+def serve(
+    directory: Path,
+    settings: Settings,
+    ready: Callable[[str], None],
+    *,
+    supervised_restarts: int | None = None,
+) -> None:
+    """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
-    ``ready`` gets one line once the log can be used. Raises `ConfigError` for what cannot be
-    served, `hansard_writer.lock.DirectoryTaken` when another writer serves it.
+    ``ready`` gets one line once the log can be used. ``supervised_restarts`` is for the figures:
+    how often a supervisor started the writer again, None without one. Raises `ConfigError` for
+    what cannot be served, `hansard_writer.lock.DirectoryTaken` when another writer serves it.
     """
     require_sqlite()
     gid = prepare_directory(directory, settings.group)
@@ -56,15 +62,17 @@ def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> 
             directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
         )
         adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds)
-        writer = Writer(store, endpoints, adopter, settings, run_id)
+        writer = Writer(
+            store, endpoints, adopter, settings, run_id, supervised_restarts=supervised_restarts
+        )
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))
-            _LOG.info("serving %s, epoch %d, %d entries", directory, store.epoch, store.size)
+            _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             _loop(writer, endpoints, stop)
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()
-        _LOG.info("stopped by %s; %d entries", stop.reason, store.size)
+        _LOG.info("stopped by %s; %s", stop.reason, _entries(store))
     finally:
         lock.close()
 
@@ -121,12 +129,13 @@ def _set_modes(directory: Path, gid: int | None) -> None:
 
 
 class _StopFlag:
-    """Set by SIGTERM and SIGINT, which do nothing else."""
+    """Set by SIGTERM, SIGINT and SIGHUP (unless it is ignored: nohup), which do nothing else."""
 
     def __init__(self) -> None:
         self.reason = ""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._set)
 
     def _set(self, number: int, _frame: FrameType | None) -> None:
         self.reason = signal.Signals(number).name
@@ -152,31 +161,12 @@ def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
         gc.enable()
 
 
+def _entries(store: Store) -> str:
+    return counted(store.size, "entry", "entries")
+
+
 def _ready_line(directory: Path, store: Store) -> str:
     return (
         f"hansard ready dir={directory} push={directory / layout.PUSH_SOCKET} "
         f"ack={directory / layout.ACK_SOCKET} pid={os.getpid()} epoch={store.epoch}"
     )
-
-
-def configure_logging(level: str, form: str) -> None:
-    """Log to stderr, as text or as a JSON object a line."""
-    handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
-        handler.setFormatter(_JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)

@@ -47,6 +47,7 @@ class Writer:
         run_id: bytes,
         *,
         clock_ns: Callable[[], int] = time.time_ns,
+        supervised_restarts: int | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -54,6 +55,7 @@ class Writer:
         self._settings = settings
         self._clock_ns = clock_ns
         self._run_id = run_id
+        self._supervised_restarts = supervised_restarts
         self._intake = Intake(
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
@@ -111,6 +113,7 @@ class Writer:
             "run_id": self._run_id.hex(),
             "pid": os.getpid(),
             "epoch": store.epoch,
+            "supervised_restarts": self._supervised_restarts,
             "entries": store.size,
             "commits": store.commits,
             "uncommitted": batch.events,

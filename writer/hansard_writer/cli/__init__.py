@@ -3,12 +3,14 @@
 A thin skin: what a command does is the client's, the reader's or the writer's business.
 """
 
+import sys
 from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from hansard_writer.cli.exits import errors_as_exits
+from hansard_writer.cli import streams
+from hansard_writer.cli.exits import Failed, errors_as_exits
 
 _MODULES: Final = {
     "serve": "serve",
@@ -37,6 +39,14 @@ class CommandGroup(click.Group):
             return None
         command: click.Command = import_module(f"{__name__}.{_MODULES[cmd_name]}").command
         return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with streams.prepared():
+            try:
+                return super().main(*args, **kwargs)
+            except streams.OutputFailed as error:  # of --help: the others end in `invoke`
+                Failed(str(error)).show()
+                sys.exit(Failed.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         with errors_as_exits():
@@ -75,6 +85,6 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, wanted: boo
 def main() -> None:
     """The audit log of multi-process Python applications.
 
-    Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 the answer is no, 2 usage,
-    3 no writer answers, 4 taken.
+    Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 the answer is no or it
+    failed, 2 usage, 3 no writer answers, 4 taken, 130 interrupted.
     """

@@ -1,6 +1,7 @@
 """``hansard demo``: see for yourself that nothing is lost and nothing doubled."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from typing import Final
 
 import click
 
+from hansard.wording import counted
 from hansard_writer import demo, importing
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
+from hansard_writer.cli.options import DIRECTORY, SOURCE_FILE, Number
 
 SAMPLE_ENTRIES: Final = 3
+WORKERS_MAX: Final = 64
 WIDTH_MAX: Final = 100
-_ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
+_ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
 
 
 @click.command(name="demo", epilog="Example: hansard demo tests/data/*.jsonl.gz")
@@ -24,21 +28,20 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}{:>12}"
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=SOURCE_FILE,
 )
 @click.option(
     "--dir",
     "directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=DIRECTORY,
     help="Directory of the new log. [default: a temporary one, which stays]",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
+    type=Number(1, WORKERS_MAX),
     default=4,
     show_default=True,
-    metavar="N",
-    help="Worker processes that record.",
+    help=f"Worker processes that record, at most {WORKERS_MAX}.",
 )
 @click.option(
     "--kill/--no-kill",
@@ -54,7 +57,10 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
     with 1 unless all are there, each once.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
-    click.echo(f"{len(files)} files, {workers} worker processes, a new log in {directory}\n")
+    click.echo(
+        f"{counted(len(files), 'file')}, {counted(workers, 'worker process', 'worker processes')}, "
+        f"a new log in {directory}\n"
+    )
     try:
         outcome = demo.run(
             directory,
@@ -66,17 +72,15 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
     except importing.NoWriter as error:
         raise NoWriter(str(error)) from error
     except (importing.ImportFailed, importing.Unreadable) as error:
-        raise AnswerIsNo(str(error)) from error
+        raise Failed(str(error)) from error
     if kill and not outcome.was_killed:
         click.echo("  (all was committed before the writer could be killed in the middle)")
     _print_table(outcome)
     _print_entries(directory)
-    hansard = _this_command()
     click.echo(
-        "\nWhat to type next:\n"
-        f"  {hansard} query --dir {directory} --limit 10\n"
-        f"  {hansard} serve --dir {directory} &\n"
-        f"  {hansard} stats --dir {directory}\n"
+        f"\nWhat to type next:\n  export HANSARD_DIR={shlex.quote(str(directory))}\n"
+        + _alias()
+        + "  hansard query --limit 10\n  hansard serve &\n  hansard stats\n"
     )
     click.echo(f"lost {outcome.lost}, doubled {outcome.doubled}")
     if outcome.lost or outcome.doubled:
@@ -84,27 +88,27 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
 
 
 def _print_table(outcome: demo.Outcome) -> None:
-    click.echo("\n" + _ROW.format("events of", "in file", "recorded", "entered", "events/s"))
+    click.echo("\n" + _ROW.format("events of", "in file", "recorded", "entered"))
     for each in outcome.sets:
-        rate = each.entered / each.seconds if each.seconds else 0
-        click.echo(_row(each.name, each.lines, each.recorded, each.entered, rate))
+        click.echo(_row(each.name, each.lines, each.recorded, each.entered))
     lines, recorded, entered = (
         sum(getattr(each, column) for each in outcome.sets)
         for column in ("lines", "recorded", "entered")
     )
     name = "all, with the restart" if outcome.was_killed else "all"
-    click.echo(_row(name, lines, recorded, entered, entered / outcome.seconds))
+    rate = f"   {entered / outcome.seconds:,.0f} events/s"
+    click.echo(_row(name, lines, recorded, entered) + rate)
     refused = sum(each.refused for each in outcome.sets)
     if refused:
-        click.echo(f"\n  {refused:,} lines are no JSON objects, and were refused.")
+        click.echo(f"\n  Refused, because it is no JSON object: {counted(refused, 'line')}.")
     if times := outcome.record_ns:
         p50, p99 = (times[len(times) * percent // 100] / 1_000 for percent in (50, 99))
         click.echo(f"\n  record() took a worker {p50:.1f} µs (p50), {p99:.1f} µs (p99).")
 
 
-def _row(name: str, lines: int, recorded: int, entered: int, rate: float) -> str:
+def _row(name: str, lines: int, recorded: int, entered: int) -> str:
     shown = name if len(name) <= 28 else name[:27] + "…"
-    return _ROW.format(shown, f"{lines:,}", f"{recorded:,}", f"{entered:,}", f"{rate:,.0f}")
+    return _ROW.format(shown, f"{lines:,}", f"{recorded:,}", f"{entered:,}")
 
 
 def _print_entries(directory: Path) -> None:
@@ -122,12 +126,12 @@ def _print_entries(directory: Path) -> None:
         click.echo(f"  {line}")
 
 
-def _this_command() -> str:
-    """What to type to get this very command."""
+def _alias() -> str:
+    """A line that makes `hansard` mean this very command, empty where it does already."""
     program = Path(sys.argv[0])
     if program.name != "hansard":
-        return f"{sys.executable} -m hansard_writer"
+        return f"  alias hansard={shlex.quote(f'{sys.executable} -m hansard_writer')}\n"
     on_path = shutil.which("hansard")
     if on_path and Path(on_path).samefile(program):
-        return "hansard"
-    return str(program.absolute())
+        return ""
+    return f"  alias hansard={shlex.quote(str(program.absolute()))}\n"

@@ -44,7 +44,7 @@ def list_letters(
     with LogReader(directory) as reader:
         letters = reader.dead_letters(reason, limit=limit or None)
         if not print_rows(map(asdict, letters), COLUMNS, format):
-            raise AnswerIsNo("there are no dead letters")
+            raise AnswerIsNo("There are no dead letters.")
 
 
 @command.command(name="show", epilog="Example: hansard dlq show 3 --format json")
@@ -63,7 +63,7 @@ def show_letter(
     with LogReader(directory) as reader:
         letter = reader.dead_letter(id)
     if letter is None:
-        raise AnswerIsNo(f"there is no dead letter {id}")
+        raise AnswerIsNo(f"There is no dead letter {id}.")
     facts = asdict(letter)
     if format != "table":
         print_rows([facts], list(facts), format)

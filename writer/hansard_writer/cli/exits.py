@@ -1,14 +1,12 @@
 """Exit codes, and which error ends a command with which.
 
-0 done; 1 the answer is no; 2 usage; 3 no writer answers; 4 taken. A message goes to stderr; only a
-fault of Hansard's own shows a traceback.
+0 done; 1 the answer is no, or it failed; 2 usage; 3 no writer answers; 4 taken; 130 interrupted. A
+message goes to stderr; only a fault of Hansard's own shows a traceback.
 """
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import IO, Any, Final
 
 import click
 
@@ -21,6 +19,7 @@ from hansard.errors import (
     WriterUnavailable,
 )
 from hansard.wire import WireError
+from hansard_writer.cli.streams import OutputFailed, drop_output
 from hansard_writer.lock import DirectoryTaken
 
 DONE: Final = 0
@@ -28,10 +27,30 @@ NO: Final = 1
 USAGE: Final = 2
 NO_WRITER: Final = 3
 TAKEN: Final = 4
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
-class AnswerIsNo(click.ClickException):
-    """Found nothing, refused, damaged."""
+class _NoError(click.ClickException):
+    """A message that does not call itself an error."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.format_message(), file=file, err=True)
+
+
+class AnswerIsNo(_NoError):
+    """Found nothing, or damage."""
+
+    exit_code = NO
+
+
+class Interrupted(_NoError):
+    """Ctrl-C, and what became of the work."""
+
+    exit_code = INTERRUPTED
+
+
+class Failed(click.ClickException):
+    """It could not be done."""
 
     exit_code = NO
 
@@ -60,7 +79,12 @@ def errors_as_exits() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _end_quietly()
+        drop_output()
+        raise click.exceptions.Exit(DONE) from None  # who read it has enough (`| head`)
+    except OutputFailed as error:
+        raise Failed(str(error)) from error
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted.") from None
     except DirectoryTaken as error:
         raise Taken(str(error)) from error
     except (WriterUnavailable, AckTimeout) as error:
@@ -68,12 +92,4 @@ def errors_as_exits() -> Iterator[None]:
     except (ConfigError, InvalidEvent, ProtocolMismatch) as error:
         raise Unusable(str(error)) from error
     except (AuditLogError, WireError) as error:
-        raise AnswerIsNo(str(error)) from error
-
-
-def _end_quietly() -> NoReturn:
-    """Who read our output has enough (``| head``). What is still buffered goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    raise click.exceptions.Exit(DONE)
+        raise Failed(str(error)) from error

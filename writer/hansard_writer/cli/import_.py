@@ -12,9 +12,17 @@ import click
 
 from hansard import directory as layout
 from hansard.settings import load_settings
+from hansard.wording import counted
 from hansard_writer import importing
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
-from hansard_writer.cli.options import SECONDS, TEXT, Function, directory_option
+from hansard_writer.cli.exits import AnswerIsNo, Failed, Interrupted, NoWriter
+from hansard_writer.cli.options import (
+    SECONDS,
+    SOURCE_FILE,
+    TEXT,
+    Function,
+    Number,
+    directory_option,
+)
 
 WORKERS_MAX: Final = 256
 _CLEAR_LINE: Final = "\r\x1b[K"
@@ -43,14 +51,13 @@ def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noq
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=SOURCE_FILE,
 )
 @directory_option
 @click.option(
     "--workers",
-    type=click.IntRange(1, WORKERS_MAX),
-    metavar="N",
-    help="Worker processes. [default: one a processor]",
+    type=Number(1, WORKERS_MAX),
+    help=f"Worker processes, at most {WORKERS_MAX}. [default: one a processor]",
 )
 @click.option(
     "--event-type",
@@ -67,7 +74,6 @@ def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noq
     type=SECONDS,
     default=60.0,
     show_default=True,
-    metavar="SECONDS",
     help="How long to wait for a writer that is away.",
 )
 def command(
@@ -109,7 +115,7 @@ def command(
     try:
         reports = _examine(files)
     except importing.Unreadable as error:
-        raise AnswerIsNo(str(error)) from error
+        raise Failed(str(error)) from error
     _enter(reports, fields, directory, workers or _processors(), wait)
 
 
@@ -137,14 +143,21 @@ def _enter(
         run = importing.Import(directory, workers=workers, wait_s=wait, observer=observer)
         try:
             run.run((report, fields) for report in reports)
-            complaint: Exception | None = None
-        except (importing.NoWriter, importing.ImportFailed, importing.Unreadable) as error:
+            complaint: BaseException | None = None
+        except (
+            importing.NoWriter, importing.ImportFailed, importing.Unreadable, KeyboardInterrupt
+        ) as error:  # fmt: skip
             complaint = error
     _say(_summary(reports, lines, time.monotonic() - began))
     if isinstance(complaint, importing.NoWriter):
         raise NoWriter(f"{complaint}: start one, and the same command continues")
+    if isinstance(complaint, KeyboardInterrupt):
+        raise Interrupted(
+            "Interrupted: what was recorded is kept, and a writer enters it; "
+            "the same command enters the rest."
+        )
     if complaint:
-        raise AnswerIsNo(f"{complaint}")
+        raise Failed(str(complaint))
     if any(report.refused for report in reports):
         raise click.exceptions.Exit(AnswerIsNo.exit_code)
 
@@ -155,7 +168,8 @@ def _summary(reports: list[importing.Report], lines: int, seconds: float) -> str
     refused = sum(report.refused for report in reports)
     left = lines - entered - already - refused
     return (
-        f"{lines:,} lines: {entered:,} entered, {already:,} already there, {refused:,} refused"
+        f"{counted(lines, 'line')}: {entered:,} entered, {already:,} already there, "
+        f"{refused:,} refused"
         + (f", {left:,} not committed" if left else "")
         + f"; {seconds:.1f} s, {entered / max(seconds, 1e-9):,.0f} events/s"
     )

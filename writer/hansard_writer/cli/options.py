@@ -1,5 +1,7 @@
 """Options that several commands share, and the types of their values."""
 
+import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from hansard import wire
+from hansard.errors import InvalidEvent
 from hansard.settings import log_directory
 
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -38,15 +41,87 @@ class Time(click.ParamType):  # type: ignore[type-arg]
 
         try:
             return nanoseconds(value)
+        except InvalidEvent:
+            self.fail(f"{value!r} is not between the years 1970 and 2262.", param, ctx)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
 
 
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A whole number between two others."""
+
+    name = "n"
+
+    def __init__(self, least: int = 0, most: int = wire.INT64_MAX) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no whole number.", param, ctx)
+        if number < self._least:
+            self.fail(f"{number} is too small: it must be at least {self._least}.", param, ctx)
+        if number > self._most:
+            self.fail(f"{number} is too large: it must be at most {self._most}.", param, ctx)
+        return number
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A time that somebody may wait."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            self.fail(f"{value!r} is no number of seconds from 0 on.", param, ctx)
+        return seconds
+
+
+class Directory(click.Path):
+    """A directory's path. An empty one, as of a variable that is not set, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("'' is no path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class SourceFile(click.Path):
+    """A file that is read twice: once to know it again, once for its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if not Path(os.fsdecode(path)).is_file():
+            self.fail(
+                f"{os.fsdecode(path)!r} is a pipe or a device, and what is imported is read twice: "
+                "put it into a regular file first.",
+                param,
+                ctx,
+            )
+        return path
+
+
 TEXT: Final = Text()
 TIME: Final = Time()
-NUMBER: Final = click.IntRange(0, wire.INT64_MAX)
-LEVEL: Final = click.Choice(sorted(wire.LEVELS))
-SECONDS: Final = click.FloatRange(min=0)
+NUMBER: Final = Number()
+LEVEL: Final = click.Choice(["debug", "info", "warning", "error", "critical"])
+SECONDS: Final = Seconds()
+DIRECTORY: Final = Directory()
+SOURCE_FILE: Final = SourceFile()
 
 
 def directory_option(function: Function) -> Function:
@@ -54,7 +129,7 @@ def directory_option(function: Function) -> Function:
     return click.option(
         "--dir",
         "directory",
-        type=click.Path(file_okay=False, readable=False, path_type=Path),
+        type=DIRECTORY,
         callback=lambda _context, _parameter, value: log_directory(value),
         help="The log's directory. [default: HANSARD_DIR, else ~/.local/state/hansard]",
     )(function)

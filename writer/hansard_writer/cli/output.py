@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import orjson
 
+from hansard.wording import kind_of
+
 Row = Mapping[str, Any]
 
 PAYLOAD: Final = "payload"
@@ -125,11 +127,13 @@ def _refuse(constant: str) -> None:
 def _hex(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
-    raise TypeError(f"a {type(value).__name__} is no cell")
+    raise TypeError(f"{kind_of(value)} is no cell")
 
 
 def _plain(value: object) -> object:
-    """A cell of text: JSON for what is nested."""
+    """A cell of text: JSON for what is nested, and for true and false."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict | list | tuple):

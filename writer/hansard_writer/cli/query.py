@@ -65,4 +65,4 @@ def command(
             )
             found = print_rows(rows_of(events), columns_for(format), format)
     if not found:
-        raise AnswerIsNo("no entry meets these conditions")
+        raise AnswerIsNo("No entry meets these conditions.")

@@ -9,8 +9,9 @@ import click
 import orjson
 
 import hansard
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.exits import Failed, Interrupted, NoWriter
 from hansard_writer.cli.options import LEVEL, SECONDS, TEXT, directory_option
+from hansard_writer.cli.streams import OutputFailed
 
 
 @click.command(
@@ -43,35 +44,57 @@ def command(
     --no-sync nothing is printed. Exits with 1 when the writer refuses the event, and with 3 when
     no writer answers: the event then stays in the spool, and a writer enters it when it runs.
     """
-    text = sys.stdin.buffer.read() if payload == "-" else _bytes_of(payload)
-    fragment = None if text is None else orjson.Fragment(_checked(text))
+    fragment = None if payload is None else orjson.Fragment(_checked(_bytes_of(payload)))
     if sync:
         logging.getLogger("hansard").setLevel(logging.ERROR)  # what it warns of, we say once
-    with hansard.AuditLog(directory, best_effort=False) as log:
-        try:
-            entry = log.record(event_type, fragment, level=level, actor=actor, task_id=task_id,
-                               sync=sync, timeout=timeout)  # fmt: skip
-        except (hansard.WriterUnavailable, hansard.AckTimeout) as error:
-            raise NoWriter(f"{error}; {_what_became_of_it(log)}") from error
-        except hansard.Rejected as error:
-            raise AnswerIsNo(f"{error}; see `hansard dlq list --dir {directory}`") from error
+    log = hansard.AuditLog(directory, best_effort=False)
+    try:
+        entry = log.record(event_type, fragment, level=level, actor=actor, task_id=task_id,
+                           sync=sync, timeout=timeout)  # fmt: skip
+        log.close()
+    except (hansard.WriterUnavailable, hansard.AckTimeout) as error:
+        raise NoWriter(f"{error}; {_what_became_of_it(log)}") from error
+    except hansard.Rejected as error:
+        raise Failed(f"{error}; see `hansard dlq list --dir {directory}`") from error
+    except KeyboardInterrupt:
+        raise Interrupted(f"Interrupted: {_what_became_of_it(log)}.") from None
+    finally:
+        log.close(timeout=0)
     if sync:
-        click.echo(entry.id)
+        _print_id(entry.id)
+
+
+def _print_id(number: int | None) -> None:
+    try:
+        click.echo(number)
+    except OutputFailed as error:
+        raise Failed(f"the event is entered, its id is {number}; {error}") from error
 
 
 def _what_became_of_it(log: hansard.AuditLog) -> str:
-    spooled = log.statistics()["spooled"]
-    if not log.close(timeout=0):
+    facts = log.statistics()
+    if not facts["submitted"]:
+        return "nothing was recorded"
+    if not facts["waiting"] or (log.is_open and not log.close(timeout=0)):
         return "it was entered meanwhile: see `hansard tail`"
     return (
         "the event is kept in the spool, and a writer enters it when it runs"
-        if spooled
+        if facts["spooled"]
         else "there is no spool to keep the event in, and it is lost"
     )
 
 
-def _bytes_of(payload: str | None) -> bytes | None:
-    return None if payload is None else payload.encode("utf-8", "surrogateescape")
+def _bytes_of(payload: str) -> bytes:
+    """The text of the payload, from stdin where it is a dash."""
+    if payload != "-":
+        return payload.encode("utf-8", "surrogateescape")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        reason = f"stdin cannot be read: {error.strerror}"
+        raise click.BadParameter(reason, param_hint="PAYLOAD_JSON") from error
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted: nothing was recorded.") from None
 
 
 def _checked(text: bytes) -> bytes:

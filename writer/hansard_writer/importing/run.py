@@ -37,8 +37,7 @@ class ImportFailed(Exception):
 class Report:
     """What became of a file: at the end, ``content.lines = entered + already + refused``.
 
-    ``recorded`` events are those that `record()` has returned for, in this import. It lasted from
-    ``began_at`` to ``ended_at`` (s, monotonic).
+    ``recorded`` events are those that `record()` has returned for, in this import.
     """
 
     content: Content
@@ -46,8 +45,6 @@ class Report:
     entered: int = 0
     already: int = 0
     refused: int = 0
-    began_at: float | None = None
-    ended_at: float | None = None
 
 
 class Observer:
@@ -166,7 +163,6 @@ class Import:
                 return
             case worker.Begun(already) if job.already is None:
                 job.already = job.recorded = already
-                job.report.began_at = job.report.began_at or time.monotonic()
             case worker.Recorded(events, committed):
                 grown, job.recorded = max(events - job.recorded, 0), max(events, job.recorded)
                 job.committed = committed
@@ -184,7 +180,6 @@ class Import:
         job.report.already += already
         job.report.entered += done.good - already
         job.report.refused += len(job.chunk.lines) - done.good
-        job.report.ended_at = time.monotonic()
         self._observer.took(done.record_ns)
         for line, reason in done.refused:
             self._observer.refused(job.report.content.path, line, reason)

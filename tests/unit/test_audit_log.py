@@ -1,0 +1,44 @@
+"""What the public face refuses, and in which words. Nothing here needs a writer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hansard import AuditLog, ConfigError, InvalidEvent
+
+
+@pytest.mark.parametrize(
+    ("events", "complaint"),
+    [
+        ({"event_type": "a.b"}, "events is a dict: it must be a list of mappings, even of one"),
+        (5, "events is an int: it must be a list of mappings"),
+        ("a.b", "events is a str: it must be a list of mappings"),
+        (None, "events is a NoneType: it must be a list of mappings"),
+        ([5], r"event 0 is an int: it must be a mapping of record\(\)'s arguments"),
+        ([{"event_type": "a.b"}, "a.b"], "event 1 is a str: it must be a mapping"),
+        ([{"payload": {}}], "event 0 has no event_type"),
+        ([{"event_type": "a.b", "payload": 5}], "event 0: payload is an int"),
+    ],
+)
+def test_record_many_says_what_it_takes(directory: Path, events: Any, complaint: str) -> None:
+    with AuditLog(directory) as log:
+        with pytest.raises(InvalidEvent, match=complaint):
+            log.record_many(events)
+        assert log.statistics()["submitted"] == 0
+
+
+def test_allowed_types_that_no_event_can_have_are_refused_at_once(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "hansard.toml").write_text('event_types = ["a b"]\n')
+    with pytest.raises(ConfigError, match=r"event_types in .*hansard\.toml: .*'a b'"):
+        AuditLog(directory)
+
+
+def test_what_is_left_at_the_end_is_said_in_the_singular_too(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(directory)
+    log.record("a.b")
+    assert log.close() == 1
+    assert "closed with 1 event undelivered: kept in the spool" in caplog.text
