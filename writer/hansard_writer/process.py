@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,6 +22,7 @@ from hansard.settings import Settings
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
+from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
@@ -31,13 +32,21 @@ COLLECT_IDLE_S: Final = 1.0
 _LOG: Final = logging.getLogger("hansard.writer")
 
 
-def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> None:
+def serve(
+    directory: Path,
+    settings: Settings,
+    ready: Callable[[str], None],
+    operations: Sequence[str] = (),
+) -> None:
     """Be the writer of ``directory`` until SIGTERM or SIGINT, then end cleanly.
 
-    ``ready`` gets one line once the log can be used. Raises `ConfigError` for what cannot be
+    ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
+    once the log can be used. Raises `ConfigError` for what cannot be
     served, `hansard_writer.lock.DirectoryTaken` when another writer serves it.
     """
     require_sqlite()
+    forbid_second_sqlite()
+    functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
     lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
@@ -55,7 +64,7 @@ def serve(directory: Path, settings: Settings, ready: Callable[[str], None]) -> 
             directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
         )
         adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds)
-        writer = Writer(store, endpoints, adopter, settings, run_id)
+        writer = Writer(store, endpoints, adopter, settings, run_id, operations=functions)
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))
             _LOG.info("serving %s, epoch %d, %d entries", directory, store.epoch, store.size)

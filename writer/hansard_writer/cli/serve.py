@@ -13,6 +13,12 @@ from hansard_writer.cli.options import directory_option
 @directory_option
 @click.option("--group", help="Let workers of this group's members record.")
 @click.option(
+    "--operations",
+    multiple=True,
+    metavar="MODULE",
+    help="Load named operations from this module (package.module), for log.call(). Repeatable.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -21,7 +27,13 @@ from hansard_writer.cli.options import directory_option
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-def command(directory: Path | None, group: str | None, log_level: str, log_format: str) -> None:
+def command(
+    directory: Path | None,
+    group: str | None,
+    operations: tuple[str, ...],
+    log_level: str,
+    log_format: str,
+) -> None:
     """Be the writer of a log until SIGTERM or SIGINT.
 
     Prints one line `hansard ready …` on stdout once the log can be used, and logs to stderr. On
@@ -32,7 +44,7 @@ def command(directory: Path | None, group: str | None, log_level: str, log_forma
 
     configure_logging(log_level, log_format)
     path = log_directory(directory)
-    serve(path, load_settings(path, {"group": group}), _print_ready)
+    serve(path, load_settings(path, {"group": group}), _print_ready, operations)
 
 
 def _print_ready(line: str) -> None:
