@@ -35,10 +35,9 @@ def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
         f"start one with `hansard serve --dir {directory}`"
     )
     paths = layout.SocketPaths(directory)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _context().socket(zmq.REQ)
     is_sent = False
     try:
-        socket = context.socket(zmq.REQ)
         socket.linger = 0
         socket.immediate = True  # nothing is queued for a writer that is not there
         socket.connect(paths.ack)
@@ -53,8 +52,23 @@ def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
         kind = Unanswered if is_sent else WriterUnavailable
         raise kind(f"cannot ask the writer of {directory}: {error}") from error
     finally:
-        context.destroy(linger=0)
+        socket.close(linger=0)
         paths.close()
+
+
+_contexts: Final[dict[int, "zmq.Context[zmq.Socket[bytes]]"]] = {}
+
+
+def _context() -> "zmq.Context[zmq.Socket[bytes]]":
+    """This process's: making one takes longer than a question. A parent's stays in the dictionary,
+    because it must not be finalized here; it holds no lock, which a fork could leave taken."""
+    context = _contexts.get(os.getpid())
+    if context is None:
+        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context = _contexts.setdefault(os.getpid(), made)
+        if context is not made:
+            made.term()  # another thread was first
+    return context
 
 
 def _left_ms(deadline: float) -> int:

@@ -161,7 +161,7 @@ class Calls:
         except (StoreBusy, StoreFull) as error:
             return self._refused(f"{error}: nothing of it was kept; try again later")
         except OperationError as error:
-            where = place_of(error.__cause__ or error)
+            where = place_of(error, function)
             _LOG.warning("operation %r was rejected: %s (%s)", call.name, error, where)
             return self._refused(str(error))
         self._run_count += 1

@@ -122,13 +122,16 @@ def text_of(error: BaseException) -> str:
     return " ".join("".join(traceback.format_exception_only(error)).split())
 
 
-def place_of(error: BaseException) -> str:
-    """Where it was raised, seen from outside of this package."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if os.path.dirname(frame.filename) != os.path.dirname(__file__):  # noqa: PTH120 - text
-            return f"{frame.filename}:{frame.lineno}"
-    return "of the writer's own"
+def place_of(error: BaseException, function: Function | None = None) -> str:
+    """Where an error was raised: in the file of ``function``, if it was on the way."""
+    raised = [each for each in (error.__cause__, error) if each is not None]
+    frames = [frame for each in raised for frame in traceback.extract_tb(each.__traceback__)]
+    places = [(frame.filename, frame.lineno) for frame in frames]
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        beginning = (code.co_filename, code.co_firstlineno)
+        places = [beginning, *(place for place in places if place[0] == code.co_filename)]
+    return "{}:{}".format(*places[-1]) if places else "nowhere"
 
 
 def _marked(module: ModuleType) -> list[tuple[str, Function]]:
