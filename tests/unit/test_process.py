@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,16 @@ QUIET = Settings(disk_warn=0, disk_suspend=0)
 def as_before() -> Iterator[None]:
     """What a process sets for its life is set back."""
     mask = os.umask(0o022)
+    second_sqlite = sys.modules.pop("_sqlite3", None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     os.umask(mask)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     gc.unfreeze()
+    sys.modules.pop("_sqlite3", None)
+    if second_sqlite is not None:
+        sys.modules["_sqlite3"] = second_sqlite
 
 
 def mode(path: Path) -> int:
@@ -129,6 +134,12 @@ def test_a_signal_ends_it_cleanly(directory: Path, number: int) -> None:
     assert not (directory / "log.db-wal").exists()
     assert not layout.a_writer_lives(directory)
     assert query(directory, "SELECT count(*) FROM entries") == [(0,)]
+
+
+def test_no_second_sqlite_can_be_loaded_where_a_log_is_served(directory: Path) -> None:
+    serve_and_stop(directory)
+    with pytest.raises(ImportError, match="import of _sqlite3 halted"):
+        import_module("_sqlite3")
 
 
 def test_it_can_start_again_where_it_ended(directory: Path) -> None:

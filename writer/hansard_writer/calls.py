@@ -184,8 +184,7 @@ class Calls:
 
     def _refused(self, reason: str) -> wire.CallReply:
         self._rejected_count += 1
-        readable = reason[:REASON_CHARS_MAX].encode(errors="replace").decode()
-        return wire.CallReply(wire.REJECTED, readable)
+        return wire.CallReply(wire.REJECTED, reason[:REASON_CHARS_MAX])
 
     def _unknown_name(self, name: str) -> str:
         if not self._operations:

@@ -118,8 +118,9 @@ def _import_failed(name: str, error: BaseException) -> ConfigError:
 
 
 def text_of(error: BaseException) -> str:
-    """Type and message of an error, in one line."""
-    return " ".join("".join(traceback.format_exception_only(error)).split())
+    """Type and message of an error, in one line that UTF-8 can hold."""
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    return text.encode(errors="replace").decode()
 
 
 def place_of(error: BaseException, function: Function | None = None) -> str:
