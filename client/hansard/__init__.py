@@ -1,6 +1,7 @@
 """Hansard: the audit log of multi-process Python applications, seen from a worker process."""
 
 from hansard.audit_log import AuditLog
+from hansard.calls import CallKey, CallOutcome
 from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
@@ -22,6 +23,8 @@ __all__ = [
     "AckTimeout",
     "AuditLog",
     "AuditLogError",
+    "CallKey",
+    "CallOutcome",
     "ClosedError",
     "ConfigError",
     "Entry",

@@ -7,16 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
+from hansard import calls, lifecycle, refusals, requester, wire
 from hansard import directory as layout
 from hansard import entry as outcome
-from hansard import lifecycle, refusals, requester, wire
+from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
     AuditLogError,
+    ClosedError,
     InvalidEvent,
     Rejected,
     WriterUnavailable,
@@ -323,14 +325,39 @@ class AuditLog:
             )
         return left
 
-    def lookup(self, key: Key, timeout: float | None = None) -> Entry:
-        """What became of the event with this ``key``.
+    def call(self, name: str, params: Any = None, *, timeout: float = calls.TIMEOUT_S) -> Any:
+        """Run a named operation in the writer, in a transaction of its own; its result.
+
+        ``name`` is one that the writer knows by ``hansard serve --operations``. ``params`` and the
+        result are what msgpack carries, a little below 1 MiB each; tuples arrive as lists.
+        It is run at most once, and not after ``timeout`` seconds.
+
+        Never best effort. Raises `Rejected` with the reason, and then nothing of it was kept;
+        `AckTimeout` when no answer came, and `lookup` of its ``key`` settles it;
+        `WriterUnavailable` when it certainly was not sent; `InvalidEvent` for an argument that
+        breaks a rule and `ClosedError` after `close`.
+        """
+        if self._closed:
+            raise ClosedError("the log is closed: call() before close(), or make a new AuditLog")
+        return calls.call(self.directory, name, params, timeout)
+
+    @overload
+    def lookup(self, key: CallKey, timeout: float | None = None) -> CallOutcome: ...
+    @overload
+    def lookup(self, key: Key, timeout: float | None = None) -> Entry: ...
+    def lookup(self, key: Key | CallKey, timeout: float | None = None) -> Entry | CallOutcome:
+        """What became of the event, or of the call, with this ``key``.
 
         Status ``committed`` with the id; ``rejected`` for a dead letter, ``orphaned`` for one that
         waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
         log does not know it.
         Raises `WriterUnavailable` with ``best_effort=False`` when no writer answers.
+
+        The key of a call, which an `AckTimeout` carries, leads to a `CallOutcome`; then it always
+        raises when no writer answers.
         """
+        if isinstance(key, bytes):
+            return calls.look_up(self.directory, key, self._timeout(timeout))
         try:
             producer_hash, producer_seq = key
             request = wire.pack_request(wire.Lookup(bytes(producer_hash), int(producer_seq)))

@@ -4,6 +4,8 @@ Errors that the caller caused raise at once. Errors of the log itself raise only
 ``best_effort=False``; otherwise they are logged as warnings and counted.
 """
 
+from typing import Any
+
 __all__ = [
     "AckTimeout",
     "AuditLogError",
@@ -39,6 +41,8 @@ class QueueFull(AuditLogError):
 
 class AckTimeout(AuditLogError):
     """No ack in time: the outcome is unknown, not failed. Settle it later with ``lookup(key)``."""
+
+    key: Any = None  # of the call that was not answered, for `AuditLog.lookup`
 
 
 class WriterUnavailable(AuditLogError):

@@ -14,34 +14,62 @@ from hansard.errors import ConfigError, WriterUnavailable
 WAIT_S_MAX: Final = 86_400.0
 
 
+class Unanswered(WriterUnavailable):
+    """It was sent, and no answer came in time: whether it was read is unknown."""
+
+
 def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
     """Verb and content of the writer's reply.
 
     Raises `ConfigError` for a directory that does not let this user in, `WriterUnavailable` when
-    no reply comes within ``timeout`` seconds, `WireError` when the writer refuses,
-    `ProtocolMismatch` when it speaks another version.
+    no reply comes within ``timeout`` seconds, and of these `Unanswered` when the message may have
+    arrived; `WireError` when the writer refuses, `ProtocolMismatch` when it speaks another version.
     """
     deadline = time.monotonic() + timeout
     if not directory.is_dir():
         raise WriterUnavailable(f"{directory} does not exist: `hansard serve --dir` makes it")
     if not os.access(directory, os.X_OK):
         raise ConfigError(layout.foreign_directory(directory))
+    no_answer = (
+        f"no writer answered in {directory} within {timeout:g} s: "
+        f"start one with `hansard serve --dir {directory}`"
+    )
     paths = layout.SocketPaths(directory)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _context().socket(zmq.REQ)
+    is_sent = False
     try:
-        socket = context.socket(zmq.REQ)
         socket.linger = 0
+        socket.immediate = True  # nothing is queued for a writer that is not there
         socket.connect(paths.ack)
-        socket.send(message)
-        left = min(max(deadline - time.monotonic(), 0), WAIT_S_MAX)
-        if not socket.poll(round(left * 1_000)):
-            raise WriterUnavailable(
-                f"no writer answered in {directory} within {timeout:g} s: "
-                f"start one with `hansard serve --dir {directory}`"
-            )
+        if not socket.poll(_left_ms(deadline), zmq.POLLOUT):
+            raise WriterUnavailable(no_answer)
+        is_sent = True
+        socket.send(message, zmq.NOBLOCK)
+        if not socket.poll(_left_ms(deadline)):
+            raise Unanswered(no_answer)
         return wire.unpack_reply(socket.recv(zmq.NOBLOCK))
     except zmq.ZMQError as error:
-        raise WriterUnavailable(f"cannot ask the writer of {directory}: {error}") from error
+        kind = Unanswered if is_sent else WriterUnavailable
+        raise kind(f"cannot ask the writer of {directory}: {error}") from error
     finally:
-        context.destroy(linger=0)
+        socket.close(linger=0)
         paths.close()
+
+
+_contexts: Final[dict[int, "zmq.Context[zmq.Socket[bytes]]"]] = {}
+
+
+def _context() -> "zmq.Context[zmq.Socket[bytes]]":
+    """This process's: making one takes longer than a question. A parent's stays in the dictionary,
+    because it must not be finalized here; it holds no lock, which a fork could leave taken."""
+    context = _contexts.get(os.getpid())
+    if context is None:
+        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context = _contexts.setdefault(os.getpid(), made)
+        if context is not made:
+            made.term()  # another thread was first
+    return context
+
+
+def _left_ms(deadline: float) -> int:
+    return round(min(max(deadline - time.monotonic(), 0), WAIT_S_MAX) * 1_000)

@@ -13,6 +13,7 @@ msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -51,6 +52,9 @@ WAIT_S: Final = 0.25  # the writer answers every `wait` within this time
 RUNS_PER_REPLY_MAX: Final = 1_000
 
 PRODUCER_ID_BYTES: Final = 16
+
+CALL_ID_BYTES: Final = 16
+CALL_VALUE_BYTES_MAX: Final = (1 << 20) - 1_024  # params or result: room for what goes around it
 
 
 class WireError(ValueError):
@@ -215,6 +219,35 @@ class Replayed(NamedTuple):
     is_last: bool
 
 
+class Call(NamedTuple):
+    """Asks for a named operation to be run, once, and not after ``deadline`` (ns since 1970 UTC).
+    ``params`` are msgpack."""
+
+    call_id: bytes
+    name: str
+    params: bytes
+    deadline: int
+
+
+class LookupCall(NamedTuple):
+    """Asks what became of one call."""
+
+    call_id: bytes
+
+
+REJECTED: Final = "rejected"
+QUEUED: Final = "queued"
+UNKNOWN: Final = "unknown"
+
+
+class CallReply(NamedTuple):
+    """``status`` is committed, with the result as msgpack, or rejected, with the reason. A lookup
+    may also hear queued or unknown, with nothing."""
+
+    status: str
+    value: bytes | str | None
+
+
 def producer_hash(producer_id: bytes) -> bytes:
     """The public name of a producer: SHA-256 of its secret id, 32 bytes."""
     return hashlib.sha256(producer_id).digest()
@@ -260,7 +293,7 @@ def unpack_frame(header: bytes, body: bytes) -> Frame:
     return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body)
 
 
-def pack_request(request: Hello | Wait | Lookup | Replay) -> bytes:
+def pack_request(request: Hello | Wait | Lookup | Replay | Call | LookupCall) -> bytes:
     """The message of a request."""
     return _pack((WIRE_VERSION, _VERBS[type(request)], *request))
 
@@ -333,6 +366,31 @@ def replay_of(arguments: list[Any]) -> Replay:
     return replay
 
 
+def call_of(arguments: list[Any]) -> Call:
+    """A checked `Call`; raises `WireError`. Whether the params are msgpack is seen later."""
+    if len(arguments) != len(Call._fields):
+        raise WireError(f"call takes {len(Call._fields)} arguments")
+    call = Call(*arguments)
+    _check_call_id(call.call_id)
+    if type(call.name) is not str or not re.fullmatch(EVENT_TYPE_PATTERN, call.name):
+        raise WireError("the name of a call follows the pattern of an event_type")
+    if len(call.name) > EVENT_TYPE_CHARS_MAX:
+        raise WireError(f"the name of a call has at most {EVENT_TYPE_CHARS_MAX} characters")
+    if type(call.params) is not bytes or len(call.params) > CALL_VALUE_BYTES_MAX:
+        raise WireError(f"params are at most {CALL_VALUE_BYTES_MAX} bytes")
+    if not _is_natural(call.deadline):
+        raise WireError("deadline is a natural number")
+    return call
+
+
+def lookup_call_of(arguments: list[Any]) -> LookupCall:
+    """A checked `LookupCall`; raises `WireError`."""
+    if len(arguments) != 1:
+        raise WireError("lookup_call takes a call_id")
+    _check_call_id(arguments[0])
+    return LookupCall(*arguments)
+
+
 def pack_reply(verb: str, reply: tuple[Any, ...] | Mapping[str, Any]) -> bytes:
     """The message of a reply to ``verb``."""
     return _pack((WIRE_VERSION, verb, reply))
@@ -399,7 +457,25 @@ def replayed_of(content: Any) -> Replayed:
     return replayed
 
 
-_VERBS: Final = {Hello: "hello", Wait: "wait", Lookup: "lookup", Replay: "replay"}
+def call_reply_of(content: Any) -> CallReply:
+    """The `CallReply` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(CallReply._fields):
+        raise WireError(f"the reply to a call has {len(CallReply._fields)} fields")
+    reply = CallReply(*content)
+    if type(reply.status) is not str or type(reply.value) is not _CALL_VALUES.get(reply.status):
+        raise WireError("the reply to a call has a status and the value that belongs to it")
+    return reply
+
+
+_VERBS: Final = {
+    Hello: "hello",
+    Wait: "wait",
+    Lookup: "lookup",
+    Replay: "replay",
+    Call: "call",
+    LookupCall: "lookup_call",
+}
+_CALL_VALUES: Final = {COMMITTED: bytes, REJECTED: str, QUEUED: type(None), UNKNOWN: type(None)}
 
 
 def _pack(message: tuple[Any, ...]) -> bytes:
@@ -430,3 +506,8 @@ def _is_natural(value: object) -> bool:
 def _check_producer_id(producer_id: object) -> None:
     if type(producer_id) is not bytes or len(producer_id) != PRODUCER_ID_BYTES:
         raise WireError(f"producer_id is {PRODUCER_ID_BYTES} bytes")
+
+
+def _check_call_id(call_id: object) -> None:
+    if type(call_id) is not bytes or len(call_id) != CALL_ID_BYTES:
+        raise WireError(f"call_id is {CALL_ID_BYTES} bytes")

@@ -84,6 +84,7 @@ class Log:
         self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
         self.store: Store | None = None
         self.vfs: str | None = None
+        self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
 
@@ -101,7 +102,13 @@ class Log:
         self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds)
         self.run_id = secrets.token_bytes(16)
         self.writer = Writer(
-            self.store, self.link, self.adopter, settings, self.run_id, clock_ns=self.clock_ns
+            self.store,
+            self.link,
+            self.adopter,
+            settings,
+            self.run_id,
+            operations=self.operations,
+            clock_ns=self.clock_ns,
         )
         return self
 

@@ -5,7 +5,9 @@ import grp
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,16 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def as_before() -> Iterator[None]:
     """What a process sets for its life is set back."""
     mask = os.umask(0o022)
+    second_sqlite = sys.modules.pop("_sqlite3", None)
     handlers = {number: signal.getsignal(number) for number in STOPS}
     yield
     os.umask(mask)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     gc.unfreeze()
+    sys.modules.pop("_sqlite3", None)
+    if second_sqlite is not None:
+        sys.modules["_sqlite3"] = second_sqlite
 
 
 def mode(path: Path) -> int:
@@ -134,6 +140,12 @@ def test_a_hangup_that_is_ignored_stays_ignored(directory: Path) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     serve_and_stop(directory)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_no_second_sqlite_can_be_loaded_where_a_log_is_served(directory: Path) -> None:
+    serve_and_stop(directory)
+    with pytest.raises(ImportError, match="import of _sqlite3 halted"):
+        import_module("_sqlite3")
 
 
 def test_it_can_start_again_where_it_ended(directory: Path) -> None:

@@ -457,3 +457,54 @@ def test_the_largest_run_fits_into_a_message() -> None:
         bytes(wire.RUN_BYTES_MAX),
     )
     assert len(wire.pack_header(largest)) + len(largest.body) <= wire.MESSAGE_BYTES_MAX
+
+
+# --- calls ---
+
+calls = st.builds(
+    wire.Call,
+    producer_ids,
+    st.from_regex(wire.EVENT_TYPE_PATTERN, fullmatch=True).filter(lambda name: len(name) < 256),
+    st.binary(),
+    naturals,
+)
+
+
+@repeatable
+@given(calls)
+def test_a_call_comes_in_as_it_went_out(call: wire.Call) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(call))
+    assert (verb, wire.call_of(arguments)) == ("call", call)
+
+
+@repeatable
+@given(producer_ids)
+def test_the_lookup_of_a_call_comes_in_as_it_went_out(call_id: bytes) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(wire.LookupCall(call_id)))
+    assert (verb, wire.lookup_call_of(arguments)) == ("lookup_call", (call_id,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "call takes 4 arguments"),
+        ([b"short", "a", b"", 1], "call_id is 16 bytes"),
+        ([PRODUCER, b"a", b"", 1], "pattern of an event_type"),
+        ([PRODUCER, "a b", b"", 1], "pattern of an event_type"),
+        ([PRODUCER, "a" * 256, b"", 1], "at most 255 characters"),
+        ([PRODUCER, "a", "", 1], "params are at most"),
+        ([PRODUCER, "a", bytes(1 << 20), 1], "params are at most"),
+        ([PRODUCER, "a", b"", -1], "deadline is a natural number"),
+        ([PRODUCER, "a", b"", 1.5], "deadline is a natural number"),
+        ([PRODUCER, "a", b"", 2**63], "deadline is a natural number"),
+    ],
+)
+def test_a_call_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) -> None:
+    with pytest.raises(wire.WireError, match=rule):
+        wire.call_of(arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], [b"short"], [None], [PRODUCER, 1]])
+def test_the_lookup_of_a_call_that_breaks_a_rule_is_refused(arguments: list[Any]) -> None:
+    with pytest.raises(wire.WireError, match="call_id"):
+        wire.lookup_call_of(arguments)

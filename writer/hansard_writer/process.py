@@ -8,7 +8,7 @@ import secrets
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -21,6 +21,7 @@ from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
+from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
@@ -34,16 +35,20 @@ def serve(
     directory: Path,
     settings: Settings,
     ready: Callable[[str], None],
+    operations: Sequence[str] = (),
     *,
     supervised_restarts: int | None = None,
 ) -> None:
     """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
-    ``ready`` gets one line once the log can be used. ``supervised_restarts`` is for the figures:
-    how often a supervisor started the writer again, None without one. Raises `ConfigError` for
-    what cannot be served, `hansard_writer.lock.DirectoryTaken` when another writer serves it.
+    ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
+    once the log can be used. ``supervised_restarts`` is for the figures: how often a supervisor
+    started the writer again, None without one. Raises `ConfigError` for what cannot be served,
+    `hansard_writer.lock.DirectoryTaken` when another writer serves it.
     """
     require_sqlite()
+    forbid_second_sqlite()
+    functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
     lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
@@ -63,7 +68,13 @@ def serve(
         )
         adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds)
         writer = Writer(
-            store, endpoints, adopter, settings, run_id, supervised_restarts=supervised_restarts
+            store,
+            endpoints,
+            adopter,
+            settings,
+            run_id,
+            operations=functions,
+            supervised_restarts=supervised_restarts,
         )
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,20 +46,22 @@ class RunningWriter:
 
 
 @contextlib.contextmanager
-def running(directory: str | os.PathLike[str], **settings: Any) -> Iterator[RunningWriter]:
+def running(
+    directory: str | os.PathLike[str], *, operations: Sequence[str] = (), **settings: Any
+) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block.
 
-    Settings as in the README's table. Raises `AuditLogError` with the writer's last words when
-    it does not start.
+    ``operations`` are modules of named operations; settings as in the README's table. Raises
+    `AuditLogError` when it does not start; why, it has said on stderr.
     """
-    writer = start(Path(directory), **settings)
+    writer = start(Path(directory), operations=operations, **settings)
     try:
         yield writer
     finally:
         writer.stop()
 
 
-def start(directory: Path, **settings: Any) -> RunningWriter:
+def start(directory: Path, *, operations: Sequence[str] = (), **settings: Any) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
     settings = {name: value for name, value in settings.items() if value is not None}
     load_settings(directory, settings)  # the caller learns of a mistake here, and by its name
@@ -67,8 +69,10 @@ def start(directory: Path, **settings: Any) -> RunningWriter:
     for name, value in settings.items():
         text = ",".join(value) if isinstance(value, tuple | list) else str(value)
         environment[ENVIRONMENT_PREFIX + name.upper()] = text
+    modules = [operations] if isinstance(operations, str) else operations
+    command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)],
+        command + [f"--operations={module}" for module in modules],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -132,7 +132,10 @@ _V2_TASKS: Final[tuple[str, ...]] = (
 # The views and indexes that predecessors' readers look for, and full text.
 _V2_READING: Final[tuple[str, ...]] = ()
 
-MIGRATIONS: Final = (_V1, (*_V2_TASKS, *_V2_READING))
+# Outcomes of calls are forgotten by age.
+_V2_CALLS: Final = ("CREATE INDEX calls_by_age ON calls(created_at)",)
+
+MIGRATIONS: Final = (_V1, (*_V2_TASKS, *_V2_READING, *_V2_CALLS))
 VERSION: Final = len(MIGRATIONS)
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"

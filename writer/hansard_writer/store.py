@@ -196,7 +196,29 @@ class Store:
                 return bool(entered == event)
         return True  # a dead letter
 
+    def call_outcome(self, call_id: bytes) -> bytes | None:
+        """What became of a call, as it was kept; None if nothing was."""
+        outcome: bytes | None = self._one("SELECT outcome FROM calls WHERE call_id = ?", (call_id,))
+        return outcome
+
+    def has_calls_before(self, before: int) -> bool:
+        """Whether outcomes of calls are kept from before a time (ns since 1970 UTC)."""
+        return bool(
+            self._one("SELECT EXISTS (SELECT 1 FROM calls WHERE created_at < ?)", (before,))
+        )
+
     # --- writing ---
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """A transaction beside the batches', with the connection to use in it and not after it.
+
+        Committed at the end of the block, rolled back if that raises. Raises `StoreBusy` and
+        `StoreFull`, with the database as it was.
+        """
+        with self._transaction():
+            yield self._connection
+        self.commits += 1
 
     def write(self, batch: Batch, now_ns: int) -> None:
         """Commit a batch: entries, runs, dead letters and watermarks in one transaction, with
@@ -340,7 +362,7 @@ class Store:
             self._execute("BEGIN IMMEDIATE")
             yield
             if not self._connection.in_transaction:
-                raise AssertionError("a statement ended the batch's transaction")
+                raise AssertionError("a statement ended the transaction")
             self._execute("COMMIT")
         except BaseException as error:
             if self._connection.in_transaction:

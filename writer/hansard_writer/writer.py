@@ -7,14 +7,17 @@ that tests need neither threads nor sleeps.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from hansard import wire
 from hansard.settings import Settings
 from hansard_writer.acks import Acks
 from hansard_writer.adoption import Adopter
+from hansard_writer.calls import Calls
 from hansard_writer.intake import Intake
+from hansard_writer.operations import Function
 from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
 
 REQUESTS_PER_STEP_MAX: Final = 256
@@ -46,6 +49,7 @@ class Writer:
         settings: Settings,
         run_id: bytes,
         *,
+        operations: Mapping[str, Function] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.time_ns,
         supervised_restarts: int | None = None,
     ) -> None:
@@ -61,6 +65,7 @@ class Writer:
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
         self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
+        self._calls = Calls(store, operations, clock_ns)
         self._retry_at = 0.0
         self._busy_retries = 0
         self._look_at_disk_at = 0.0
@@ -86,6 +91,7 @@ class Writer:
             self._adopter.committed()
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
+        self._run_calls(now)
         self._keep_wal_small(now)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -100,6 +106,7 @@ class Writer:
             self._commit(now)
         for envelope, content in self._acks.due(now + wire.WAIT_S):
             self._transport.reply(envelope, content)
+        self._reply_to_calls(self._calls.refuse_all("the writer stops; it was not run"))
         if not self._intake.batch:
             self._adopter.committed()
         self._adopter.close()
@@ -123,6 +130,7 @@ class Writer:
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
             "waiting_requests": len(self._acks),
+            **self._calls.figures(),
             "busy_retries": self._busy_retries,
             "suspended": self._suspended,
             "wal_bytes": store.wal_pages * PAGE_BYTES,
@@ -196,6 +204,12 @@ class Writer:
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb == "replay":
             return wire.pack_reply(verb, self._replay(wire.replay_of(arguments), now))
+        if verb == "call":
+            refusal = self._calls.take(envelope, wire.call_of(arguments))
+            return None if refusal is None else wire.pack_reply(verb, refusal)
+        if verb == "lookup_call":
+            call_id = wire.lookup_call_of(arguments).call_id
+            return wire.pack_reply(verb, self._calls.look_up(call_id))
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
@@ -270,6 +284,22 @@ class Writer:
         self._last_commit_at = now
         self._truncate_at = now + IDLE_S
 
+    def _run_calls(self, now: float) -> None:
+        if self._suspended:
+            reason = "too little disk space is left: the writer takes nothing until there is more"
+            self._reply_to_calls(self._calls.refuse_all(reason))
+            return
+        commits_before = self._store.commits
+        self._reply_to_calls(self._calls.run())
+        self._calls.forget_old(now)
+        if self._store.commits > commits_before:
+            self._last_commit_at = now
+            self._truncate_at = now + IDLE_S
+
+    def _reply_to_calls(self, replies: Iterable[tuple[list[bytes], wire.CallReply]]) -> None:
+        for envelope, reply in replies:
+            self._transport.reply(envelope, wire.pack_reply("call", reply))
+
     # --- keeping house ---
 
     def _keep_wal_small(self, now: float) -> None:
@@ -300,6 +330,8 @@ class Writer:
 
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
+        if len(self._calls):
+            return 0.0
         if self._adopter.is_working and self.takes_messages and now >= self._retry_at:
             return 0.0
         if not read_all and self.takes_messages:

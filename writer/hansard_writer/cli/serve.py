@@ -32,6 +32,12 @@ class _Serve(click.Command):
 )
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
 @click.option(
+    "--operations",
+    multiple=True,
+    metavar="MODULE",
+    help="Load named operations from this module (package.module), for log.call(). Repeatable.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -45,6 +51,7 @@ def command(
     context: click.Context,
     directory: Path | None,
     group: str | None,
+    operations: tuple[str, ...],
     supervise: bool,
     supervised: tuple[int, int] | None,
     log_level: str,
@@ -70,7 +77,7 @@ def command(
         end_without_supervisor(lifeline)
     path = log_directory(directory)
     settings = load_settings(path, {"group": group})
-    serve(path, settings, _print_ready, supervised_restarts=restarts)
+    serve(path, settings, _print_ready, operations, supervised_restarts=restarts)
 
 
 def _supervise(given: tuple[str, ...]) -> int:
