@@ -16,25 +16,22 @@ from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import (
-    AckTimeout,
     AuditLogError,
     ClosedError,
     InvalidEvent,
-    Rejected,
-    WriterUnavailable,
 )
-from hansard.events import EventEncoder, Payload, created_at_ns, joined
+from hansard.events import EventEncoder, Payload, created_at_ns
 from hansard.operations import Environment, Operation
-from hansard.producer import NOT_KEPT, Producer
+from hansard.producer import Producer
 from hansard.sender import Sender
 from hansard.settings import load_settings, log_directory
+from hansard.settling import Facts, Settling
 from hansard.source import Source
-from hansard.tickets import Ticket
+from hansard.together import encode_together
 from hansard.tracing import trace_recorded
-from hansard.wording import counted, kind_of
+from hansard.wording import counted
 
 DROPS_LOOK_S = 0.01
-RECORD_MANY_MAX = 1_000
 _STOP_S = 1.0  # for the sender's thread to end, once it is told to
 
 _new_entry = tuple.__new__
@@ -80,6 +77,13 @@ class AuditLog:
             self.directory, self.settings, self._complaints, self._wake, self._source
         )
         self._sender = Sender(self.directory, self._producer, self._complaints)
+        self._settling = Settling(
+            self.directory,
+            self._producer,
+            self._sender,
+            self._complaints,
+            best_effort=self.settings.best_effort,
+        )
 
     def record(
         self,
@@ -109,15 +113,15 @@ class AuditLog:
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
         if self._sync if sync is None else sync:
-            entry = self._record_sync(data, event_type, created_at, task_id, timeout)
+            facts = Facts(event_type, created_at, task_id)
+            entry = self._record_sync(data, facts, timeout)
             if task_id is not None and entry.status == outcome.COMMITTED:
                 trace_recorded(task_id, payload)
             return entry
         producer = self._producer
         seq = producer.append(data)
         if seq <= 0:
-            self._complaints.say()
-            return _unnumbered(seq, event_type, created_at)
+            return self._settling.unnumbered(seq, Facts(event_type, created_at, task_id))
         return _new_entry(Entry, (-1, "queued", (producer.hash, seq), event_type, created_at))
 
     async def arecord(
@@ -142,7 +146,8 @@ class AuditLog:
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encode(event_type, payload, level, actor, task_id, created_at)
         wait_s = self._timeout(timeout) if (self._sync if sync is None else sync) else None
-        entry = await awaiting.record(self, data, event_type, created_at, task_id, wait_s)
+        facts = Facts(event_type, created_at, task_id)
+        entry = await awaiting.record(self._producer, self._settling, data, facts, wait_s)
         if task_id is not None and entry.status == outcome.COMMITTED:
             trace_recorded(task_id, payload)
         return entry
@@ -160,35 +165,22 @@ class AuditLog:
         entered under consecutive ids in one transaction, all of them or none: one that is invalid
         raises before any is recorded, and one that the writer refuses makes dead letters of all.
         """
-        encoded, facts = self._encode_all(events)
-        if not encoded:
+        data, facts = encode_together(self._encode, events, self.settings.queue_maxsize)
+        if not facts:
             return []
-        data, count = joined(encoded), len(encoded)
-        if len(data) > wire.RUN_BYTES_MAX:
-            raise InvalidEvent(
-                f"events have {len(data):,} bytes: record_many takes at most "
-                f"{wire.RUN_BYTES_MAX:,} a call"
-            )
-        most = self.settings.queue_maxsize
-        if most is not None and count > most:
-            raise InvalidEvent(f"{count} events never fit into a queue_maxsize of {most}: raise it")
-        producer = self._producer
+        producer, settling = self._producer, self._settling
         if not (self._sync if sync is None else sync):
-            last = producer.append_run(data, count)
+            last = producer.append_run(data, len(facts))
             if last <= 0:
-                self._complaints.say()
-                return [_unnumbered(last, *fact) for fact in facts]
-            numbers = range(last - count + 1, last + 1)
-            return [
-                _new_entry(Entry, (-1, "queued", (producer.hash, seq), *fact))
-                for seq, fact in zip(numbers, facts, strict=True)
-            ]
+                return [settling.unnumbered(last, fact) for fact in facts]
+            first = last - len(facts) + 1
+            return [settling.queued(first + index, fact) for index, fact in enumerate(facts)]
         deadline = monotonic() + self._timeout(timeout)
-        last, tickets = producer.append_run_awaited(data, count)
+        last, tickets = producer.append_run_awaited(data, len(facts))
         if not tickets:
-            return [self._settled(last, None, *fact, None, 0) for fact in facts]
+            return [settling.unnumbered(last, fact) for fact in facts]
         return [
-            self._settled(last, ticket, *fact, None, deadline - monotonic())
+            settling.entry(last, ticket, fact, deadline - monotonic())
             for ticket, fact in zip(tickets, facts, strict=True)
         ]
 
@@ -199,21 +191,11 @@ class AuditLog:
         letter; registering the task enters such orphans, in order and with their own times, in
         the same transaction. To register a task again is harmless: the newest attributes count.
         """
-        created_at = time_ns()
-        data = self._encoder.encode_task(task_id, attributes, created_at)
+        facts = Facts(wire.TASK_REGISTERED, time_ns(), task_id)
+        data = self._encoder.encode_task(task_id, attributes, facts.created_at)
         if self._sync:
-            return self._record_sync(data, wire.TASK_REGISTERED, created_at, task_id, None)
-        seq = self._producer.append(data)
-        if seq <= 0:
-            self._complaints.say()
-            return _unnumbered(seq, wire.TASK_REGISTERED, created_at)
-        return Entry(
-            outcome.ID_UNKNOWN,
-            outcome.QUEUED,
-            (self._producer.hash, seq),
-            wire.TASK_REGISTERED,
-            created_at,
-        )
+            return self._record_sync(data, facts, None)
+        return self._settling.queued(self._producer.append(data), facts)
 
     def environment(
         self, workflow_id: str, node_id: str, version_id: str | None = None
@@ -268,10 +250,7 @@ class AuditLog:
         if not producer.has_work:
             return True
         ticket = producer.ticket(producer.seq, wants_outcome=False)
-        is_settled = ticket.wait(wait_s)
-        if not is_settled:
-            producer.give_up(ticket)
-        return self._flushed(ticket, is_settled)
+        return self._settling.flushed(ticket, wait_s)
 
     async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as flush()
         """`flush` for asyncio: the same, and it never blocks the event loop."""
@@ -280,7 +259,7 @@ class AuditLog:
         wait_s = self._timeout(timeout)
         if not self._producer.has_work:
             return True
-        return self._flushed(*await awaiting.flush(self._producer, wait_s))
+        return self._settling.flush_outcome(*await awaiting.flush(self._producer, wait_s))
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits any more, what others record meanwhile included."""
@@ -442,60 +421,10 @@ class AuditLog:
         if self._closed:
             self._producer.close()
 
-    def _record_sync(
-        self,
-        data: bytes,
-        event_type: str,
-        created_at: int,
-        task_id: str | None,
-        timeout: float | None,
-    ) -> Entry:
+    def _record_sync(self, data: bytes, facts: Facts, timeout: float | None) -> Entry:
         wait_s = self._timeout(timeout)  # before it is recorded, in case it is none
         seq, ticket = self._producer.append_awaited(data)
-        return self._settled(seq, ticket, event_type, created_at, task_id, wait_s)
-
-    def _encode_all(
-        self, events: Iterable[Mapping[str, Any]]
-    ) -> tuple[list[bytes], list[tuple[str, int]]]:
-        """The wire bytes of each event, and its type and time."""
-        now = time_ns()
-        encoded, facts = [], []
-        for index, event in enumerate(events):
-            if index >= RECORD_MANY_MAX:
-                raise InvalidEvent(f"record_many takes at most {RECORD_MANY_MAX:,} events a call")
-            data, fact = self._encode_mapping(index, event, now)
-            encoded.append(data)
-            facts.append(fact)
-        return encoded, facts
-
-    def _encode_mapping(
-        self, index: int, event: Mapping[str, Any], now: int
-    ) -> tuple[bytes, tuple[str, int]]:
-        try:
-            fields = dict(event)
-        except (TypeError, ValueError):
-            raise InvalidEvent(
-                f"event {index} is {kind_of(event)}: it must be a mapping of record()'s arguments"
-            ) from None
-        try:
-            event_type = fields.pop("event_type")
-            given = fields.pop("created_at", None)
-            created_at = now if given is None else created_at_ns(given)
-            data = self._encode(
-                event_type,
-                fields.pop("payload", None),
-                fields.pop("level", "info"),
-                fields.pop("actor", None),
-                fields.pop("task_id", None),
-                created_at,
-            )
-        except KeyError:
-            raise InvalidEvent(f"event {index} has no event_type") from None
-        except InvalidEvent as error:
-            raise InvalidEvent(f"event {index}: {error}") from error
-        if fields:
-            raise InvalidEvent(f"event {index} has unknown fields: {', '.join(map(str, fields))}")
-        return data, (event_type, created_at)
+        return self._settling.entry(seq, ticket, facts, wait_s)
 
     def _timeout(self, timeout: float | None) -> float:
         if timeout is None:
@@ -503,86 +432,3 @@ class AuditLog:
         if not isinstance(timeout, int | float) or timeout != timeout:
             raise InvalidEvent(f"timeout is {timeout!r:.100}: it must be a number of seconds")
         return timeout
-
-    def _settled(
-        self,
-        seq: int,
-        ticket: Ticket | None,
-        event_type: str,
-        created_at: int,
-        task_id: str | None,
-        timeout: float,
-    ) -> Entry:
-        """The entry of an event that its caller waits for."""
-        is_settled = ticket is not None and ticket.wait(timeout)
-        if ticket is not None and not is_settled:
-            self._producer.give_up(ticket)
-        return self._outcome(seq, ticket, is_settled, event_type, created_at, task_id)
-
-    def _outcome(
-        self,
-        seq: int,
-        ticket: Ticket | None,
-        is_settled: bool,
-        event_type: str,
-        created_at: int,
-        task_id: str | None,
-    ) -> Entry:
-        """The same, once the wait is over."""
-        if ticket is None:
-            self._complaints.say()
-            return _unnumbered(seq, event_type, created_at)
-        key = (self._producer.hash, ticket.seq)  # both may be others than when it was recorded
-        if not is_settled:
-            return self._unknown(key, event_type, created_at)
-        if ticket.status == outcome.ORPHANED:
-            self._complaints.warn(
-                f"orphan {task_id} {event_type}",
-                "a %r event is an orphan: task %r is not registered; it is entered when "
-                "register_task(%r) comes",
-                event_type,
-                task_id,
-                task_id,
-            )
-        if ticket.status == outcome.REJECTED:
-            message = f"the writer refused a {event_type!r} event: {ticket.reason}"
-            self._complaints.warn("rejected", "%s; see `hansard dlq list`", message)
-            if not self.settings.best_effort:
-                raise Rejected(message)
-        return Entry(ticket.id, ticket.status, key, event_type, created_at)
-
-    def _unknown(self, key: Key, event_type: str, created_at: int) -> Entry:
-        error = self._no_answer()
-        self._complaints.warn(
-            "ack",
-            "%s: the outcome of a %r event is unknown; it is kept and will be entered",
-            error,
-            event_type,
-        )
-        if not self.settings.best_effort:
-            raise error
-        return Entry(outcome.ID_UNKNOWN, outcome.UNKNOWN, key, event_type, created_at)
-
-    def _flushed(self, ticket: Ticket, is_settled: bool) -> bool:
-        if is_settled:
-            return ticket.status == outcome.COMMITTED
-        error, waiting = self._no_answer(), self._producer.waiting
-        self._complaints.warn("flush", "flush: %s; %d events wait", error, waiting)
-        if not self.settings.best_effort:
-            raise error
-        return False
-
-    def _no_answer(self) -> AckTimeout | WriterUnavailable:
-        if self._sender.served:
-            return AckTimeout(f"no ack in time from the writer of {self.directory}")
-        return WriterUnavailable(
-            f"no writer answers in {self.directory}: "
-            f"start one with `hansard serve --dir {self.directory}`"
-        )
-
-
-def _unnumbered(seq: int, event_type: str, created_at: int) -> Entry:
-    """The entry of an event that was dropped, or that interrupted another's recording."""
-    if seq == NOT_KEPT:
-        return Entry(None, outcome.DROPPED, None, event_type, created_at)
-    return Entry(outcome.ID_UNKNOWN, outcome.QUEUED, None, event_type, created_at)

@@ -9,35 +9,24 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from hansard.entry import ID_UNKNOWN, QUEUED, Entry
+from hansard.entry import Entry
 from hansard.producer import NO_ROOM, TELL, Producer
+from hansard.settling import Facts, Settling
 from hansard.tickets import Ticket
-
-if TYPE_CHECKING:
-    from hansard.audit_log import AuditLog
 
 Result = TypeVar("Result")
 
 
 async def record(
-    log: "AuditLog",
-    data: bytes,
-    event_type: str,
-    created_at: int,
-    task_id: str | None,
-    wait_s: float | None,
+    producer: Producer, settling: Settling, data: bytes, facts: Facts, wait_s: float | None
 ) -> Entry:
     """`AuditLog.record` from where the event is encoded; ``wait_s`` is None for no wait."""
-    producer = log._producer
     if wait_s is not None:
         seq, ticket, is_settled = await _append_awaited(producer, data, wait_s)
-        return log._outcome(seq, ticket, is_settled, event_type, created_at, task_id)
-    seq = await _append(producer, data)
-    if seq > 0:
-        return Entry(ID_UNKNOWN, QUEUED, (producer.hash, seq), event_type, created_at)
-    return log._outcome(seq, None, False, event_type, created_at, task_id)
+        return settling.outcome(seq, ticket, is_settled, facts)
+    return settling.queued(await _append(producer, data), facts)
 
 
 async def _append(producer: Producer, data: bytes) -> int:

@@ -13,6 +13,7 @@ from hansard.entry import COMMITTED
 from hansard.errors import AuditLogError, ClosedError, InvalidEvent
 from hansard.events import check_text
 from hansard.producer import DROP, NOT_KEPT
+from hansard.settling import Facts
 
 if TYPE_CHECKING:
     from hansard.audit_log import AuditLog
@@ -40,7 +41,8 @@ def record(
             on_full = None if log.settings.on_full == "block" else DROP
             seq, ticket = producer.append_awaited(data, on_full)
             wait_s = log.settings.ack_timeout
-            entry = log._settled(seq, ticket, GOVERNANCE_REFUSAL, created_at, None, wait_s)
+            facts = Facts(GOVERNANCE_REFUSAL, created_at, None)
+            entry = log._settling.entry(seq, ticket, facts, wait_s)
             is_recorded = entry.status == COMMITTED
     except ClosedError as error:
         producer.count_unsent()

@@ -386,7 +386,11 @@ def test_a_run_is_one_record_and_its_numbers_follow_one_another(kept: Kept) -> N
     kept.append(30)
     assert kept.append_run(3)
     assert kept.append(30)
-    assert list(kept.spool.records()) == [(kept.events[0], 1), (b"<2><3><4>", 3), (kept.events[4], 1)]
+    assert list(kept.spool.records()) == [
+        (kept.events[0], 1),
+        (b"<2><3><4>", 3),
+        (kept.events[4], 1),
+    ]
     (frame,) = frames_of(kept)
     assert (frame.first_seq, frame.event_count) == (1, 5)
     assert kept.spool.bytes_used == 3 * HEAD + 30 + len(b"<2><3><4>") + 30

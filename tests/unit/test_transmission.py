@@ -16,6 +16,7 @@ from hansard.producer import Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
 from hansard.source import Source
 from hansard.transmission import CALM_S, Transmission, Verdict
+from hansard.wire.values import pack
 
 LOG, OTHER_LOG = b"L" * 16, b"M" * 16
 RUN, OTHER_RUN = b"r" * 16, b"s" * 16
@@ -473,7 +474,7 @@ def test_a_refusal_is_said_counted_and_greeted_again(
 
 def test_another_wire_version_is_a_mismatch(client: Client) -> None:
     with pytest.raises(ProtocolMismatch):
-        client.transmission.on_reply(wire._pack((2, "hello", ())), 0.0)
+        client.transmission.on_reply(pack((2, "hello", ())), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -481,12 +482,12 @@ def test_another_wire_version_is_a_mismatch(client: Client) -> None:
     [
         b"",
         b"\xc1",
-        wire._pack((1, "hello", ())),
-        wire._pack((1, "hello", None)),
-        wire._pack((1, "hello", (LOG,))),
-        wire._pack((1, "wait", ())),
-        wire._pack((1, "wait", {"status": "committed"})),
-        wire._pack((1, "wait", 7)),
+        pack((1, "hello", ())),
+        pack((1, "hello", None)),
+        pack((1, "hello", (LOG,))),
+        pack((1, "wait", ())),
+        pack((1, "wait", {"status": "committed"})),
+        pack((1, "wait", 7)),
     ],
     ids=range(8),
 )

@@ -1,0 +1,67 @@
+"""Requests and replies as messages between REQ and ROUTER: version and verb, then the content."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hansard.errors import ProtocolMismatch
+from hansard.wire.delivery import Hello, Wait
+from hansard.wire.limits import WIRE_VERSION
+from hansard.wire.questions import Call, Lookup, LookupCall, Replay
+from hansard.wire.values import WireError, pack, unpack_array
+
+
+def pack_request(request: Hello | Wait | Lookup | Replay | Call | LookupCall) -> bytes:
+    """The message of a request."""
+    return pack((WIRE_VERSION, _VERBS[type(request)], *request))
+
+
+def pack_stats_request() -> bytes:
+    """The message that asks for the writer's figures."""
+    return pack((WIRE_VERSION, "stats"))
+
+
+def unpack_request(message: bytes) -> tuple[str, list[Any]]:
+    """Verb and arguments of a request; raises `WireError` when it breaks a rule."""
+    fields = unpack_array(message)
+    if len(fields) < 2 or type(fields[1]) is not str:
+        raise WireError("a request is an array of version, verb and arguments")
+    if type(fields[0]) is not int or fields[0] != WIRE_VERSION:
+        asked = fields[0] if type(fields[0]) is int else type(fields[0]).__name__
+        raise WireError(f"this writer speaks wire version {WIRE_VERSION}, not {asked}")
+    return fields[1], fields[2:]
+
+
+def pack_reply(verb: str, reply: tuple[Any, ...] | Mapping[str, Any]) -> bytes:
+    """The message of a reply to ``verb``."""
+    return pack((WIRE_VERSION, verb, reply))
+
+
+def pack_error(reason: str) -> bytes:
+    """The message that refuses a request."""
+    return pack((WIRE_VERSION, "error", reason))
+
+
+def unpack_reply(message: bytes) -> tuple[str, Any]:
+    """Verb and content of a reply. Raises `ProtocolMismatch` for another version and
+    `WireError` for a refusal or broken bytes."""
+    fields = unpack_array(message)
+    if len(fields) != 3 or fields[0] != WIRE_VERSION:
+        raise ProtocolMismatch(
+            f"the writer does not speak wire version {WIRE_VERSION}: "
+            "install the same release of hansard for workers and writer"
+        )
+    if fields[1] == "error":
+        if "wire version" in str(fields[2]):
+            raise ProtocolMismatch(f"{fields[2]}: install the same release for workers and writer")
+        raise WireError(f"the writer refused: {fields[2]}")
+    return fields[1], fields[2]
+
+
+_VERBS: Final = {
+    Hello: "hello",
+    Wait: "wait",
+    Lookup: "lookup",
+    Replay: "replay",
+    Call: "call",
+    LookupCall: "lookup_call",
+}

@@ -1,0 +1,63 @@
+"""What messages are made of: msgpack arrays, natural numbers, ids; the error of broken ones."""
+
+import hashlib
+from typing import Any
+
+import msgpack
+
+from hansard.wire.limits import CALL_ID_BYTES, INT64_MAX, PRODUCER_ID_BYTES
+
+
+class WireError(ValueError):
+    """Bytes that are no message of this wire version. Says which rule they break."""
+
+
+def producer_hash(producer_id: bytes) -> bytes:
+    """The public name of a producer: SHA-256 of its secret id, 32 bytes."""
+    return hashlib.sha256(producer_id).digest()
+
+
+def array_header(count: int) -> bytes:
+    """The msgpack header of an array of ``count`` elements, at most 65,535."""
+    return bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+
+
+def pack(message: tuple[Any, ...]) -> bytes:
+    """An array as msgpack."""
+    packed: bytes = msgpack.packb(message)
+    return packed
+
+
+def unpack_array(message: bytes) -> list[Any]:
+    """The elements of an array; raises `WireError` for bytes that are none."""
+    try:
+        fields = msgpack.unpackb(message)
+    except Exception as error:  # msgpack raises a dozen unrelated types
+        raise WireError(f"not msgpack: {type(error).__name__}") from error
+    if type(fields) is not list:
+        raise WireError("a message is a msgpack array")
+    return fields
+
+
+def naturals(name: str, content: Any, count: int) -> list[int]:
+    """A list of ``count`` natural numbers; raises `WireError`."""
+    if type(content) is not list or len(content) != count or not all(map(is_natural, content)):
+        raise WireError(f"{name}: {count} natural numbers")
+    return content
+
+
+def is_natural(value: object) -> bool:
+    """Whether it is a number from 0 that SQLite can keep."""
+    return type(value) is int and 0 <= value <= INT64_MAX
+
+
+def check_producer_id(producer_id: object) -> None:
+    """Raises `WireError` unless it is one."""
+    if type(producer_id) is not bytes or len(producer_id) != PRODUCER_ID_BYTES:
+        raise WireError(f"producer_id is {PRODUCER_ID_BYTES} bytes")
+
+
+def check_call_id(call_id: object) -> None:
+    """Raises `WireError` unless it is one."""
+    if type(call_id) is not bytes or len(call_id) != CALL_ID_BYTES:
+        raise WireError(f"call_id is {CALL_ID_BYTES} bytes")
