@@ -68,7 +68,7 @@ def test_two_hundred_refusals_are_drained_in_order_into_a_slow_log(directory: Pa
         assert log.drain(30) is True
         assert log.is_open
         figures = log.statistics()
-        assert (figures["submitted"], figures["committed"], figures["dropped"]) == (200, 200, {})
+        assert (figures["submitted"], figures["appended"], figures["dropped"]) == (200, 200, {})
         assert log.drain(0) is True, "at once when nothing waits"
     assert entered(directory) == list(range(200))
 

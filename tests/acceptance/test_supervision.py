@@ -102,7 +102,7 @@ for number in range(3_000):
     if number % 10 == 0:
         time.sleep(0.002)
 assert log.flush(30)
-print("all", log.statistics()["committed"], flush=True)
+print("all", log.statistics()["appended"], flush=True)
 """
 
 
