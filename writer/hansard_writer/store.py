@@ -178,6 +178,17 @@ class Store:
             self._refuse_malformed(batch)
             self._write(batch, now_ns)
 
+    @property
+    def connection(self) -> apsw.Connection:
+        """For reading, and for writing within `transaction`."""
+        return self._connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """A transaction beside the batches'. Raises `StoreBusy` and `StoreFull`, rolled back."""
+        with self._transaction():
+            yield self._connection
+
     def checkpoint_passive(self) -> None:
         """Move the WAL's pages into the database, as far as readers let it; waits for nobody."""
         with contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError):
