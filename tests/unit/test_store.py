@@ -277,8 +277,8 @@ def test_a_migration_that_fails_changes_nothing(
 
 def test_every_migration_is_one_statement_an_element() -> None:
     """apsw runs several in one string lazily, and stops at the first row."""
+    connection = apsw.Connection(":memory:")
     for migration in schema.MIGRATIONS:
-        connection = apsw.Connection(":memory:")
         executed = []
         connection.set_exec_trace(lambda _cursor, sql, _b: executed.append(sql) or True)  # noqa: B023
         for statement in migration:
