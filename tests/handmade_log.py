@@ -111,17 +111,18 @@ def statements_of(
 ) -> list[tuple[str, tuple[Any, ...]]]:
     """What was asked of the database meanwhile."""
     asked: list[tuple[str, tuple[Any, ...]]] = []
-    rows = reader._rows
+    connection = reader._connection
+    rows = connection.rows
 
     def note(sql: str, *arguments: object) -> list[Any]:
         asked.append((sql, arguments))
         return rows(sql, *arguments)
 
-    reader._rows = note  # type: ignore[method-assign]
+    connection.rows = reader._rows = note  # type: ignore[method-assign]
     try:
         ask()
     finally:
-        reader._rows = rows  # type: ignore[method-assign]
+        connection.rows = reader._rows = rows  # type: ignore[method-assign]
     return asked
 
 

@@ -106,11 +106,6 @@ class FullTextSearch:
         bindings = (self._query, 0, paging.UNLIMITED, -1)
         return [each for (each,) in self._memory.execute(_MATCHES.format(order), bindings)]
 
-    def close(self) -> None:
-        """Free the memory. Idempotent."""
-        with contextlib.suppress(apsw.Error):
-            self._memory.close()
-
 
 _WAY_OUT: Final = (
     'write words with AND, OR, NOT between them, "a phrase", the beginning of a word as numpy*; '
