@@ -208,10 +208,12 @@ class LogReader:
         **conditions: Unpack[Conditions],
     ) -> Iterator[Refusal]:
         """The refusals that meet all conditions, of one agent or of all."""
-        if agent_id is not None:
-            conditions["actor"] = text("agent_id", agent_id)
-        found = self._events(select(REFUSAL, conditions), _limit(limit), newest_first)
-        return map(Refusal.of, found)
+        selection = select(REFUSAL, _by_agent(agent_id, conditions))
+        return map(Refusal.of, self._events(selection, _limit(limit), newest_first))
+
+    def count_refusals(self, agent_id: str | None = None, **conditions: Unpack[Conditions]) -> int:
+        """How many refusals meet all conditions."""
+        return self._count(select(REFUSAL, _by_agent(agent_id, conditions)))
 
     # --- dead letters ---
 
@@ -316,3 +318,10 @@ class LogReader:
 
 def _limit(limit: Any) -> int:
     return UNLIMITED if limit is None else whole_number("limit", limit)
+
+
+def _by_agent(agent_id: str | None, conditions: Conditions) -> Conditions:
+    """A refusal's agent is its entry's actor."""
+    if agent_id is None:
+        return conditions
+    return {**conditions, "actor": text("agent_id", agent_id)}
