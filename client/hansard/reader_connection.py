@@ -6,6 +6,8 @@ It runs what it is asked to run, and closes. What to ask is the reader's busines
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +53,15 @@ class ReadConnection:
             return connection.execute(sql, arguments).fetchall()
         except apsw.Error as error:
             raise AuditLogError(f"cannot read {self._database}: {error}") from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within, all rows are of one moment: one read transaction, so it MUST be short."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self.rows("ROLLBACK")  # nothing was written, and COMMIT could fail
 
     def data_version(self) -> int:
         """Changes when another connection commits; comparable on one connection only."""

@@ -94,7 +94,7 @@ class Settings:
         minimum=0,
     )
     fts_event_types: tuple[str, ...] | None = _setting(
-        None, "event types whose payload is searchable, besides stderr (no effect yet)"
+        None, "event types whose payload is searchable, besides stderr"
     )
     group: str | None = _setting(None, "group whose members' workers may record")
 

@@ -13,7 +13,7 @@ import hansard
 
 CLIENT = Path(hansard.__file__).parent
 HEAVY = {"apsw", "click", "cryptography", "hansard_writer", "sqlite3"}
-NEEDS_APSW = {"reader_connection.py", "reader.py"}
+NEEDS_APSW = {"reader_connection.py", "search.py"}
 ROUNDS = 5
 TIMED = "import time; begin = time.perf_counter(); import {}; print(time.perf_counter() - begin)"
 

@@ -14,77 +14,13 @@ from typing import Any
 import apsw
 import pytest
 
+from handmade_log import BEGIN, SECOND, Log, ids, plan_of, statements_of
 from hansard import ClosedError, ConfigError, reader, reader_connection
-from hansard.reader import DeadLetter, Event, LogReader
+from hansard.reader import DeadLetter, Event, LogReader, paging
 from hansard_writer import schema
 from support import wait_until
 
-SECOND = 1_000_000_000
-BEGIN = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
 NOBODY = 65_534
-
-
-class Log:
-    """A log's database, written as the writer would."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self.connection = apsw.Connection(str(directory / "log.db"))
-        self.execute("PRAGMA journal_mode = wal")
-        for migration in schema.MIGRATIONS:
-            for statement in migration:
-                self.execute(statement)
-        self.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        self.execute(f"PRAGMA user_version = {schema.VERSION}")
-        self.execute("INSERT INTO producers VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)")
-        self.size = 0
-
-    def execute(self, statement: str, *arguments: object) -> list[Any]:
-        return self.connection.execute(statement, arguments).fetchall()
-
-    def add(self, event_type: str = "a.b", **columns: Any) -> int:
-        self.size += 1
-        row = {
-            "seq": self.size,
-            "producer": 1,
-            "producer_seq": self.size,
-            "created_at": BEGIN + self.size * SECOND,
-            "event_type": event_type,
-            "level": "info",
-        } | columns
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
-        self.execute(f"INSERT INTO entries({names}) VALUES({marks})", *row.values())
-        return self.size
-
-    def add_dead_letter(self, reason: str, frame: bytes, producer: int | None = 1) -> None:
-        self.execute(
-            "INSERT INTO dead_letters(received_at, producer, producer_seq, count, reason, detail,"
-            " frame) VALUES(?, ?, ?, 3, ?, 'why', ?)",
-            BEGIN + 1_000,
-            producer,
-            None if producer is None else 9,
-            reason,
-            frame,
-        )
-
-    def can_truncate_wal(self) -> bool:
-        """Whether no reader's transaction stands in the way."""
-        try:
-            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
-            return False
-        return True
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    log = Log(tmp_path / "log")
-    yield log
-    log.close()
 
 
 @pytest.fixture
@@ -114,35 +50,6 @@ def unprivileged(directory: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def ids(events: Iterator[Event]) -> list[int]:
-    return [event.id for event in events]
-
-
-def statements_of(
-    reader: LogReader, ask: Callable[[], object]
-) -> list[tuple[str, tuple[Any, ...]]]:
-    """What was asked of the database meanwhile."""
-    asked: list[tuple[str, tuple[Any, ...]]] = []
-    rows = reader._rows
-
-    def note(sql: str, *arguments: object) -> list[Any]:
-        asked.append((sql, arguments))
-        return rows(sql, *arguments)
-
-    reader._rows = note  # type: ignore[method-assign]
-    try:
-        ask()
-    finally:
-        reader._rows = rows  # type: ignore[method-assign]
-    return asked
-
-
-def plan_of(log: Log, statement: tuple[str, tuple[Any, ...]]) -> str:
-    """How SQLite reaches the entries."""
-    sql, arguments = statement
-    return "; ".join(row[3] for row in log.execute("EXPLAIN QUERY PLAN " + sql, *arguments))
-
-
 # --- entries ---
 
 
@@ -164,7 +71,7 @@ def test_an_entry_that_is_not_there_is_none(log: Log) -> None:
 
 
 def test_entries_come_in_order_of_their_ids_either_way(log: Log) -> None:
-    for _ in range(2 * reader.PAGE_ROWS + 1):
+    for _ in range(2 * paging.PAGE_ROWS + 1):
         log.add()
     expected = list(range(1, log.size + 1))
     with LogReader(log.directory) as log_reader:
@@ -179,7 +86,7 @@ def test_entries_come_in_order_of_their_ids_either_way(log: Log) -> None:
 @pytest.mark.parametrize("rare", [True, False], ids=["through the index", "in order"])
 def test_conditions_must_all_hold(log: Log, monkeypatch: pytest.MonkeyPatch, rare: bool) -> None:
     if not rare:
-        monkeypatch.setattr(reader, "INDEXED_IDS_MAX", 1)
+        monkeypatch.setattr(paging, "IDS_BY_INDEX_MAX", 1)
     log.add("x", actor="a", task_id="T")  # 1
     log.add("y", actor="a", level="error")  # 2
     log.add("x", actor="b", task_id="T")  # 3
@@ -230,7 +137,7 @@ def test_a_moment_may_be_text_a_datetime_or_nanoseconds(moment: reader.Moment) -
 def test_a_moment_that_is_none_is_refused_before_anything_is_read(
     log: Log, moment: reader.Moment
 ) -> None:
-    with LogReader(log.directory) as log_reader, pytest.raises(ValueError, match=r"must|no time"):
+    with LogReader(log.directory) as log_reader, pytest.raises(ValueError, match="since is"):
         log_reader.events(since=moment)
 
 
@@ -269,7 +176,7 @@ def test_a_task_is_found_through_its_index_in_order_without_sorting(log: Log) ->
 def test_a_common_type_and_all_else_is_read_in_order_without_sorting(
     log: Log, monkeypatch: pytest.MonkeyPatch, conditions: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(reader, "INDEXED_IDS_MAX", 1)
+    monkeypatch.setattr(paging, "IDS_BY_INDEX_MAX", 1)
     log.add("x")
     log.add("x")
     with LogReader(log.directory) as log_reader:
@@ -282,7 +189,7 @@ def test_a_common_type_and_all_else_is_read_in_order_without_sorting(
 
 
 def test_an_iterator_that_is_held_open_does_not_hold_the_wal(log: Log) -> None:
-    for _ in range(reader.PAGE_ROWS + 2):
+    for _ in range(paging.PAGE_ROWS + 2):
         log.add()
     with LogReader(log.directory) as log_reader:
         events = log_reader.events()
@@ -364,11 +271,11 @@ def test_a_follower_sees_each_entry_once_and_holds_no_wal_while_it_waits(log: Lo
 
 
 def test_dead_letters_are_listed_newest_first_without_their_bytes(log: Log) -> None:
-    for index in range(reader.PAGE_ROWS + 1):
+    for index in range(paging.PAGE_ROWS + 1):
         log.add_dead_letter("invalid" if index else "undecodable", b"frame")
     with LogReader(log.directory) as log_reader:
         letters = list(log_reader.dead_letters())
-        assert [letter.id for letter in letters] == list(range(reader.PAGE_ROWS + 1, 0, -1))
+        assert [letter.id for letter in letters] == list(range(paging.PAGE_ROWS + 1, 0, -1))
         assert len(list(log_reader.dead_letters(limit=5))) == 5
         (first,) = log_reader.dead_letters("undecodable")
         assert first == DeadLetter(
@@ -408,7 +315,9 @@ def test_another_programs_database_is_refused(log: Log) -> None:
         LogReader(log.directory)
 
 
-@pytest.mark.parametrize(("version", "way_out"), [(2, "install the release"), (0, "hansard serve")])
+@pytest.mark.parametrize(
+    ("version", "way_out"), [(schema.VERSION + 1, "install the release"), (0, "hansard serve")]
+)
 def test_another_schema_is_refused(log: Log, version: int, way_out: str) -> None:
     log.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(ConfigError, match=rf"schema version {version}.*{way_out}"):

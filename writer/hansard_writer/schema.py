@@ -6,6 +6,7 @@ own. Nothing here opens a database.
 
 from typing import Final
 
+from hansard.reader.search import FULL_TEXT_TABLE
 from hansard.reader_connection import APPLICATION_ID, SCHEMA_VERSION
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
@@ -129,8 +130,89 @@ _V2_TASKS: Final[tuple[str, ...]] = (
     """,
 )
 
+# ISO 8601 UTC, cut to microseconds.
+_CREATED_AT: Final = """strftime('%Y-%m-%dT%H:%M:%S', e.created_at / 1000000000, 'unixepoch')
+               || printf('.%06dZ', (e.created_at % 1000000000) / 1000)"""
+
+# A query uses a partial index only if it says the expression and the WHERE as the index does. One
+# costs an entry of another type about 0.1 µs; so there are no more than the lookups need.
+_OPERATIONS: Final = "WHERE event_type = 'env.operation'"
+
 # The views and indexes that predecessors' readers look for, and full text.
-_V2_READING: Final[tuple[str, ...]] = ()
+_V2_READING: Final[tuple[str, ...]] = (
+    f"""
+    CREATE VIEW task_audits(audit_id, task_id, repo_id, level, event_type, payload, created_at,
+                            source_event_ts, supervisor_processed_at) AS
+    SELECT e.seq, e.task_id, e.payload ->> '$.repo_id', e.level, e.event_type, e.payload,
+           {_CREATED_AT},
+           NULL, NULL
+    FROM entries AS e WHERE e.task_id IS NOT NULL
+    """,  # noqa: S608 - our own words
+    f"""
+    CREATE VIEW env_operations(id, workflow_id, node_id, version_id, operation, status, stdout,
+                               stderr, exit_code, duration_ms, metadata, created_at) AS
+    SELECT e.seq, e.payload ->> '$.workflow_id', e.payload ->> '$.node_id',
+           e.payload ->> '$.version_id', e.payload ->> '$.operation', e.payload ->> '$.status',
+           e.payload ->> '$.stdout', e.payload ->> '$.stderr', e.payload ->> '$.exit_code',
+           e.payload ->> '$.duration_ms', e.payload -> '$.metadata',
+           {_CREATED_AT}
+    FROM entries AS e WHERE e.event_type = 'env.operation'
+    """,  # noqa: S608 - our own words
+    f"""
+    CREATE INDEX operations_by_workflow ON entries(
+        payload ->> '$.workflow_id', payload ->> '$.node_id', payload ->> '$.version_id'
+    ) {_OPERATIONS}
+    """,
+    f"""
+    CREATE INDEX operations_by_node ON entries(
+        payload ->> '$.node_id', payload ->> '$.operation'
+    ) {_OPERATIONS}
+    """,
+    f"""
+    CREATE INDEX operations_by_status ON entries(
+        payload ->> '$.status', payload ->> '$.workflow_id'
+    ) {_OPERATIONS}
+    """,
+    f"CREATE INDEX operations_by_version ON entries(payload ->> '$.version_id') {_OPERATIONS}",
+    f"CREATE INDEX operations_by_name ON entries(payload ->> '$.operation') {_OPERATIONS}",
+    """
+    CREATE INDEX refusals_by_agent ON entries(actor) WHERE event_type = 'governance.refusal'
+    """,
+    FULL_TEXT_TABLE,
+    # What is deleted from it leaves no trace: its own 'delete' needs the text once more for that.
+    "INSERT INTO full_text(full_text, rank) VALUES('secure-delete', 1)",
+    """
+    INSERT INTO meta VALUES('full_text_indexed_to', 0), ('full_text_event_types', '[]')
+    """,
+    """
+    CREATE VIEW full_text_state(indexed_to, event_types) AS
+    SELECT max(value) FILTER (WHERE key = 'full_text_indexed_to'),
+           max(value) FILTER (WHERE key = 'full_text_event_types')
+    FROM meta WHERE key IN ('full_text_indexed_to', 'full_text_event_types')
+    """,
+    # The text of an entry: of the types that the state names, all names and values of the payload;
+    # of an operation stderr. The unary plus keeps to the order of seq, by which it is asked.
+    """
+    CREATE VIEW full_text_source(id, text) AS
+    SELECT e.seq, CASE
+        WHEN e.event_type IN (
+            SELECT value FROM json_each((SELECT event_types FROM full_text_state))
+        ) THEN (
+            SELECT group_concat(concat_ws(' ', iif(typeof(key) = 'text', key, NULL), CASE
+                WHEN type IN ('true', 'false') THEN type
+                WHEN type = 'integer' AND typeof(atom) = 'real' THEN e.payload -> fullkey
+                ELSE atom
+            END), ' ') FROM json_tree(e.payload)
+        )
+        ELSE e.payload ->> '$.stderr'
+    END
+    FROM entries AS e
+    WHERE +e.event_type IN (
+        SELECT 'env.operation' UNION ALL
+        SELECT value FROM json_each((SELECT event_types FROM full_text_state))
+    )
+    """,
+)
 
 # Outcomes of calls are forgotten by age.
 _V2_CALLS: Final = ("CREATE INDEX calls_by_age ON calls(created_at)",)

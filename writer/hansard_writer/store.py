@@ -110,6 +110,11 @@ class Store:
     # --- reading ---
 
     @property
+    def connection(self) -> apsw.Connection:
+        """For reading, and for writing within `transaction`."""
+        return self._connection
+
+    @property
     def size(self) -> int:
         """How many entries the log has."""
         return self._position.size

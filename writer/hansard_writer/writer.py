@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,7 @@ from hansard.settings import Settings
 from hansard_writer.acks import Acks
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
+from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake
 from hansard_writer.operations import Function
 from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
@@ -24,6 +26,7 @@ REQUESTS_PER_STEP_MAX: Final = 256
 RETRY_S: Final = 0.1  # after a commit that found the store busy or full
 DISK_LOOK_S: Final = 1.0
 IDLE_S: Final = 1.0  # without a commit, before the WAL is emptied
+FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
 TRUNCATE_RETRY_S: Final = 10.0  # after a reader stood in the way
 PASSIVE_SHARE: Final = 8  # of wal_bytes_target: checkpoint well before it is reached
 
@@ -66,6 +69,7 @@ class Writer:
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
         self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
         self._calls = Calls(store, operations, clock_ns)
+        self._full_text = FullText(store, settings.fts_event_types)
         self._retry_at = 0.0
         self._busy_retries = 0
         self._look_at_disk_at = 0.0
@@ -92,6 +96,7 @@ class Writer:
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
         self._run_calls(now)
+        self._keep_full_text(now)
         self._keep_wal_small(now)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -126,6 +131,7 @@ class Writer:
             "uncommitted": batch.events,
             **self._accounts(),
             **self._intake.counters.as_mapping(),
+            "full_text_tail": self._full_text.tail,
             "spools_adopted": adopter.adopted,
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
@@ -302,11 +308,32 @@ class Writer:
 
     # --- keeping house ---
 
+    def _keep_full_text(self, now: float) -> None:
+        """Behind a commit when there is much to do, and whatever is left when nothing is."""
+        if self._suspended or now < self._retry_at or not self._full_text.tail:
+            return
+        try:
+            if now == self._last_commit_at:
+                wrote = self._full_text.keep_up()
+            elif now >= self._full_text_due():
+                wrote = self._full_text.index_piece()
+            else:
+                return
+        except (StoreBusy, StoreFull):
+            self._retry_at = now + RETRY_S
+            return
+        if wrote:
+            self._truncate_at = now + IDLE_S
+
+    def _full_text_due(self) -> float:
+        """The moment from which the writer counts as idle enough to look at entries' text."""
+        return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
+
     def _keep_wal_small(self, now: float) -> None:
         """PASSIVE by pages, because a blocking checkpoint would stall; TRUNCATE when idle."""
         store = self._store
         is_large = store.wal_pages * PAGE_BYTES * PASSIVE_SHARE >= self._settings.wal_bytes_target
-        if is_large and self._last_commit_at == now:
+        if is_large and self._truncate_at == now + IDLE_S:  # something was just written
             store.checkpoint_passive()
         is_idle = now >= self._truncate_at and not self._intake.batch
         if store.wal_pages and is_idle and not store.checkpoint_truncate():
@@ -347,4 +374,6 @@ class Writer:
             moments.append(max(due, self._retry_at))
         elif self._store.wal_pages:
             moments.append(self._truncate_at)
+        if self._full_text.tail and not self._suspended:
+            moments.append(max(self._full_text_due(), self._retry_at))
         return max(min(moments) - now, 0.0)

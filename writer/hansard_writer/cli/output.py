@@ -105,7 +105,17 @@ def _object(row: Row, columns: Sequence[str]) -> str:
         # A line break in valid JSON stands between two tokens, where a space does as well.
         line = payload.replace("\n", " ").replace("\r", " ")
         values[PAYLOAD] = orjson.Fragment(line.encode())
-    return orjson.dumps(values, default=_hex).decode()
+    try:
+        return orjson.dumps(values, default=_hex).decode()
+    except orjson.JSONEncodeError:
+        return orjson.dumps({name: _exactly(value) for name, value in values.items()}).decode()
+
+
+def _exactly(value: object) -> orjson.Fragment:
+    """What orjson refuses too: integers beyond 64 bits, lone surrogates."""
+    if isinstance(value, orjson.Fragment):
+        return value
+    return orjson.Fragment(json.dumps(value, default=_hex, separators=(",", ":")).encode())
 
 
 def _is_json(text: str) -> bool:
@@ -137,7 +147,7 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict | list | tuple):
-        return orjson.dumps(value, default=_hex).decode()
+        return json.dumps(value, default=_hex, separators=(",", ":"), ensure_ascii=False)
     return value
 
 

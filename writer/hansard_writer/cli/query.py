@@ -1,44 +1,60 @@
-"""``hansard query``: entries that meet conditions."""
+"""``hansard query``: entries, operations or refusals that meet conditions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from hansard.reader import Conditions, Event, LogReader
+from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import LEVEL, NUMBER, TEXT, TIME, directory_option, format_option
+from hansard_writer.cli.options import NUMBER, TEXT, directory_option, format_option
 from hansard_writer.cli.output import Row, print_rows
+from hansard_writer.cli.selecting import entry_options, operation_options, reading_considerately
 
 LIMIT: Final = 20
-COLUMNS: Final = ("id", "created_at", "event_type", "level", "actor", "task_id", "payload")
-ALL_COLUMNS: Final = tuple(Event.__dataclass_fields__)
+OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operation", "status")
+
+# What a person wants to see; programs get all that there is.
+COLUMNS: Final[Mapping[type, tuple[str, ...]]] = {
+    Event: ("id", "created_at", "event_type", "level", "actor", "task_id", "payload"),
+    Operation: (
+        "id", "created_at", "workflow_id", "node_id", "operation", "status", "exit_code", "stderr",
+    ),
+    Refusal: ("id", "created_at", "agent_id", "rule_id", "reason", "action"),
+}  # fmt: skip
 
 
-def columns_for(format: str) -> tuple[str, ...]:  # noqa: A002 - the option's name
-    """What a person wants to see, or all that there is."""
-    return COLUMNS if format == "table" else ALL_COLUMNS
+def columns_for(kind: type, format: str) -> tuple[str, ...]:  # noqa: A002 - the option's name
+    """The columns of a kind of row."""
+    return COLUMNS[kind] if format == "table" else tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
 
 
-def rows_of(events: Iterable[Event]) -> Iterator[Row]:
-    """Events as rows."""
-    values = attrgetter(*ALL_COLUMNS)
-    return (dict(zip(ALL_COLUMNS, values(event), strict=True)) for event in events)
+def rows_of(kind: type, found: Iterable[object]) -> Iterator[Row]:
+    """What a reader found, as rows of all columns."""
+    names = tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    values = attrgetter(*names)
+    return (dict(zip(names, values(each), strict=True)) for each in found)
 
 
 @click.command(
     name="query",
-    epilog="Example: hansard query --event-type user.login --since 2026-01-31 --limit 5",
+    epilog="""\b
+Examples:
+  hansard query --event-type user.login --since 2026-01-31 --limit 5
+  hansard query --task-id T1 --oldest-first --limit 0 --format csv
+  hansard query --status failed --workflow-id nightly --search 'error AND package'
+  hansard query --operation add_deps --where metadata.packages=numpy
+  hansard query --refusals --agent-id agent:7 --count
+""",
 )
 @directory_option
-@click.option("--event-type", type=TEXT, help="Only this type.")
-@click.option("--task-id", type=TEXT, help="Only this task's.")
-@click.option("--actor", type=TEXT, help="Only by this actor.")
-@click.option("--level", type=LEVEL, help="Only of this level.")
-@click.option("--since", type=TIME, help="ISO 8601, UTC unless it names a zone; inclusive.")
-@click.option("--until", type=TIME, help="The same, exclusive.")
+@entry_options
+@click.option("--operations", is_flag=True, help="Environment operations, column by column.")
+@operation_options
+@click.option("--refusals", is_flag=True, help="Governance refusals, column by column.")
+@click.option("--agent-id", type=TEXT, help="Only refusals of this agent's actions.")
 @click.option("--after-id", type=NUMBER, help="Only entries behind this id.")
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")
@@ -46,23 +62,63 @@ def rows_of(events: Iterable[Event]) -> Iterator[Row]:
 @format_option
 def command(
     directory: Path,
-    event_type: str | None,
+    operations: bool,
+    refusals: bool,
     limit: int,
     oldest_first: bool,
     count: bool,
     format: str,  # noqa: A002 - the option's name
     **conditions: Any,
 ) -> None:
-    """Print entries, newest first. Exits with 1 when there are none."""
-    given: Conditions = conditions  # type: ignore[assignment]  # click passes them by these names
-    with LogReader(directory) as reader:
+    """Print entries, newest first. Exits with 1 when there are none.
+
+    A condition on operations, or --operations, prints operations by their columns; --agent-id, or
+    --refusals, prints refusals so. All conditions must hold.
+
+    In --where, PATH is names with dots between them (a backslash makes a dot part of a name), and
+    VALUE is JSON, or else text. It is found where it stands there itself, or in a list that
+    stands there; an object or a list is found in what contains all of it.
+    """
+    kind = _kind(operations, refusals, conditions)
+    with reading_considerately(), LogReader(directory) as reader:
         if count:
-            found = reader.count(event_type, **given)
+            found = _count(reader, kind, conditions)
             click.echo(found)
         else:
-            events = reader.events(
-                event_type, limit=limit or None, newest_first=not oldest_first, **given
-            )
-            found = print_rows(rows_of(events), columns_for(format), format)
+            order = {"limit": limit or None, "newest_first": not oldest_first}
+            rows = rows_of(kind, _READ[kind](reader, **conditions, **order))
+            found = print_rows(rows, columns_for(kind, format), format)
     if not found:
         raise AnswerIsNo("No entry meets these conditions.")
+
+
+def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
+    """What is asked for; only its own conditions are left over."""
+    names = [name for name in OPERATION_CONDITIONS if conditions[name] is not None]
+    of_operations = operations or bool(names)
+    of_refusals = refusals or conditions["agent_id"] is not None
+    if of_operations and of_refusals:
+        raise click.UsageError("An entry is an operation or a refusal, not both.")
+    if (of_operations or of_refusals) and conditions.pop("event_type") is not None:
+        raise click.UsageError("Operations and refusals have a type of their own.")
+    if not of_operations:
+        for name in OPERATION_CONDITIONS:
+            del conditions[name]
+    if not of_refusals:
+        del conditions["agent_id"]
+    return Operation if of_operations else Refusal if of_refusals else Event
+
+
+_READ: Final[Mapping[type, Any]] = {
+    Event: LogReader.events,
+    Operation: LogReader.operations,
+    Refusal: LogReader.refusals,
+}
+
+
+def _count(reader: LogReader, kind: type, conditions: dict[str, Any]) -> int:
+    if kind is Operation:
+        return reader.count_operations(**conditions)
+    if kind is Refusal:
+        return reader.count_refusals(**conditions)
+    return reader.count(**conditions)

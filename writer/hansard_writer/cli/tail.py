@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -12,33 +12,46 @@ from hansard.reader import Event, LogReader
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 from hansard_writer.cli.query import columns_for, rows_of
+from hansard_writer.cli.selecting import entry_options, reading_considerately
 
 LINES: Final = 10
 
 
-@click.command(name="tail", epilog="Example: hansard tail -n 100 --follow")
+@click.command(
+    name="tail",
+    epilog="""\b
+Examples:
+  hansard tail -n 100 --follow
+  hansard tail -f --level error --search 'timeout OR refused'
+""",
+)
 @directory_option
 @click.option(
     "-n", "--lines", type=NUMBER, default=LINES, show_default=True, help="How many to begin with."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with new entries, until Ctrl-C.")
+@entry_options
 @format_option
 def command(
     directory: Path,
     lines: int,
     follow: bool,
     format: str,  # noqa: A002 - the option's name
+    **conditions: Any,
 ) -> None:
-    """Print the last entries, oldest first."""
-    with LogReader(directory) as reader:
+    """Print the last entries, oldest first.
+
+    Of those that meet all conditions, which are query's.
+    """
+    with reading_considerately(), LogReader(directory) as reader:
         end = next(reader.events(limit=1, newest_first=True), None)
-        last = list(reader.events(limit=lines, newest_first=True))[::-1]
-        after_id = last[-1].id if last else end.id if end else 0
-        coming = _until_interrupted(reader.follow(after_id)) if follow else iter(())
+        last = list(reader.events(limit=lines, newest_first=True, **conditions))[::-1]
+        after_id = max([each.id for each in (end, *last[-1:]) if each], default=0)
+        coming = _until_interrupted(reader.follow(after_id, **conditions)) if follow else iter(())
         with contextlib.suppress(KeyboardInterrupt):
             print_rows(
-                rows_of(chain(last, coming)),
-                columns_for(format),
+                rows_of(Event, chain(last, coming)),
+                columns_for(Event, format),
                 format,
                 sample_rows=len(last),
                 at_once=follow,

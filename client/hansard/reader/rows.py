@@ -1,0 +1,115 @@
+"""What a reader gives: one frozen, typed row for each thing that a log holds.
+
+It asks nothing of a database; who has an entry has all that it takes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+OPERATION: Final = "env.operation"
+REFUSAL: Final = "governance.refusal"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the log.
+
+    ``created_at`` is ISO 8601 UTC, cut to microseconds; ``created_at_ns`` is exact. ``payload``
+    is the JSON text as it was recorded, None where there is none. ``producer`` is the hash of
+    the producer's id, in hex; with ``producer_seq`` it is the entry's key.
+    """
+
+    id: int
+    created_at: str
+    created_at_ns: int
+    event_type: str
+    level: str
+    actor: str | None
+    task_id: str | None
+    payload: str | None
+    producer: str
+    producer_seq: int
+    host: str
+    pid: int
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """The payload, parsed anew at each look; integers of any size are exact."""
+        if self.payload is None:
+            return None
+        parsed: dict[str, Any] = json.loads(self.payload)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation on an environment, as `env_operations` shows it.
+
+    ``status`` is success or failed; ``duration_ms`` comes from a monotonic clock. ``metadata``
+    is parsed; a failed operation's has ``error``. Where output was cut, ``payload`` of the
+    entry (`LogReader.get`) says how long it was, and its SHA-256.
+    """
+
+    id: int
+    workflow_id: str | None
+    node_id: str | None
+    version_id: str | None
+    operation: str | None
+    status: str | None
+    stdout: str | None
+    stderr: str | None
+    exit_code: int | None
+    duration_ms: float | None
+    metadata: Mapping[str, Any]
+    created_at: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The operation that an entry of type `OPERATION` is; what its payload lacks is None."""
+        said = event.data or {}
+        columns: dict[str, Any] = {name: said.get(name) for name in cls.__slots__}
+        columns |= {"id": event.id, "created_at": event.created_at}
+        return cls(**columns | {"metadata": said.get("metadata") or {}})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refusal by a rule. ``action`` and ``decision`` are what they were given as, parsed;
+    ``timestamp`` is RFC 3339, as the payload says it."""
+
+    id: int
+    agent_id: str | None
+    action: Any
+    decision: Any
+    rule_id: str | None
+    reason: str | None
+    timestamp: str | None
+    created_at: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The refusal that an entry of type `REFUSAL` is; what its payload lacks is None."""
+        said = event.data or {}
+        columns: dict[str, Any] = {name: said.get(name) for name in cls.__slots__}
+        return cls(**columns | {"id": event.id, "created_at": event.created_at})
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event or frame that the writer could not enter, and why.
+
+    It stands for ``count`` numbers from ``producer_seq`` on; both producer fields are None where
+    the frame did not say whose it is. ``frame`` holds its ``frame_bytes`` bytes, None in a list.
+    """
+
+    id: int
+    received_at: str
+    producer: str | None
+    producer_seq: int | None
+    count: int
+    reason: str
+    detail: str
+    frame_bytes: int
+    frame: bytes | None = None

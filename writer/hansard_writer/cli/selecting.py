@@ -1,0 +1,89 @@
+"""Options that say which entries are meant, and the priority of who goes through many of them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+
+from hansard_writer.cli.exits import Unusable
+from hansard_writer.cli.options import LEVEL, TEXT, TIME, Function
+
+READER_NICENESS: Final = 19  # a question about the log must not slow down what is logged
+
+
+class Where(click.ParamType):  # type: ignore[type-arg]  # older clicks have no argument
+    """A condition on the payload, ``PATH=VALUE``, as a pair of path and value."""
+
+    name = "where"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        path, equals, text = TEXT.convert(value, param, ctx).partition("=")
+        if not equals:
+            self.fail(f"{value!r} is no condition: write PATH=VALUE.", param, ctx)
+        try:
+            return path, json.loads(text)
+        except (ValueError, RecursionError):
+            return path, text
+
+
+def entry_options(function: Function) -> Function:
+    """What an entry may be chosen by; passes each under the name that `LogReader` has for it."""
+    options = [
+        click.option("--event-type", type=TEXT, help="Only this type."),
+        click.option("--task-id", type=TEXT, help="Only this task's."),
+        click.option("--actor", type=TEXT, help="Only by this actor."),
+        click.option("--level", type=LEVEL, help="Only of this level."),
+        click.option("--since", type=TIME, help="ISO 8601, UTC unless it names a zone; inclusive."),
+        click.option("--until", type=TIME, help="The same, exclusive."),
+        click.option(
+            "--where",
+            type=Where(),
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Only if the payload's value there is VALUE, or contains it. Repeatable.",
+        ),
+        click.option(
+            "--search",
+            type=TEXT,
+            metavar="QUERY",
+            help='Only if the text matches: words, AND, OR, NOT, "a phrase", begin*.',
+        ),
+    ]
+    return _applied(options, function)
+
+
+def operation_options(function: Function) -> Function:
+    """What an operation may be chosen by besides."""
+    options = [
+        click.option("--workflow-id", type=TEXT, help="Only this workflow's operations."),
+        click.option("--node-id", type=TEXT, help="Only this node's operations."),
+        click.option("--version-id", type=TEXT, help="Only this version's operations."),
+        click.option("--operation", type=TEXT, help="Only operations of this name, as add_deps."),
+        click.option(
+            "--status",
+            type=click.Choice(["success", "failed"]),
+            help="Only operations that ended so.",
+        ),
+    ]
+    return _applied(options, function)
+
+
+def _applied(options: list[Callable[[Any], Any]], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def reading_considerately() -> Iterator[None]:
+    """Within, this process has the lowest priority, and what a reader refuses is bad usage."""
+    os.nice(READER_NICENESS)
+    try:
+        yield
+    except ValueError as error:
+        raise Unusable(str(error)) from error

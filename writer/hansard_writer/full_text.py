@@ -1,0 +1,135 @@
+"""Full text: keeps the index up with the log, in transactions of its own, beside the batches'.
+
+It looks at entries only after they are committed, in the order of their ids, and knows nothing
+of batches, frames or producers. It never makes an entry wait: when is the writer's business.
+"""
+
+import json
+import logging
+import re
+from typing import Final
+
+from hansard import wire
+from hansard.errors import ConfigError
+from hansard_writer.store import Store
+
+PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
+PIECE_TEXT_BYTES_MAX: Final = 256 << 10  # ... and of their text what fits, or one entry's
+TAIL_ENTRIES_MAX: Final = 2_000  # not looked at, before it is done under load too
+MARK_BEHIND_MAX: Final = 10_000  # entries without text behind the mark, before it is moved
+PROGRESS_ENTRIES: Final = 100_000  # between two lines in the log while it catches up
+
+_EVENT_TYPE: Final = re.compile(wire.EVENT_TYPE_PATTERN)
+_LOG: Final = logging.getLogger("hansard.writer")
+
+# As bytes: a lone surrogate, which JSON may have, is no text to Python.
+_TEXTS: Final = (
+    "SELECT id, CAST(text AS BLOB) FROM full_text_source"
+    " WHERE id > ? AND id <= ? AND text IS NOT NULL"
+)
+_INSERT: Final = "INSERT INTO full_text(rowid, text) VALUES(?, CAST(? AS TEXT))"
+_SET: Final = "UPDATE meta SET value = ? WHERE key = ?"
+
+
+class FullText:
+    """The index of one log, over the store's connection.
+
+    ``indexed_to`` is the mark: everything up to there is in the index, and readers go by it.
+    Entries without text behind it have been looked at up to ``seen_to``; the mark follows when
+    it is moved anyway, or `MARK_BEHIND_MAX` behind, because each move is a commit.
+
+    Another set of types begins the index anew. Raises `ConfigError` for a type that is none.
+    """
+
+    def __init__(self, store: Store, event_types: tuple[str, ...] | None) -> None:
+        self._store = store
+        for each in event_types or ():
+            if not _EVENT_TYPE.fullmatch(each) or len(each) > wire.EVENT_TYPE_CHARS_MAX:
+                raise ConfigError(
+                    f"fts_event_types has {each!r:.300}: it must be event types, of letters, "
+                    f"digits and _ . : / -, at most {wire.EVENT_TYPE_CHARS_MAX} in all"
+                )
+        wanted = json.dumps(sorted(set(event_types or ())))
+        self.indexed_to, types = self._state()
+        if types != wanted:
+            self._begin_anew(wanted)
+        self.seen_to = self.indexed_to
+        self._worked_to = store.size
+        self._told_at = self._catching_up_to = 0
+        if store.size - self.indexed_to > MARK_BEHIND_MAX:
+            self._told_at, self._catching_up_to = self.indexed_to, store.size
+            _LOG.info("full text: %d entries are to be looked at", store.size - self.indexed_to)
+
+    @property
+    def tail(self) -> int:
+        """How many entries are still to be looked at."""
+        return self._store.size - self.seen_to
+
+    def keep_up(self) -> bool:
+        """Under load: look at twice what was committed since the last time, so that the tail
+        stays short, whatever its length was. Whether something was written."""
+        if self.tail < TAIL_ENTRIES_MAX:
+            return False
+        end = min(self.seen_to + 2 * (self._store.size - self._worked_to), self._store.size)
+        wrote = self.index_piece()
+        while self.seen_to < end:
+            wrote = self.index_piece() or wrote
+        return wrote
+
+    def index_piece(self) -> bool:
+        """Look at the next entries, and index their text; whether something was written.
+
+        Raises `hansard_writer.store.StoreBusy` and `StoreFull`, with nothing changed.
+        """
+        seen_to, texts = self._next_texts()
+        self._worked_to = self._store.size
+        wrote = bool(texts) or seen_to - self.indexed_to >= MARK_BEHIND_MAX
+        if wrote:
+            with self._store.transaction() as connection:
+                connection.executemany(_INSERT, texts)
+                connection.execute(_SET, (seen_to, "full_text_indexed_to"))
+            self.indexed_to = seen_to
+        self.seen_to = seen_to
+        self._tell_progress()
+        return wrote
+
+    # --- inside ---
+
+    def _state(self) -> tuple[int, str]:
+        state: tuple[int, str] = self._store.connection.execute(
+            "SELECT indexed_to, event_types FROM full_text_state"
+        ).get
+        return state
+
+    def _begin_anew(self, event_types: str) -> None:
+        if self.indexed_to:
+            _LOG.warning("full text: fts_event_types changed, the index is made anew")
+        with self._store.transaction() as connection:
+            connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
+            connection.execute(_SET, (0, "full_text_indexed_to"))
+            connection.execute(_SET, (event_types, "full_text_event_types"))
+        self.indexed_to = 0
+
+    def _next_texts(self) -> tuple[int, list[tuple[int, bytes]]]:
+        """The end of the next piece, and the texts in it."""
+        end = min(self.seen_to + PIECE_ENTRIES_MAX, self._store.size)
+        texts: list[tuple[int, bytes]] = []
+        size = 0
+        cursor = self._store.connection.execute(_TEXTS, (self.seen_to, end))
+        for entry, text in cursor:
+            texts.append((entry, text))
+            size += len(text)
+            if size >= PIECE_TEXT_BYTES_MAX:
+                cursor.close()
+                return entry, texts
+        return end, texts
+
+    def _tell_progress(self) -> None:
+        if not self._catching_up_to:
+            return
+        if self.seen_to >= self._catching_up_to:
+            _LOG.info("full text: all entries up to %d are searched by index", self.seen_to)
+            self._catching_up_to = 0
+        elif self.seen_to - self._told_at >= PROGRESS_ENTRIES:
+            self._told_at = self.seen_to
+            _LOG.info("full text: %d of %d entries looked at", self.seen_to, self._catching_up_to)
