@@ -206,6 +206,13 @@ def test_help_speaks_in_the_users_words(directory: Path, command: str) -> None:
         assert "[debug|info|warning|error|critical]" in text
 
 
+def test_the_list_of_commands_is_whole_sentences_on_a_terminal(directory: Path) -> None:
+    commands = shell("--help", directory).stdout.split("Commands:")[1].split("\n\n")[0]
+    assert len(commands.splitlines()) >= 8
+    assert all(line.endswith(".") for line in commands.splitlines()[1:])
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from hansard import directory as layout
 from hansard_writer import demo
 from support import assert_log_is_sound, count_entries
 
@@ -79,3 +80,15 @@ def test_a_directory_with_a_log_is_refused(directory: Path) -> None:
     assert again.returncode == 2
     assert "has a log already" in again.stderr
     assert count_entries(directory) > 0
+
+
+def test_when_nobody_reads_on_no_writer_is_left_behind(directory: Path) -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as reader:
+        command = [sys.executable, "-m", "hansard_writer", "demo", "--dir", str(directory)]
+        process = subprocess.Popen([*command, str(DATA[0])], stdout=theirs, stderr=subprocess.PIPE)
+        os.close(theirs)
+        assert "a new log in" in reader.readline()
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+    assert not layout.a_writer_lives(directory)

@@ -121,7 +121,11 @@ class _Writers:
         if not line.startswith("hansard ready"):
             process.wait()
             raise AuditLogError(f"the writer of {self.directory} did not start; it says why above")
-        self.tell(f"writer {self._writer.pid} started")
+        try:
+            self.tell(f"writer {self._writer.pid} started")
+        except BaseException:  # whoever is told has gone, and must not leave a writer behind
+            self._writer.stop()
+            raise
 
     def kill(self) -> int:
         """As `kill -9` does; how many events the log has then."""

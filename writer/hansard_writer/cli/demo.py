@@ -50,11 +50,11 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
     help="Kill the writer with -9 in the middle, and start it again.",
 )
 def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill: bool) -> None:
-    """Record JSON Lines files (plain or gzip) from several processes, and count what arrives.
+    """Record files from several processes, and count what arrives.
 
-    Starts a writer in a fresh directory, kills it with -9 while events are on their way, starts
-    it again, and holds every entry in the database against the line that it came from. Exits
-    with 1 unless all are there, each once.
+    The files are JSON Lines, plain or gzip. Starts a writer in a fresh directory, kills it with -9
+    while events are on their way, starts it again, and holds every entry in the database against
+    the line that it came from. Exits with 1 unless all are there, each once.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
     click.echo(

@@ -23,7 +23,7 @@ COLUMNS: Final = (
 
 @click.group(name="dlq", epilog="Example: hansard dlq list")
 def command() -> None:
-    """The dead letters: events and frames that the writer could not enter."""
+    """Show dead letters: what the writer could not enter."""
 
 
 @command.command(name="list", epilog="Example: hansard dlq list --reason invalid --limit 0")

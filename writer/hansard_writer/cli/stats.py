@@ -23,7 +23,7 @@ def command(
     timeout: float,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Print what the writer says of itself: a row a figure, or one JSON object of all.
+    """Print the writer's figures: a row each, or one JSON object.
 
     Exits with 3 when no writer answers.
     """
