@@ -211,7 +211,7 @@ def test_who_is_cancelled_gives_up_and_the_event_is_entered(
     assert count_entries(directory) == 2
 
 
-def test_who_is_cancelled_while_the_queue_is_full_leaves_no_ticket_behind(
+def test_who_is_cancelled_while_the_queue_is_full_is_told_at_once(
     directory: Path, frozen: MortalWriter
 ) -> None:
     async def main(log: AuditLog) -> None:
@@ -221,11 +221,41 @@ def test_who_is_cancelled_while_the_queue_is_full_leaves_no_ticket_behind(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert log._producer._blocked
         frozen.thaw()
-        no_tickets = lambda: log._producer.seq == 2 and not log._producer._tickets  # noqa: E731
-        await asyncio.to_thread(wait_until, no_tickets, "nobody waits")
 
     with AuditLog(directory, queue_maxsize=1, ack_timeout=60, close_timeout=10) as log:
+        asyncio.run(main(log))
+    assert count_entries(directory) == 2
+
+
+def test_who_is_cancelled_before_there_was_a_ticket_leaves_none_behind(directory: Path) -> None:
+    async def main(log: AuditLog) -> None:
+        producer = log._producer
+        inside, leave = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with producer._lock:
+                inside.set()
+                leave.wait(30)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert inside.wait(10)
+        task = asyncio.create_task(log.arecord("task.done", sync=True, timeout=60))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        leave.set()
+        thread.join()
+        is_kept = lambda: producer.seq == 2  # noqa: E731
+        await asyncio.to_thread(wait_until, is_kept, "the event is recorded all the same")
+        nobody_waits = lambda: not producer._tickets  # noqa: E731
+        await asyncio.to_thread(wait_until, nobody_waits, "nobody waits for it")
+
+    with AuditLog(directory, close_timeout=0) as log:
+        log.record("task.created")
         asyncio.run(main(log))
 
 

@@ -139,10 +139,29 @@ def test_a_command_gets_input_directory_and_environment(
     with log.operation("run", **WHERE) as op:
         done = run_one(op, twin, python(program), input="in é", cwd=tmp_path, env=environment)
         assert done.stdout == f"in é {tmp_path} w\n"
-        assert run_one(op, twin, ["cat"]).stdout == "", "nobody is asked for input"
         large = b"x" * 1_000_000
         assert run_one(op, twin, ["cat"], input=large).stdout == large.decode()
         assert run_one(op, twin, ["true"], input=large).returncode == 0, "it need not read it"
+
+
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """Somebody has typed something into this process."""
+    kept, (there, here) = os.dup(0), os.pipe()
+    os.write(here, b"not for commands")
+    os.close(here)
+    os.dup2(there, 0)
+    os.close(there)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+@pytest.mark.usefixtures("typed")
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_command_does_not_read_what_is_typed(log: Recorder, twin: bool) -> None:
+    with log.operation("run", **WHERE) as op:
+        assert run_one(op, twin, ["cat"]).stdout == ""
 
 
 @pytest.mark.parametrize("twin", [False, True])
