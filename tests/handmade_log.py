@@ -27,7 +27,10 @@ class Log:
                 self.execute(statement)
         self.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         self.execute(f"PRAGMA user_version = {schema.VERSION}")
-        self.execute("INSERT INTO producers VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)")
+        self.execute(
+            "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc, dropped)"
+            " VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)"
+        )
         self.size = 0
 
     def execute(self, statement: str, *arguments: object) -> list[Any]:
