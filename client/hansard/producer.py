@@ -16,12 +16,11 @@ from typing import Any, Final
 from zlib import crc32
 
 from hansard import wire
-from hansard.accounts import Accounts
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
-from hansard.keeping import Keeper, Record, Store
-from hansard.memory_queue import EVENTS_MAX, MemoryQueue
+from hansard.holding import FULL, Holding
+from hansard.keeping import Record
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
@@ -37,7 +36,6 @@ TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say 
 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
-FULL: Final = "full"
 UNSENT: Final = "closed"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
@@ -46,7 +44,7 @@ SET_ASIDE: Final = "set_aside"
 NONE_REFUSED: Final = wire.Refusals()
 
 
-class Producer:
+class Producer(Holding):
     """The events of one client instance in one process.
 
     Callers' side, any thread: `append`, `ticket`, `give_up`. Sender's side, its thread alone:
@@ -62,17 +60,10 @@ class Producer:
         wake: Callable[[], None],
         source: Source | None = None,
     ) -> None:
+        super().__init__(directory, settings, complaints, source)
         self._directory = directory
-        self._settings = settings
-        self._keeper = Keeper(
-            directory,
-            settings.spool_bytes,
-            complaints,
-            numbers_are_the_sources=source is not None,
-        )
         self._complaints = complaints
         self._wake = wake
-        self.source = source
         self.sender_sleeps = True
         self.sender_ident: int | None = None
         self._lock = threading.RLock()
@@ -81,24 +72,8 @@ class Producer:
         self._side: deque[Record] = deque()
         self._tickets = Tickets()
         self._blocked = 0  # callers that wait for room
-        self._closed = False
         self._is_inherited = False
         self._stalled = False  # a caller waited in vain: fail fast until the writer answers
-        self._log_id: bytes | None = None
-        self._store: Store | None = None
-        self.accounts = Accounts()
-        self._skip = 0  # a source's events that the log has already, still to be recorded here
-        self._number_from(source or Source(new_producer_id()))
-
-    def _number_from(self, source: Source) -> None:
-        """Begin to number anew. Of the drops, what was not reported goes on with the new id."""
-        self.accounts.start_over()
-        self.producer_id = source.producer_id
-        self.hash = wire.producer_hash(source.producer_id)
-        self.first_seq = source.watermark + 1  # what this instance recorded begins here
-        self.seq = self.acked = source.watermark
-        self._crc = self._base_crc = source.crc
-        self._seq_max = -1  # nothing fits before the store is open
 
     # --- the callers' side ---
 
@@ -216,16 +191,6 @@ class Producer:
     # --- the sender's side ---
 
     @property
-    def waiting(self) -> int:
-        """How many events are not committed yet."""
-        return self.seq - self.acked
-
-    @property
-    def committed(self) -> int:
-        """How many events of this instance the log has, entered or dead-lettered."""
-        return self.accounts.committed_before + self.acked - self.first_seq + 1
-
-    @property
     def has_work(self) -> bool:
         """Whether there is anything left that the log must learn."""
         return (
@@ -239,16 +204,6 @@ class Producer:
     def hurried(self) -> bool:
         """Whether a caller waits, for an ack or for room."""
         return len(self._tickets) > 0 or self._blocked > 0
-
-    @property
-    def spool_bytes(self) -> int:
-        """How many bytes wait."""
-        return self._store.bytes_used if self._store else 0
-
-    @property
-    def spooled(self) -> bool:
-        """Whether the events survive the process."""
-        return isinstance(self._store, Spool)
 
     def hello(self) -> wire.Hello:
         """How this producer introduces itself."""
@@ -483,17 +438,6 @@ class Producer:
         self._stalled = True
         return False
 
-    def _try(self, record: Record) -> bool:
-        """Keep all of it or nothing. ``seq`` moves at the end: up to it the sender may read."""
-        data, count = record
-        last, crc = self.seq + count, crc32(data, self._crc)
-        if not self._store or last > self._seq_max:
-            return False
-        if not self._store.append_run(self.seq + 1, crc, data, count):
-            return False
-        self.seq, self._crc = last, crc
-        return True
-
     def _drain_side(self) -> None:
         while self._side:
             record = self._side.popleft()
@@ -511,60 +455,9 @@ class Producer:
         finally:
             self._lock.release()
 
-    def _drop(self, cause: str, count: int) -> None:
-        self.accounts.drop(cause, count, time.time_ns())
-        if self._store:
-            self._store.note(drops=self.accounts.drops)
-
     def _full(self) -> str:
         return (
             f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
             f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
             "queue_maxsize"
         )
-
-    def _held(self, behind: int = 0) -> list[Record]:
-        """What is not committed, and lies behind a number."""
-        seq, held = self.acked, []
-        for data, count in self._store.records() if self._store else ():
-            seq += count
-            if seq > behind:
-                held.append((data, count))
-        return held
-
-    def _set_room(self) -> None:
-        if self._skip:
-            self._seq_max = -1
-            return
-        last = wire.INT64_MAX - wire.FRAME_EVENTS_MAX
-        self._seq_max = min(self.acked + self._events_max(), last)
-
-    def _events_max(self) -> int:
-        """How many may wait."""
-        if self._settings.queue_maxsize is not None:
-            return self._settings.queue_maxsize
-        return EVENTS_MAX if isinstance(self._store, MemoryQueue) else wire.INT64_MAX
-
-    def _open_store(self) -> None:
-        if self._store is not None or self._closed:
-            return
-        source = Source(self.producer_id, self.acked, self._base_crc)
-        with making:
-            self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
-        self._set_room()
-
-    def _restart(self, source: Source, records: list[Record]) -> None:
-        """Go on under other numbers, with a store that holds ``records`` in place of the old.
-        Raises OSError with everything as it was."""
-        with making:
-            replaced = self._keeper.replace(
-                self._store, source, self._log_id, self.accounts.drops, records
-            )
-            self._store = replaced.store
-            self._number_from(source)
-        self.seq, self._crc = replaced.seq, replaced.crc
-        self._set_room()
-        self._store.note(drops=self.accounts.drops)
-        lost = sum(count for _, count in records) - (self.seq - self.acked)
-        if lost:
-            self._drop(FULL, lost)

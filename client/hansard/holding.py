@@ -1,0 +1,140 @@
+"""What a producer holds: the numbers of one id, and the events that the log has not committed.
+
+It numbers, keeps and renumbers. It knows no lock, no callers and no sender.
+"""
+
+from pathlib import Path
+from time import time_ns
+from typing import Final
+from zlib import crc32
+
+from hansard import wire
+from hansard.accounts import Accounts
+from hansard.complaints import Complaints
+from hansard.keeping import Keeper, Record, Store
+from hansard.memory_queue import EVENTS_MAX, MemoryQueue
+from hansard.settings import Settings
+from hansard.source import Source, new_producer_id
+from hansard.spool import Spool, making
+
+FULL: Final = "full"
+
+
+class Holding:
+    """The numbers and the store of one client instance; the base of `hansard.producer.Producer`,
+    because the hot path cannot afford a hop to another object.
+
+    MUST be used under the producer's lock.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Settings, complaints: Complaints, source: Source | None
+    ) -> None:
+        self._settings = settings
+        self._keeper = Keeper(
+            directory,
+            settings.spool_bytes,
+            complaints,
+            numbers_are_the_sources=source is not None,
+        )
+        self.source = source
+        self.accounts = Accounts()
+        self._closed = False
+        self._log_id: bytes | None = None
+        self._store: Store | None = None
+        self._skip = 0  # a source's events that the log has already, still to be recorded here
+        self._number_from(source or Source(new_producer_id()))
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not committed yet."""
+        return self.seq - self.acked
+
+    @property
+    def committed(self) -> int:
+        """How many events of this instance the log has, entered or dead-lettered."""
+        return self.accounts.committed_before + self.acked - self.first_seq + 1
+
+    @property
+    def spool_bytes(self) -> int:
+        """How many bytes wait."""
+        return self._store.bytes_used if self._store else 0
+
+    @property
+    def spooled(self) -> bool:
+        """Whether the events survive the process."""
+        return isinstance(self._store, Spool)
+
+    # --- inside ---
+
+    def _number_from(self, source: Source) -> None:
+        """Begin to number anew. Of the drops, what was not reported goes on with the new id."""
+        self.accounts.start_over()
+        self.producer_id = source.producer_id
+        self.hash = wire.producer_hash(source.producer_id)
+        self.first_seq = source.watermark + 1  # what this instance recorded begins here
+        self.seq = self.acked = source.watermark
+        self._crc = self._base_crc = source.crc
+        self._seq_max = -1  # nothing fits before the store is open
+
+    def _try(self, record: Record) -> bool:
+        """Keep all of it or nothing. ``seq`` moves at the end: up to it the sender may read."""
+        data, count = record
+        last, crc = self.seq + count, crc32(data, self._crc)
+        if not self._store or last > self._seq_max:
+            return False
+        if not self._store.append_run(self.seq + 1, crc, data, count):
+            return False
+        self.seq, self._crc = last, crc
+        return True
+
+    def _drop(self, cause: str, count: int) -> None:
+        self.accounts.drop(cause, count, time_ns())
+        if self._store:
+            self._store.note(drops=self.accounts.drops)
+
+    def _held(self, behind: int = 0) -> list[Record]:
+        """What is not committed, and lies behind a number."""
+        seq, held = self.acked, []
+        for data, count in self._store.records() if self._store else ():
+            seq += count
+            if seq > behind:
+                held.append((data, count))
+        return held
+
+    def _set_room(self) -> None:
+        if self._skip:
+            self._seq_max = -1
+            return
+        last = wire.INT64_MAX - wire.FRAME_EVENTS_MAX
+        self._seq_max = min(self.acked + self._events_max(), last)
+
+    def _events_max(self) -> int:
+        """How many may wait."""
+        if self._settings.queue_maxsize is not None:
+            return self._settings.queue_maxsize
+        return EVENTS_MAX if isinstance(self._store, MemoryQueue) else wire.INT64_MAX
+
+    def _open_store(self) -> None:
+        if self._store is not None or self._closed:
+            return
+        source = Source(self.producer_id, self.acked, self._base_crc)
+        with making:
+            self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
+        self._set_room()
+
+    def _restart(self, source: Source, records: list[Record]) -> None:
+        """Go on under other numbers, with a store that holds ``records`` in place of the old.
+        Raises OSError with everything as it was."""
+        with making:
+            replaced = self._keeper.replace(
+                self._store, source, self._log_id, self.accounts.drops, records
+            )
+            self._store = replaced.store
+            self._number_from(source)
+        self.seq, self._crc = replaced.seq, replaced.crc
+        self._set_room()
+        self._store.note(drops=self.accounts.drops)
+        lost = sum(count for _, count in records) - (self.seq - self.acked)
+        if lost:
+            self._drop(FULL, lost)
