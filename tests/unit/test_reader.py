@@ -37,7 +37,10 @@ class Log:
                 self.execute(statement)
         self.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         self.execute(f"PRAGMA user_version = {schema.VERSION}")
-        self.execute("INSERT INTO producers VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)")
+        self.execute(
+            "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc,"
+            " dropped) VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)"
+        )
         self.size = 0
 
     def execute(self, statement: str, *arguments: object) -> list[Any]:
@@ -408,7 +411,14 @@ def test_another_programs_database_is_refused(log: Log) -> None:
         LogReader(log.directory)
 
 
-@pytest.mark.parametrize(("version", "way_out"), [(2, "install the release"), (0, "hansard serve")])
+@pytest.mark.parametrize(
+    ("version", "way_out"),
+    [
+        (schema.VERSION + 1, "install the release"),
+        (schema.VERSION - 1, "hansard serve"),
+        (0, "hansard serve"),
+    ],
+)
 def test_another_schema_is_refused(log: Log, version: int, way_out: str) -> None:
     log.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(ConfigError, match=rf"schema version {version}.*{way_out}"):

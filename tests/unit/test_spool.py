@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hansard import spool as spool_module
 from hansard.spool import (
     RECORDS_AT,
+    SIZE_BITS,
     Identity,
     Orphan,
     Spool,
@@ -31,7 +32,15 @@ from hansard.spool import (
     SpoolState,
     lock_orphan,
 )
-from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, INT64_MAX, Drops, Frame
+from hansard.wire import (
+    FRAME_BYTES_MAX,
+    FRAME_EVENTS_CUT,
+    FRAME_EVENTS_MAX,
+    INT64_MAX,
+    RUN_BYTES_MAX,
+    Drops,
+    Frame,
+)
 from support import wait_until
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=40)
@@ -44,13 +53,29 @@ REAL_FLOCK = fcntl.flock  # tests put their own in its place
 
 
 class Kept:
-    """A spool, and beside it a plain list that says what must be in it."""
+    """A spool, and beside it plain lists that say what must be in it: ``events``, and how many
+    of them each record holds."""
 
     def __init__(self, directory: Path, ring_bytes: int = RING_BYTES, **state: Any) -> None:
         self.spool = Spool(directory, RECORDS_AT + ring_bytes, 0o600, IDENTITY, SpoolState(**state))
         self.base_seq, self.base_crc = state.get("base_seq", 0), state.get("base_crc", 0)
         self.events: list[bytes] = []
         self.crcs: list[int] = []
+        self.counts: list[int] = []
+
+    @property
+    def records(self) -> list[tuple[bytes, int]]:
+        left = iter(self.events)
+        return [(b"".join(next(left) for _ in range(count)), count) for count in self.counts]
+
+    @property
+    def runs(self) -> list[range]:
+        """The numbers of each run of joined events."""
+        first, runs = self.base_seq + 1, []
+        for count in self.counts:
+            runs.append(range(first, first + count))
+            first += count
+        return [run for run in runs if len(run) > 1]
 
     @property
     def seq(self) -> int:
@@ -60,9 +85,9 @@ class Kept:
     def crc(self) -> int:
         return self.crcs[-1] if self.crcs else self.base_crc
 
-    def next_event(self, length: int) -> bytes:
+    def next_event(self, length: int, ahead: int = 0) -> bytes:
         """Bytes that occur nowhere else, without a zero."""
-        tag = b"<%d>" % (self.seq + 1)
+        tag = b"<%d>" % (self.seq + 1 + ahead)
         return (tag * (length // len(tag) + 1))[: max(length, len(tag))]
 
     def append(self, length: int) -> bool:
@@ -72,10 +97,27 @@ class Kept:
         if kept:
             self.events.append(data)
             self.crcs.append(crc)
+            self.counts.append(1)
         return kept
 
-    def free(self, count: int) -> list[bytes]:
-        count = min(count, len(self.events))
+    def next_run(self, count: int, length: int = 1) -> list[bytes]:
+        """So many events, each of that many bytes or a few more."""
+        return [self.next_event(length, ahead) for ahead in range(count)]
+
+    def append_run(self, count: int, length: int = 1) -> bool:
+        events = self.next_run(count, length)
+        data = b"".join(events)
+        crc = zlib.crc32(data, self.crc)
+        kept = self.spool.append_run(self.seq + 1, crc, data, count)
+        if kept:
+            self.events += events
+            self.crcs += [crc] * count
+            self.counts.append(count)
+        return kept
+
+    def free(self, records: int) -> list[bytes]:
+        count = sum(self.counts[:records])
+        del self.counts[:records]
         if count:
             freed, self.base_crc = self.events[:count], self.crcs[count - 1]
             self.base_seq += count
@@ -90,8 +132,9 @@ class Kept:
         return self.spool.path.read_bytes()
 
 
-def read(image: bytes) -> tuple[SpoolState, list[bytes]]:
-    """What an adopter finds in a file with these bytes: the state, and the events."""
+def read(image: bytes, runs: Sequence[range] = ()) -> tuple[SpoolState, list[bytes]]:
+    """What an adopter finds in a file with these bytes: the state, and the events, of which
+    ``runs`` are joined."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "left.spool"
         path.write_bytes(image)
@@ -101,17 +144,22 @@ def read(image: bytes) -> tuple[SpoolState, list[bytes]]:
             frames = list(orphan.frames())
         finally:
             orphan.close()
-    assert_frames_follow(frames, orphan.state.base_seq, orphan.state.base_crc)
+    assert_frames_follow(frames, orphan.state.base_seq, orphan.state.base_crc, runs)
     return orphan.state, events_of(frames)
 
 
-def assert_frames_follow(frames: list[Frame], base_seq: int, base_crc: int) -> None:
-    """Each begins where the one before ended, and none is larger than allowed."""
+def assert_frames_follow(
+    frames: list[Frame], base_seq: int, base_crc: int, runs: Sequence[range] = ()
+) -> None:
+    """Each begins where the one before ended, none splits a run, and none is larger than allowed,
+    but for one event or run alone."""
     seq, crc = base_seq + 1, base_crc
     for frame in frames:
         assert (frame.producer_id, frame.first_seq, frame.crc_before) == (PRODUCER, seq, crc)
-        assert frame.event_count <= FRAME_EVENTS_CUT
-        assert len(frame.body) <= FRAME_BYTES_MAX or frame.event_count == 1
+        assert not any(run.start < seq < run.stop for run in runs), "a run is split"
+        is_alone = frame.event_count == 1 or range(seq, frame.last_seq + 1) in runs
+        assert frame.event_count <= FRAME_EVENTS_CUT or is_alone
+        assert len(frame.body) <= FRAME_BYTES_MAX or is_alone
         seq, crc = seq + frame.event_count, zlib.crc32(frame.body, crc)
 
 
@@ -143,13 +191,13 @@ def frames_of(kept: Kept) -> list[Frame]:
 
 def assert_as_kept(kept: Kept) -> None:
     """The live view, the frames and the file say what the list says."""
-    assert list(kept.spool.events()) == kept.events
+    assert list(kept.spool.records()) == kept.records
     frames = frames_of(kept)
-    assert_frames_follow(frames, kept.base_seq, kept.base_crc)
+    assert_frames_follow(frames, kept.base_seq, kept.base_crc, kept.runs)
     assert events_of(frames) == kept.events
     crcs = [kept.spool.crc_at(kept.base_seq + index) for index in range(len(kept.events) + 1)]
     assert crcs == [kept.base_crc, *kept.crcs]
-    state, found = read(kept.image())
+    state, found = read(kept.image(), kept.runs)
     assert found == kept.events
     assert (state.base_seq, state.base_crc) == (kept.base_seq, kept.base_crc)
 
@@ -167,8 +215,11 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.integers(1, 250)),
         st.tuples(st.just("append"), st.integers(1, 250)),
+        st.tuples(st.just("run"), st.integers(2, 60)),
+        st.tuples(st.just("run"), st.integers(2, 60)),
         st.tuples(st.just("free"), st.integers(0, 6)),
         st.tuples(st.just("interrupt"), st.integers(1, 250)),
+        st.tuples(st.just("interrupt run"), st.integers(2, 60)),
         st.tuples(st.just("note"), st.integers(1, 9)),
     ),
     max_size=40,
@@ -181,11 +232,11 @@ def test_a_ring_holds_what_a_list_would_hold(steps: list[tuple[str, int]]) -> No
     with TemporaryDirectory() as directory:
         kept = Kept(Path(directory))
         for step, amount in steps:
-            if step == "append":
+            if step in ("append", "run"):
                 before = kept.image()
-                if not kept.append(amount):
+                if not (kept.append(amount) if step == "append" else kept.append_run(amount)):
                     assert kept.events, "an empty ring took nothing"
-                    assert read(kept.image()) == read(before)
+                    assert read(kept.image(), kept.runs) == read(before, kept.runs)
             elif step == "free":
                 freed = kept.free(amount)
                 image = kept.image()
@@ -193,9 +244,13 @@ def test_a_ring_holds_what_a_list_would_hold(steps: list[tuple[str, int]]) -> No
             elif step == "interrupt":
                 kept.spool.append(kept.seq + 1, 1, kept.next_event(amount))
                 kept.spool.trim_to(kept.seq)
+            elif step == "interrupt run":
+                data = b"".join(kept.next_run(amount))
+                kept.spool.append_run(kept.seq + 1, 1, data, amount)
+                kept.spool.trim_to(kept.seq)
             else:
                 kept.spool.note(drops=Drops(amount, 1, 2))
-                assert read(kept.image())[0].drops == Drops(amount, 1, 2)
+                assert read(kept.image(), kept.runs)[0].drops == Drops(amount, 1, 2)
             assert_as_kept(kept)
         kept.spool.close(remove=True)
 
@@ -288,7 +343,7 @@ def wide(tmp_path: Path) -> Iterator[Kept]:
     kept.spool.close(remove=True)
 
 
-def test_a_frame_has_at_most_a_thousand_events(wide: Kept) -> None:
+def test_a_frame_of_single_events_is_cut(wide: Kept) -> None:
     for _ in range(FRAME_EVENTS_CUT + 1):
         wide.append(10)
     assert [frame.event_count for frame in frames_of(wide)] == [FRAME_EVENTS_CUT, 1]
@@ -324,6 +379,148 @@ def test_a_frame_carries_what_was_dropped(wide: Kept) -> None:
     assert wide.spool.frame(1, 1).drops == Drops(3, 4, 5)
 
 
+# --- runs of joined events ---
+
+
+def test_a_run_is_one_record_and_its_numbers_follow_one_another(kept: Kept) -> None:
+    kept.append(30)
+    assert kept.append_run(3)
+    assert kept.append(30)
+    first, _, _, _, last = kept.events
+    assert list(kept.spool.records()) == [(first, 1), (b"<2><3><4>", 3), (last, 1)]
+    (frame,) = frames_of(kept)
+    assert (frame.first_seq, frame.event_count) == (1, 5)
+    assert kept.spool.bytes_used == 3 * HEAD + 30 + len(b"<2><3><4>") + 30
+    assert_as_kept(kept)
+
+
+def test_a_run_of_one_is_an_event(kept: Kept) -> None:
+    assert kept.append_run(1, 40)
+    single = kept.image()[RECORDS_AT:]
+    kept.free(1)
+    kept.base_seq = kept.base_crc = 0
+    other = Kept(kept.spool.path.parent)
+    other.append(40)
+    assert other.image()[RECORDS_AT:] == single
+    other.spool.close(remove=True)
+
+
+def test_a_frame_never_splits_a_run(wide: Kept) -> None:
+    for count in (200, 40, 20, 100, 250, 1, 249, 1, 1):
+        assert wide.append_run(count) if count > 1 else wide.append(10)
+    counts = [frame.event_count for frame in frames_of(wide)]
+    assert counts == [240, 120, 250, 250, 2]
+    assert_as_kept(wide)
+
+
+def test_a_run_of_a_thousand_is_a_frame_of_its_own(wide: Kept) -> None:
+    for count in (1, FRAME_EVENTS_MAX, 1, FRAME_EVENTS_CUT + 1, 1):
+        assert wide.append_run(count)
+    assert [frame.event_count for frame in frames_of(wide)] == [1, 1_000, 1, 251, 1]
+    assert_as_kept(wide)
+
+
+def test_a_run_as_large_as_allowed_is_a_frame_of_its_own(wide: Kept) -> None:
+    wide.append(10)
+    length = RUN_BYTES_MAX // 500
+    assert wide.append_run(500, length)
+    wide.append(10)
+    assert [frame.event_count for frame in frames_of(wide)] == [1, 500, 1]
+    assert_as_kept(wide)
+
+
+def test_runs_share_a_frame_up_to_its_bytes(wide: Kept) -> None:
+    for _ in range(5):
+        assert wide.append_run(2, FRAME_BYTES_MAX // 4)
+    assert [frame.event_count for frame in frames_of(wide)] == [4, 4, 2]
+    assert_as_kept(wide)
+
+
+def test_single_events_are_cut_the_same_once_a_run_is_freed(wide: Kept) -> None:
+    wide.append_run(3)
+    for _ in range(FRAME_EVENTS_CUT + 1):
+        wide.append(10)
+    wide.free(1)
+    assert [frame.event_count for frame in frames_of(wide)] == [FRAME_EVENTS_CUT, 1]
+    assert_as_kept(wide)
+
+
+def test_a_run_that_does_not_fit_leaves_the_ring_as_it_was(kept: Kept) -> None:
+    kept.append_run(20, 20)
+    before = kept.image()
+    assert not kept.append_run(20, 20)
+    assert kept.image() == before
+    assert kept.append(20)
+    assert_as_kept(kept)
+
+
+def test_a_run_goes_over_the_end_of_the_ring_whole(kept: Kept) -> None:
+    for _ in range(50):
+        assert kept.append_run(7, 25)
+        assert kept.append(90)
+        assert kept.append_run(3, 20)
+        kept.free(1)
+        assert_as_kept(kept)
+        kept.free(2)
+
+
+def test_a_frame_of_runs_may_go_over_the_end_of_the_ring(kept: Kept) -> None:
+    for _ in range(4):
+        kept.append_run(4, 30)
+    kept.free(3)
+    for _ in range(2):
+        assert kept.append_run(4, 30)
+    (frame,) = frames_of(kept)
+    assert frame.event_count == 12
+    assert_as_kept(kept)
+
+
+@pytest.mark.parametrize("are_numbered", [False, True])
+def test_what_an_interrupted_run_left_is_overwritten(kept: Kept, are_numbered: bool) -> None:
+    kept.append(50)
+    data = b"".join(kept.next_run(5, 20))
+    if are_numbered:
+        kept.spool.append_run(2, 9, data, 5)
+    else:  # as far as `append_run` came: the record is there, the numbers are not
+        kept.spool.append(2, 9, data, 4 << SIZE_BITS)
+    kept.spool.trim_to(1)
+    assert_as_kept(kept)
+    kept.append_run(2)
+    assert_as_kept(kept)
+    end = RECORDS_AT + HEAD + 50 + HEAD + len(b"<2><3>")
+    assert not any(kept.image()[end:]), "the space behind the newest record is zero"
+
+
+def test_an_interruption_at_any_line_of_a_run_leaves_nothing_of_it(kept: Kept) -> None:
+    """Over the end of the ring, where most can go wrong."""
+    for _ in range(3):
+        kept.append(150)
+    kept.free(2)
+    line = 0
+    while True:
+        line, passed = line + 1, 0
+
+        def interrupt() -> None:
+            nonlocal passed
+            passed += 1
+            if passed == line:  # noqa: B023 - called in this turn only
+                raise KeyboardInterrupt
+
+        data = b"".join(kept.next_run(5, 30))
+        try:
+            with at_every_line(interrupt):
+                kept.spool.append_run(kept.seq + 1, zlib.crc32(data, kept.crc), data, 5)
+        except KeyboardInterrupt:
+            kept.spool.trim_to(kept.seq)
+            assert_as_kept(kept)
+            continue
+        break
+    kept.spool.trim_to(kept.seq)
+    assert line > 8, "nothing was interrupted"
+    assert kept.append_run(5, 30)
+    assert_as_kept(kept)
+
+
 # --- a kill, at any moment ---
 
 
@@ -354,12 +551,15 @@ def test_a_kill_at_any_moment_loses_nothing_and_invents_nothing(tmp_path: Path, 
         images: set[bytes] = set()
         before = list(kept.events)
         with at_every_line(lambda images=images: images.add(kept.image())):
-            if chance.random() < 0.6:
+            if chance.random() < 0.4:
                 kept.append(chance.randint(1, 120))
+            elif chance.random() < 0.4:
+                kept.append_run(chance.randint(2, 20))
             else:
                 kept.free(chance.randint(1, 3))
-        allowed = (before, kept.events)
-        assert all(read(image)[1] in allowed for image in images)
+        allowed = (before, list(kept.events))
+        runs = kept.runs
+        assert all(read(image, runs)[1] in allowed for image in images)
     kept.spool.close(remove=True)
 
 
@@ -370,6 +570,39 @@ def test_the_length_of_a_record_is_written_last(kept: Kept) -> None:
     whole = kept.image()[RECORDS_AT:]
     assert len(images) >= 3
     assert all(image == whole or image[:4] == bytes(4) for image in images)
+
+
+def a_run_behind_two_events(kept: Kept, count: int) -> tuple[int, int]:
+    """Where the record of a run begins and ends that is behind two other events."""
+    kept.append(40)
+    kept.append(40)
+    begin = RECORDS_AT + 2 * (HEAD + 40)
+    assert kept.append_run(count)
+    return begin, begin + HEAD + len(kept.records[-1][0])
+
+
+@pytest.mark.parametrize("count", [2, 9, 20, 70])
+def test_a_run_is_there_wholly_or_not_at_all_wherever_its_writing_ends(
+    kept: Kept, count: int
+) -> None:
+    """Its length comes last, as one store of four bytes; what is before may be torn anywhere. A
+    torn page may also have the length, and not what is behind it."""
+    begin, end = a_run_behind_two_events(kept, count)
+    whole = kept.image()
+    assert read(whole, kept.runs)[1] == kept.events
+    for cut in range(begin, end):
+        torn = whole[:cut] + bytes(end - cut) + whole[end:]
+        for image in (torn, torn[:begin] + bytes(4) + torn[begin + 4 :]):
+            found = read(image, kept.runs)[1]
+            assert found == kept.events[:2], f"cut {cut - begin} bytes into the record"
+
+
+def test_a_run_with_a_broken_byte_is_an_end(kept: Kept) -> None:
+    begin, end = a_run_behind_two_events(kept, 9)
+    image = kept.image()
+    for at in range(begin, end):
+        broken = image[:at] + bytes([image[at] ^ 0xFF]) + image[at + 1 :]
+        assert read(broken, kept.runs)[1] == kept.events[:2], f"byte {at - begin} of the record"
 
 
 def test_a_torn_tail_is_an_end(kept: Kept) -> None:
@@ -792,7 +1025,9 @@ def test_a_record_that_lies_about_its_length_is_an_end(kept: Kept) -> None:
     kept.append(30)
     kept.append(30)
     image = bytearray(kept.image())
-    for length in (0, 1, 31, 10_000, 1 << 20, (1 << 20) + 1, 0xFFFF_FFFE, 0xFFFF_FFFF):
+    too_many = (FRAME_EVENTS_MAX << SIZE_BITS) + 30
+    lengths = (0, 1, 31, 10_000, 1 << 20, (1 << 20) + 1, too_many, 0xFFFF_FFFE, 0xFFFF_FFFF)
+    for length in lengths:
         image[RECORDS_AT + 46 : RECORDS_AT + 50] = length.to_bytes(4, "little")
         assert read(bytes(image))[1] == kept.events[:1]
 
