@@ -28,8 +28,8 @@ class Log:
         self.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         self.execute(f"PRAGMA user_version = {schema.VERSION}")
         self.execute(
-            "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc, dropped)"
-            " VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)"
+            "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc,"
+            " dropped) VALUES(1, x'abcd', 'host-a', 7, 0, 0, 0, 0)"
         )
         self.size = 0
 

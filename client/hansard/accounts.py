@@ -31,8 +31,12 @@ class Accounts:
     @property
     def refusals(self) -> Refusals:
         """What the log has refused of this instance's events, as far as it has said so."""
-        ours = _difference(self._refusals or self._others_refusals, self._others_refusals)
-        return _sum(self._refusals_before, ours)
+        refused, returned, orphaned = _difference(
+            self._refusals or self._others_refusals, self._others_refusals
+        )
+        returned = min(returned, refused)  # beyond, others' orphans were entered
+        orphaned = min(orphaned, refused - returned)
+        return _sum(self._refusals_before, Refusals(refused, returned, orphaned))
 
     def meet(self, refusals: Refusals) -> None:
         """The log greets: what it refused under this id before was not this instance's."""

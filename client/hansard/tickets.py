@@ -110,8 +110,8 @@ def _settle_with_outcome(ticket: Ticket, ack: Ack) -> None:
         if first <= ticket.seq < first + count:
             ticket.settle(COMMITTED, seq + ticket.seq - first)
             return
-    for first, count, reason in ack.dead:
+    for first, count, reason, detail in ack.dead:
         if first <= ticket.seq < first + count:
-            ticket.settle(ORPHANED if reason == ORPHAN else REJECTED, None, reason)
+            ticket.settle(ORPHANED if reason == ORPHAN else REJECTED, None, detail)
             return
     ticket.settle(REJECTED, None, "a dead letter that was not kept")

@@ -33,7 +33,8 @@ class Transmission:
         self.writer_restarts = 0
         self.resent = 0
         self.duplicates_dropped = 0
-        self._duplicates_told = 0  # by the present run of the writer
+        self._duplicates_told = 0  # by this run of the writer, to this producer id
+        self._duplicates_told_to = (b"", b"")
         self.frames_pushed = 0
         self.send_failures = 0
         self.begin()
@@ -144,7 +145,9 @@ class Transmission:
         if self.run_id is not None and self.run_id != welcome.run_id:
             self.writer_restarts += 1
         self.run_id = welcome.run_id
-        self._duplicates_told = 0
+        if self._duplicates_told_to != (welcome.run_id, producer.producer_id):
+            self._duplicates_told_to = (welcome.run_id, producer.producer_id)
+            self._duplicates_told = 0
         if not producer.belongs_to(welcome.log_id):
             self._complaints.warn(
                 "other log",

@@ -228,7 +228,7 @@ def test_workers_of_the_group_record_under_their_own_user(
     answer, complaints = worker.communicate(timeout=20)
     assert (worker.returncode, complaints) == (0, "")
     facts = json.loads(answer)
-    assert (facts["flushed"], facts["committed"], facts["spooled"]) == (True, 100, True)
+    assert (facts["flushed"], facts["appended"], facts["spooled"]) == (True, 100, True)
     assert (mode(directory), mode(directory / "spool")) == (0o2750, 0o3730)
     for name, bits in {"push.sock": 0o660, "ack.sock": 0o660, "log.db": 0o640}.items():
         assert mode(directory / name) == bits, name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import hansard_writer
 from acceptance.conftest import MortalWriter, Script
 from hansard import AuditLog, Entry
 from support import assert_log_is_sound, query
@@ -49,7 +50,7 @@ threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True)
 while not stop.is_set():
     for _ in range(100):
         log.record("bulk.event", payload)
-    if log.statistics()["committed"] and not sys.stdout.closed:
+    if log.statistics()["appended"] and not sys.stdout.closed:
         print("flows", flush=True)
         sys.stdout.close()
 """
@@ -76,6 +77,17 @@ def test_an_event_recorded_as_sync_by_setting_is_waited_for(directory: Path) -> 
         assert log.record("task.created", sync=False).status == "queued"
         entries = log.record_many([{"event_type": "task.done"}] * 3)
     assert [entry.id for entry in entries] == [3, 4, 5]
+
+
+def test_orphans_recorded_together_are_warned_of_by_the_task_that_they_wait_for(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    together = [{"event_type": "task.done", "task_id": "T1"}, {"event_type": "step.done"}]
+    with hansard_writer.running(directory, enforce_tasks=True), AuditLog(directory) as log:
+        entries = log.record_many(together, sync=True)
+    assert [entry.status for entry in entries] == ["orphaned"] * 2
+    assert any("'T1' is not registered" in message for message in caplog.messages)
+    assert not any("None" in message for message in caplog.messages)
 
 
 @pytest.mark.usefixtures("writer")

@@ -135,14 +135,19 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_recorded(
         assert log.statistics()["submitted"] == 0
 
 
-def test_more_at_once_than_would_ever_fit_is_entered_all_the_same(
+def test_more_at_once_than_would_ever_fit_is_refused_before_anything_is_recorded(
     directory: Path, writer: hansard_writer.RunningWriter
 ) -> None:
-    with AuditLog(directory, queue_maxsize=50) as log:
-        entries = log.record_many([{"event_type": "a", "payload": {"n": n}} for n in range(400)])
+    """All or none: event by event, a writer that ends in between would leave a part."""
+    events = [{"event_type": "a", "payload": {"n": n}} for n in range(400)]
+    with AuditLog(directory, queue_maxsize=399) as log:
+        with pytest.raises(InvalidEvent, match="400 events never fit into a queue_maxsize of 399"):
+            log.record_many(events)
+        assert log.statistics()["submitted"] == 0
+        entries = log.record_many(events[:399])
         assert {entry.status for entry in entries} == {"queued"}
         assert log.flush(20)
-    assert count_entries(directory) == 400
+    assert count_entries(directory) == 399
     assert_log_is_sound(directory)
 
 

@@ -54,7 +54,7 @@ def test_a_resent_frame_is_entered_once(log: Log) -> None:
     log.link.frames.extend(list(log.link.frames) * 3)
     log.settle()
     log.assert_all_is_in()
-    assert log.writer.figures()["duplicates"] == 15
+    assert log.writer.figures()["duplicates_dropped"] == 15
 
 
 def test_a_resent_frame_is_entered_once_when_the_first_is_committed(log: Log) -> None:

@@ -269,8 +269,69 @@ def test_the_highest_numbers_of_all_are_taken(log: Log) -> None:
     push(log, parts(chain.frame(event())))
     assert watermark(log, chain) == top
     assert ask(log, wire.pack_request(wire.Lookup(chain.hash, top)))[1][0] == "committed"
-    beyond = wire.Wait(chain.producer_id, wire.INT64_MAX, wire.INT64_MAX, wire.INT64_MAX, True)
+    beyond = wire.Wait(
+        chain.producer_id,
+        from_seq=wire.INT64_MAX,
+        target_seq=wire.INT64_MAX,
+        seen_seq=wire.INT64_MAX,
+        dropped=wire.INT64_MAX,
+        urgent=True,
+        report=wire.Report(*[wire.INT64_MAX] * 4),
+    )
     assert ask(log, wire.pack_request(beyond))[1][0] == "pending"
+
+
+def test_producers_that_lie_about_themselves_do_not_end_the_figures(log: Log) -> None:
+    """Their sums are beyond what an integer of msgpack can be."""
+    for number in range(4):
+        chain = welcomed(log, Chain(bytes([number]) * 16))
+        report = wire.Report(*[wire.INT64_MAX] * 4)
+        wait = wire.Wait(chain.producer_id, 0, 0, 0, 0, urgent=False, report=report)
+        assert ask(log, wire.pack_request(wait))[0] == "wait"
+    assert ask(log, wire.pack_stats_request())[0] == "stats"
+
+
+def registration(task_id: str, kind: int = wire.KIND_TASK) -> bytes:
+    return event(None, kind=kind, event_type=wire.TASK_REGISTERED, task_id=task_id)
+
+
+def test_a_registration_that_waits_for_another_task_registers_nothing_until_then(
+    directory: Path,
+) -> None:
+    """No client joins a registration to an event; the wire can."""
+    log = Log(directory, enforce_tasks=True).start_writer()
+    chain = welcomed(log, Chain())
+    joined = registration("A", wire.KIND_TASK | wire.JOINED)
+    push(log, parts(chain.frame(joined, event(task_id="B"))))
+    push(log, parts(chain.frame(event(task_id="A"))))
+    assert log.dead_letters() == [(1, 2, "orphan"), (3, 1, "orphan")]
+    assert log.query("SELECT count(*) FROM tasks") == [(0,)]
+    log.close()
+
+
+def test_a_registration_that_brings_another_one_in_brings_its_orphans_too(directory: Path) -> None:
+    log = Log(directory, enforce_tasks=True).start_writer()
+    chain = welcomed(log, Chain())
+    joined = registration("A", wire.KIND_TASK | wire.JOINED)
+    push(log, parts(chain.frame(event(task_id="A"))))
+    push(log, parts(chain.frame(joined, event(task_id="B"))))
+    push(log, parts(chain.frame(registration("B"))))
+    assert watermark(log, chain) == 4
+    assert log.query("SELECT task_id FROM tasks ORDER BY task_id") == [("A",), ("B",)]
+    assert log.query("SELECT producer_seq FROM entries ORDER BY seq") == [(4,), (2,), (3,), (1,)]
+    log.close()
+
+
+def test_a_notice_is_short_whatever_was_refused(log: Log) -> None:
+    """An ack goes to a producer's only socket, again and again until it is seen."""
+    chain = welcomed(log, Chain())
+    long = "t" * 900_000
+    for _ in range(3):
+        push(log, parts(chain.frame(event(event_type=long, level="fatal"))))
+    wait = wire.Wait(chain.producer_id, 0, 3, 0, 0, urgent=False, report=wire.Report())
+    ack = wire.ack_of(ask(log, wire.pack_request(wait))[1])
+    assert len(ack.notices) == 3
+    assert sum(len(text) for each in ack.notices for text in each[1:]) < 10_000
 
 
 def test_a_hello_that_claims_to_be_far_ahead_costs_one_entry(log: Log) -> None:
@@ -319,7 +380,17 @@ _VALUES = st.recursive(
     _SCALARS,
     lambda v: st.lists(v, max_size=8) | st.dictionaries(st.text(max_size=3), v, max_size=3),
 )
-_EVENTS = st.just(fields()) | _VALUES | st.lists(_VALUES, min_size=7, max_size=7)
+_REGISTRATION = fields("{}", kind=wire.KIND_TASK, event_type=wire.TASK_REGISTERED)
+_JOINED_REGISTRATION = [_REGISTRATION[0] | wire.JOINED, *_REGISTRATION[1:]]
+_GOOD = [
+    fields(),
+    fields(kind=wire.JOINED),
+    fields(task_id="T2"),
+    _REGISTRATION,
+    _JOINED_REGISTRATION,
+    [*_REGISTRATION[:5], "T2", None],
+]
+_EVENTS = st.sampled_from(_GOOD) | _VALUES | st.lists(_VALUES, min_size=7, max_size=7)
 _BODIES = st.lists(_EVENTS, max_size=3).map(lambda each: b"".join(map(msgpack.packb, each)))
 _HEADERS = st.tuples(
     st.just(1) | _SCALARS,
@@ -331,7 +402,7 @@ _HEADERS = st.tuples(
 ).map(msgpack.packb)
 _REQUESTS = st.tuples(
     st.just(1) | _VALUES,
-    st.sampled_from(["hello", "wait", "lookup", "stats", "call", "error"]) | _VALUES,
+    st.sampled_from(["hello", "wait", "lookup", "replay", "stats", "call", "error"]) | _VALUES,
 ).flatmap(
     lambda head: st.lists(st.sampled_from([b"p" * 16, b"n" * 16, "h", True, 1, 0, None]) | _VALUES,
                           max_size=8).map(lambda rest: msgpack.packb([*head, *rest]))
@@ -367,10 +438,11 @@ _SOMETHING = st.one_of(
 )
 
 
+@pytest.mark.parametrize("enforce_tasks", [False, True])
 def test_nothing_that_arrives_stops_the_writer_or_touches_another_producer(
-    directory: Path,
+    directory: Path, enforce_tasks: bool
 ) -> None:
-    log = Log(directory).start_writer()
+    log = Log(directory, enforce_tasks=enforce_tasks).start_writer()
     good = log.worker("good")
 
     @settings(

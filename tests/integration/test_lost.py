@@ -126,7 +126,7 @@ def test_a_log_that_does_not_know_a_producer_that_has_met_it_says_so(
     (lost,) = log.entries(LOST)
     assert (lost["first_producer_seq"], lost["last_producer_seq"]) == (1, 5)
     assert log.entered("w") == [6]
-    assert worker.producer.statistics()["committed"] == 6
+    assert worker.producer.statistics()["appended"] == 6
 
 
 def test_a_producer_of_another_log_never_enters_it(log: Log) -> None:
@@ -148,7 +148,7 @@ def test_a_producer_of_another_log_never_enters_it(log: Log) -> None:
     assert log.entered("w") == [10, 11]
     assert old_spool is not None
     assert old_spool.exists()
-    assert worker.producer.statistics()["set_aside"] == 6
+    assert worker.producer.statistics()["dropped"] == {"set_aside": 6}
     assert log.writer.figures()["spools_of_other_logs"] == 1
 
 

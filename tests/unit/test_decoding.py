@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from frames import PRODUCER, event, fields
 from hansard import wire
 from hansard_writer import decoding
-from hansard_writer.decoding import INVALID, UNDECODABLE, Decoder, Run
+from hansard_writer.decoding import INVALID, UNDECODABLE, Decoder, Fault, Run
 
 BROKEN_TEXT = event().replace(b"task.done", b"task.\xff\xfene")
 TOO_DEEP = "{" + '"a":{' * wire.JSON_DEPTH_MAX + "}" * wire.JSON_DEPTH_MAX + "}"
@@ -234,7 +234,7 @@ def test_the_crc_behind_more_events_than_there_are_cannot_be_told() -> None:
 def test_a_run_without_some_events_keeps_the_numbers_of_the_others(bad: list[int]) -> None:
     texts = ['{"n":4}', '{"n":5}', '{"n":6}']
     (run,), _ = Decoder().decode(frame(*map(event, texts), first_seq=4))
-    runs, refused = decoding.without(run, dict.fromkeys(bad, "why"))
+    runs, refused = decoding.without(run, dict.fromkeys(bad, Fault("why")))
     entered = {
         run.first_seq + index: text for run in runs for index, text in enumerate(payloads(run))
     }
@@ -242,6 +242,184 @@ def test_a_run_without_some_events_keeps_the_numbers_of_the_others(bad: list[int
     assert [each.first_seq for each in refused] == [4 + index for index in bad]
     assert [each.data for each in refused] == [event(texts[index]) for index in bad]
     assert all(each.detail == "why" and each.numbers == 1 for each in refused)
+
+
+# --- registrations of tasks ---
+
+
+def registration(payload: object = '{"repo":"r"}', **changed: Any) -> list[Any]:
+    good = {"kind": wire.KIND_TASK, "event_type": wire.TASK_REGISTERED}
+    return fields(payload, **{**good, **changed})
+
+
+def test_a_registration_is_an_entry_and_a_task() -> None:
+    tasks = msgpack.packb(registration()), msgpack.packb(registration(None, task_id="T2"))
+    (run,), refused = Decoder().decode(frame(event(), tasks[0], event(), tasks[1], first_seq=5))
+    assert refused == []
+    assert (run.first_seq, run.length) == (5, 4)
+    assert list(run.kinds) == [0, 1, 0, 1]
+    at = 1_700_000_000_000_000_000
+    assert list(run.tasks) == [(1, "T1", at, '{"repo":"r"}'), (3, "T2", at, None)]
+    assert run.columns[1][1] == wire.TASK_REGISTERED
+
+
+def test_a_run_of_events_registers_no_tasks() -> None:
+    (run,), _ = Decoder().decode(frame(event(), event(kind=wire.JOINED), event()))
+    assert list(run.tasks) == []
+
+
+BAD_REGISTRATIONS: dict[str, Any] = {
+    "an event of a registration's type": registration(kind=wire.KIND_EVENT),
+    "an event of another type of the log's own": fields(event_type="hansard.lost"),
+    "a registration of another type": registration(event_type="task.done"),
+    "a registration of another of the log's own types": registration(event_type="hansard.lost"),
+    "no task": registration(task_id=None),
+    "a task that is a number": registration(task_id=7),
+    "a task that is too long": registration(task_id="t" * (wire.TASK_ID_BYTES_MAX + 1)),
+    "a task with a NUL": registration(task_id="a\0b"),
+    "attributes that are no object": registration("[1]"),
+    "attributes that are a number": registration("1"),
+    "attributes that are null": registration("null"),
+    "attributes that are no JSON": registration("{nonsense}"),
+    "attributes of JSON5": registration("{a:1}"),
+    "attributes that are not a number": registration('{"a":NaN}'),
+    "attributes that are infinite": registration('{"a":-Infinity}'),
+    "attributes cut short": registration('{"a":'),
+    "attributes and more": registration("{} {}"),
+    "no text": registration(""),
+    "attributes that are a map": registration({"a": 1}),
+    "attributes that are bytes": registration(b"{}"),
+    "attributes that are nested too deep": registration(TOO_DEEP),
+    "attributes that are nested far too deep": registration('{"a":' * 100_000 + "}" * 100_000),
+    "a kind that is true": registration(kind=True),
+    "a kind that is one, but a float": registration(kind=1.0),
+    "an unknown kind with the bit of a registration": registration(kind=3),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_REGISTRATIONS.values(), ids=BAD_REGISTRATIONS.keys())
+def test_a_bad_registration_costs_itself_only(bad: object) -> None:
+    good, packed = msgpack.packb(registration(task_id="T9")), msgpack.packb(bad)
+    runs, refused = Decoder().decode(frame(event('{"n":1}'), packed, good))
+    assert [(each.first_seq, each.numbers, each.reason) for each in refused] == [(2, 1, INVALID)]
+    assert refused[0].data == packed
+    assert [run.first_seq for run in runs] == [1, 3]
+    assert [task[1] for run in runs for task in run.tasks] == ["T9"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ['{"a":' + "9" * 10_000 + "}", '{"a":1e999}', ' \n{"a":"\\ud800"}\t', '{"a":1,"a":2}', None],
+    ids=["a number of any size", "a number beyond all", "a surrogate", "a name twice", "none"],
+)
+def test_attributes_that_sqlite_takes_are_taken(attributes: str | None) -> None:
+    (run,), refused = Decoder().decode(frame(msgpack.packb(registration(attributes))))
+    assert refused == []
+    assert payloads(run) == [attributes]
+
+
+# --- events that are joined ---
+
+J = wire.KIND_EVENT | wire.JOINED
+
+
+def test_joined_events_are_refused_together() -> None:
+    bad = event("{}", kind=J, level="fatal")
+    events = [
+        event('{"n":1}'),
+        event('{"n":2}', kind=J),
+        bad,
+        event('{"n":4}'),
+        event('{"n":5}'),
+    ]
+    runs, (refused,) = Decoder().decode(frame(*events))
+    assert [(run.first_seq, payloads(run)) for run in runs] == [(1, ['{"n":1}']), (5, ['{"n":5}'])]
+    assert (refused.first_seq, refused.numbers, refused.reason) == (2, 3, INVALID)
+    assert refused.data == b"".join(events[1:4])
+    assert refused.detail == decoding.WITH_OTHERS + "the level is not known"
+
+
+@pytest.mark.parametrize("bad_at", [0, 1, 2])
+def test_wherever_the_bad_one_is_its_run_is_refused_and_the_next_is_not(bad_at: int) -> None:
+    kinds = [J, J, 0, J, 0]
+    levels = ["fatal" if index == bad_at else "info" for index in range(5)]
+    events = [event(kind=k, level=each) for k, each in zip(kinds, levels, strict=True)]
+    (run,), (refused,) = Decoder().decode(frame(*events))
+    assert (refused.first_seq, refused.numbers) == (1, 3)
+    assert (run.first_seq, run.length) == (4, 2)
+
+
+def test_two_bad_ones_of_a_run_are_one_refusal() -> None:
+    events = [event(kind=J, level="fatal"), event(kind=J), event(level="loud"), event()]
+    (run,), (refused,) = Decoder().decode(frame(*events))
+    assert (refused.first_seq, refused.numbers, run.first_seq) == (1, 3, 4)
+
+
+def test_a_run_that_a_frame_cuts_short_ends_with_it() -> None:
+    events = [event(kind=J, level="fatal"), event(kind=J)]
+    runs, (refused,) = Decoder().decode(frame(*events))
+    assert (runs, refused.numbers) == ([], 2)
+
+
+def test_what_cannot_be_told_to_be_joined_ends_a_run() -> None:
+    events = [event(kind=J), msgpack.packb("garbage"), event()]
+    (run,), (refused,) = Decoder().decode(frame(*events))
+    assert (refused.first_seq, refused.numbers, run.first_seq) == (1, 2, 3)
+
+
+def test_a_single_refused_event_says_its_type_where_it_is_known() -> None:
+    cases = [
+        (event(level="fatal"), "task.done"),
+        (event(event_type="two words"), "two words"),
+        (event(event_type=7), ""),
+        (event(event_type="a\nb"), ""),
+        (BROKEN_TEXT, ""),
+        (msgpack.packb(7), ""),
+        (b"\xc1", ""),
+    ]
+    for bad, expected in cases:
+        _, (refused,) = Decoder().decode(frame(bad))
+        assert refused.event_type == expected
+
+
+def joined_run(*kinds: int) -> Run:
+    texts = [f'{{"n":{index}}}' for index in range(len(kinds))]
+    packed = (event(text, kind=kind) for text, kind in zip(texts, kinds, strict=True))
+    (run,), _ = Decoder().decode(frame(*packed, first_seq=11))
+    return run
+
+
+def orphan(task_id: str = "T1") -> Fault:
+    return Fault(f"task {task_id!r} is not registered", wire.ORPHAN, task_id)
+
+
+def test_an_orphan_says_which_task_it_waits_for() -> None:
+    runs, (refused,) = decoding.without(joined_run(0, 0), {1: orphan("T7")})
+    assert [run.first_seq for run in runs] == [11]
+    assert (refused.first_seq, refused.reason, refused.task_id) == (12, wire.ORPHAN, "T7")
+    assert refused.detail == "task 'T7' is not registered"
+
+
+def test_joined_orphans_wait_for_the_first_of_their_tasks() -> None:
+    run = joined_run(0, J, J, 0, 0)
+    runs, (refused,) = decoding.without(run, {2: orphan("T2"), 3: orphan("T3")})
+    assert [(each.first_seq, each.length) for each in runs] == [(11, 1), (15, 1)]
+    assert (refused.first_seq, refused.numbers, refused.task_id) == (12, 3, "T2")
+    assert refused.data == event('{"n":1}', kind=J) + event('{"n":2}', kind=J) + event('{"n":3}')
+
+
+def test_what_is_lasting_outweighs_an_orphan_that_it_is_joined_to() -> None:
+    run = joined_run(J, J, 0)
+    _, (refused,) = decoding.without(run, {0: orphan(), 2: Fault("bad")})
+    assert (refused.reason, refused.task_id) == (INVALID, None), "no task would let it in"
+    assert refused.detail == decoding.WITH_OTHERS + "bad"
+
+
+def test_what_is_refused_can_be_decoded_again() -> None:
+    run = joined_run(J, J, 0)
+    _, (refused,) = decoding.without(run, {1: orphan()})
+    again = wire.Frame(PRODUCER, refused.first_seq, refused.numbers, 0, wire.Drops(), refused.data)
+    assert Decoder().decode(again) == ([run], [])
 
 
 _ANYTHING = st.recursive(
@@ -261,7 +439,13 @@ _NEARLY_GOOD = st.tuples(st.integers(0, 6), _ANYTHING).map(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.just(fields()) | _NEARLY_GOOD | _ANYTHING, min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.just(fields()) | st.just(fields(kind=J)) | _NEARLY_GOOD | _ANYTHING,
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_every_number_of_a_frame_is_either_in_a_run_or_refused(events: list[Any]) -> None:
     runs, refused = Decoder().decode(frame(*map(msgpack.packb, events), first_seq=3))
     numbers = [run.first_seq + index for run in runs for index in range(run.length)]

@@ -30,6 +30,7 @@ from hansard.events import (
     check_text,
     created_at_ns,
     encode_payload,
+    joined,
 )
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
@@ -508,6 +509,74 @@ def test_the_largest_event_is_taken_and_one_byte_more_is_refused() -> None:
     assert len(encode(payload={"v": "a" * spare})) == wire.EVENT_BYTES_MAX
     with pytest.raises(InvalidEvent, match=r"the event has 1,048,577 bytes: at most 1,048,576"):
         encode(payload={"v": "a" * (spare + 1)})
+
+
+# --- registrations of tasks ---
+
+
+def encode_task(task_id: Any, **attributes: Any) -> bytes:
+    return EventEncoder(None, None).encode_task(task_id, attributes, 9)
+
+
+def test_a_registration_is_an_event_of_its_own_kind_and_type() -> None:
+    fields = msgpack.unpackb(encode_task("T1", repo="r", size=3))
+    expected = ["hansard.task_registered", "info", None, "T1", '{"repo":"r","size":3}']
+    assert fields == [wire.KIND_TASK, 9, *expected]
+
+
+def test_a_registration_without_attributes_has_none() -> None:
+    assert msgpack.unpackb(encode_task("T1"))[-1] is None
+
+
+def test_the_actor_of_the_log_registers() -> None:
+    data = EventEncoder(("a.b",), "agent:7").encode_task("T1", {}, 9)
+    assert msgpack.unpackb(data)[4] == "agent:7", "whatever types are allowed"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "rule"),
+    [
+        (None, "task_id is a NoneType: it must be a string"),
+        (7, "task_id is a int: it must be a string"),
+        ("a\0b", "task_id holds a NUL character"),
+        ("\ud800", "task_id holds a lone surrogate"),
+        ("é" * 513, "task_id has 1,026 bytes: at most 1,024 are allowed"),
+    ],
+    ids=["none", "a number", "a NUL", "a surrogate", "too long"],
+)
+def test_a_task_id_that_breaks_a_rule_is_refused_by_name(task_id: Any, rule: str) -> None:
+    with pytest.raises(InvalidEvent, match=rule):
+        encode_task(task_id)
+
+
+def test_attributes_that_break_a_rule_are_refused_by_name() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(wire.JSON_DEPTH_MAX):
+        deep = {"a": deep}
+    for value in (object(), deep):
+        with pytest.raises(InvalidEvent, match=r"^attributes of the task: payload "):
+            encode_task("T1", value=value)
+
+
+def test_the_largest_registration_is_taken_and_one_byte_more_is_refused() -> None:
+    spare = wire.EVENT_BYTES_MAX - len(encode_task("T1", v="a" * 70_000)) + 70_000
+    assert len(encode_task("T1", v="a" * spare)) == wire.EVENT_BYTES_MAX
+    with pytest.raises(InvalidEvent, match=r"the event has 1,048,577 bytes: at most 1,048,576"):
+        encode_task("T1", v="a" * (spare + 1))
+
+
+# --- events that are recorded together ---
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 1_000])
+def test_joined_events_differ_from_single_ones_in_their_kind_alone(count: int) -> None:
+    events = [encode(payload={"n": number}) for number in range(count)]
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(joined(events))
+    fields = list(unpacker)
+    assert [each[0] for each in fields] == [wire.KIND_EVENT | wire.JOINED] * (count - 1) + [0]
+    assert [each[1:] for each in fields] == [msgpack.unpackb(data)[1:] for data in events]
+    assert len(joined(events)) == sum(map(len, events)), "what fits alone fits together"
 
 
 # --- encoders with settings ---

@@ -114,7 +114,7 @@ def test_a_frame_twice_is_taken_once(taking: Intake) -> None:
     take(taking, state, frame)
     assert take(taking, state, frame) is Outcome.DUPLICATE
     assert taking.batch.events == 2
-    assert taking.counters.duplicates == 2
+    assert taking.counters.duplicates_dropped == 2
 
 
 def test_a_frame_from_long_ago_is_a_duplicate_and_no_conflict(taking: Intake) -> None:
@@ -123,7 +123,7 @@ def test_a_frame_from_long_ago_is_a_duplicate_and_no_conflict(taking: Intake) ->
     frames = [chain.frame(event(), event()) for _ in range(3)]
     for frame in [*frames, *frames]:
         take(taking, state, frame)
-    assert (taking.counters.duplicates, taking.counters.conflicts) == (6, 0)
+    assert (taking.counters.duplicates_dropped, taking.counters.conflicts) == (6, 0)
     assert not state.wants_resume
 
 
@@ -135,7 +135,7 @@ def test_a_frame_that_overlaps_is_taken_from_its_new_part_on(taking: Intake) -> 
     take(taking, state, chain.frame(*events[:2]))
     assert take(taking, state, whole) is Outcome.TAKEN
     assert [(run.first_seq, run.length) for _, run in taking.batch.runs] == [(1, 2), (3, 3)]
-    assert (state.watermark, taking.counters.duplicates) == (5, 2)
+    assert (state.watermark, taking.counters.duplicates_dropped) == (5, 2)
     chain.frame(*events[2:])
     assert state.crc == chain.crc
 

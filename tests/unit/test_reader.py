@@ -316,7 +316,12 @@ def test_another_programs_database_is_refused(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "way_out"), [(schema.VERSION + 1, "install the release"), (0, "hansard serve")]
+    ("version", "way_out"),
+    [
+        (schema.VERSION + 1, "install the release"),
+        (schema.VERSION - 1, "hansard serve"),
+        (0, "hansard serve"),
+    ],
 )
 def test_another_schema_is_refused(log: Log, version: int, way_out: str) -> None:
     log.execute(f"PRAGMA user_version = {version}")

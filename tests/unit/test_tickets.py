@@ -11,10 +11,22 @@ from hansard.tickets import Ticket, Tickets
 def ack(
     outcomes_to: int,
     runs: list[tuple[int, int, int]] | None = None,
-    dead: list[tuple[int, int, str]] | None = None,
+    dead: list[tuple[int, int, str, str]] | None = None,
 ) -> wire.Ack:
     """An answer that tells outcomes up to a number."""
-    return wire.Ack(wire.COMMITTED, b"r" * 16, 0, 0, 0, outcomes_to, runs or [], dead or [])
+    return wire.Ack(
+        status=wire.COMMITTED,
+        run_id=b"r" * 16,
+        watermark=0,
+        crc=0,
+        dropped=0,
+        outcomes_to=outcomes_to,
+        duplicates=0,
+        refusals=wire.Refusals(),
+        runs=runs or [],
+        dead=dead or [],
+        notices=[],
+    )
 
 
 def tickets_for(*seqs: int, wants_outcome: bool = True) -> tuple[Tickets, list[Ticket]]:
@@ -93,7 +105,7 @@ def test_what_is_not_committed_is_not_settled() -> None:
 
 def test_a_flush_is_settled_by_the_watermark_alone() -> None:
     tickets, (ticket,) = tickets_for(3, wants_outcome=False)
-    tickets.settle(ack(0, dead=[(3, 1, "bad")]), asked_from=1, committed_to=3)
+    tickets.settle(ack(0, dead=[(3, 1, "invalid", "bad")]), asked_from=1, committed_to=3)
     assert is_settled(ticket)
     assert ticket.status == "committed"
 
@@ -114,10 +126,29 @@ def test_each_caller_gets_its_own_id() -> None:
 def test_a_dead_letters_caller_gets_the_reason() -> None:
     tickets, (ticket,) = tickets_for(5)
     tickets.settle(
-        ack(5, runs=[(1, 3, 1)], dead=[(4, 3, "bad level")]), asked_from=1, committed_to=6
+        ack(5, runs=[(1, 3, 1)], dead=[(4, 3, "invalid", "bad level")]), asked_from=1, committed_to=6
     )
     assert is_settled(ticket)
     assert (ticket.status, ticket.id, ticket.reason) == ("rejected", None, "bad level")
+
+
+def test_an_orphans_caller_learns_that_it_waits_for_its_task() -> None:
+    tickets, (before, orphan, rejected) = tickets_for(3, 4, 6)
+    dead = [(4, 2, wire.ORPHAN, "no task"), (6, 1, "invalid", "bad")]
+    tickets.settle(ack(6, runs=[(1, 3, 1)], dead=dead), asked_from=1, committed_to=6)
+    assert [(each.status, each.id, each.reason) for each in (before, orphan, rejected)] == [
+        ("committed", 3, ""),
+        ("orphaned", None, wire.ORPHAN),
+        ("rejected", None, "invalid"),
+    ]
+
+
+def test_what_somebody_wants_to_know_is_awaited() -> None:
+    tickets, (ticket,) = tickets_for(4)
+    tickets.add(Ticket(5, wants_outcome=False))
+    assert [tickets.awaits(seq) for seq in (3, 4, 5)] == [False, True, False]
+    tickets.discard(ticket)
+    assert not tickets.awaits(4)
 
 
 def test_what_is_in_no_run_and_no_dead_letter_was_not_kept() -> None:

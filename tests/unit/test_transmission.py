@@ -52,6 +52,7 @@ class Client:
             "watermark": watermark,
             "crc": self.crc(watermark),
             "dropped": 0,
+            "refusals": wire.Refusals(),
             "limits": {},
         } | changes
         reply = wire.pack_reply("hello", wire.Welcome(**fields))
@@ -65,8 +66,11 @@ class Client:
             "crc": self.crc(watermark),
             "dropped": 0,
             "outcomes_to": watermark,
+            "duplicates": 0,
+            "refusals": wire.Refusals(),
             "runs": [],
             "dead": [],
+            "notices": [],
         } | changes
         return self.transmission.on_reply(wire.pack_reply("wait", wire.Ack(**fields)), now)
 
@@ -203,7 +207,15 @@ def test_one_wait_is_outstanding(client: Client) -> None:
     client.record(3)
     client.push_all()
     wait = client.wait()
-    assert wait == wire.Wait(client.producer.producer_id, 0, 3, 0, urgent=False)
+    assert wait == wire.Wait(
+        client.producer.producer_id,
+        from_seq=0,
+        target_seq=3,
+        seen_seq=0,
+        dropped=0,
+        urgent=False,
+        report=wire.Report(3, client.producer.spool_bytes, resent=0, send_failures=0),
+    )
     client.record(2)
     client.push_all()
     assert client.wait(HOUR) is None
@@ -370,9 +382,12 @@ def test_a_lost_connection_sends_again_what_is_not_committed(client: Client) -> 
     client.push_all()
     client.transmission.begin()
     client.welcome(4)
+    assert client.transmission.statistics()["queue_depth"] == 1
     assert client.push_all() == [(5, 1)]
     assert client.transmission.statistics() == {
+        "queue_depth": 0,
         "resent": 1,
+        "duplicates_dropped": 0,
         "send_failures": 0,
         "writer_restarts": 0,
     }
@@ -401,6 +416,110 @@ def test_the_same_run_met_again_is_no_restart(client: Client) -> None:
     assert client.transmission.writer_restarts == 0
 
 
+# --- what was refused, and what was there already ---
+
+
+def exchange(client: Client, watermark: int, **changes: Any) -> wire.Wait:
+    """A wait, and its answer."""
+    client.push_all()
+    wait = client.wait()
+    assert wait is not None
+    assert client.ack(watermark, -HOUR, **changes) is Verdict.GO_ON
+    return wait
+
+
+def test_a_wait_says_what_is_known_to_be_committed_and_how_the_producer_is_doing(
+    client: Client,
+) -> None:
+    client.welcome()
+    client.record(5)
+    assert exchange(client, 3).seen_seq == 0
+    client.transmission.send_failures = 2
+    client.transmission.resent = 4
+    client.push_all()
+    wait = client.wait()
+    assert wait is not None
+    assert wait.seen_seq == 3
+    assert wait.report == wire.Report(5, client.producer.spool_bytes, resent=4, send_failures=2)
+    assert client.producer.spool_bytes > 0
+
+
+def test_what_the_log_refused_is_counted(client: Client) -> None:
+    client.welcome()
+    client.record(5)
+    exchange(client, 4, refusals=wire.Refusals(3, 1, 2))
+    figures = client.producer.statistics()
+    assert (figures["appended"], figures["dead_lettered"], figures["orphaned"]) == (2, 2, 2)
+    client.transmission.begin()
+    client.welcome(5, refusals=wire.Refusals(3, 3, 0))
+    figures = client.producer.statistics()
+    assert (figures["appended"], figures["dead_lettered"], figures["orphaned"]) == (5, 0, 0)
+    assert figures["append_failures"] == 3
+
+
+def test_what_was_refused_before_the_first_welcome_is_not_counted(client: Client) -> None:
+    client.welcome(refusals=wire.Refusals(7, 1, 2))
+    client.record(2)
+    exchange(client, 2, refusals=wire.Refusals(8, 1, 2))
+    assert client.producer.statistics()["append_failures"] == 1
+
+
+def test_duplicates_that_the_writer_dropped_are_counted_once(client: Client) -> None:
+    client.welcome()
+    client.record(3)
+    for watermark, duplicates in ((1, 2), (2, 2), (2, 5)):
+        exchange(client, watermark, duplicates=duplicates)
+    assert client.transmission.statistics()["duplicates_dropped"] == 5
+
+
+def test_duplicates_are_counted_anew_by_another_run_of_the_writer(client: Client) -> None:
+    client.welcome()
+    client.record(3)
+    exchange(client, 1, duplicates=2)
+    client.transmission.begin()
+    client.welcome(1, run_id=OTHER_RUN)
+    exchange(client, 2, duplicates=1, run_id=OTHER_RUN)
+    assert client.transmission.statistics()["duplicates_dropped"] == 3
+
+
+def test_duplicates_are_counted_once_however_often_the_same_run_is_greeted(client: Client) -> None:
+    client.welcome()
+    client.record(3)
+    exchange(client, 1, duplicates=2)
+    client.transmission.begin()
+    client.welcome(1)
+    exchange(client, 2, duplicates=2)
+    assert client.transmission.statistics()["duplicates_dropped"] == 2
+
+
+def notice(seq: int, reason: str = "invalid", event_type: str = "task.done") -> wire.Notice:
+    return wire.Notice(seq, reason, event_type, "why")
+
+
+def test_a_refused_event_that_nobody_waits_for_is_warned_of(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.welcome()
+    client.record(3)
+    orphan = wire.Notice(2, wire.ORPHAN, "step.done", "task 'T1' is not registered")
+    exchange(client, 3, notices=[notice(1), orphan])
+    assert caplog.messages == [
+        "task.done event was refused: why; see `hansard dlq list`",
+        "step.done event is an orphan: task 'T1' is not registered; see `hansard dlq list`",
+    ]
+
+
+def test_who_waits_for_a_refused_event_learns_it_without_a_warning(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.welcome()
+    client.record(2)
+    ticket = client.producer.ticket(2, wants_outcome=True)
+    exchange(client, 2, dead=[(2, 1, "invalid", "bad")], notices=[notice(2)])
+    assert (ticket.wait(0), ticket.status, ticket.reason) == (True, "rejected", "invalid")
+    assert caplog.messages == []
+
+
 # --- another log, another one with this id ---
 
 
@@ -413,7 +532,7 @@ def test_a_log_that_was_replaced_is_left(client: Client, caplog: pytest.LogCaptu
     assert client.welcome(log_id=OTHER_LOG) is Verdict.GREET_AGAIN
     assert not client.transmission.welcomed
     assert client.producer.producer_id != old_id
-    assert client.producer.accounts.set_aside == 3
+    assert client.producer.accounts.dropped == {"set_aside": 3}
     assert any(OTHER_LOG.hex() in message for message in caplog.messages)
     client.transmission.begin()
     assert client.welcome(log_id=OTHER_LOG) is Verdict.GO_ON

@@ -126,7 +126,7 @@ def an_ack() -> wire.Ack:
         duplicates=5,
         refusals=wire.Refusals(4, 3, 2),
         runs=[[1, 2, 3]],
-        dead=[[4, 1, "why"]],  # type: ignore[list-item]
+        dead=[[4, 1, "invalid", "why"]],  # type: ignore[list-item]
         notices=[wire.Notice(4, "orphan", "task.done", "task 'T' is not registered")],
     )
 

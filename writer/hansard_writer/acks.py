@@ -10,7 +10,7 @@ from hansard import wire
 from hansard_writer.intake import ProducerState
 
 Outcomes = Callable[
-    [int, int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, str]], int]
+    [int, int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]
 ]
 
 
@@ -111,7 +111,7 @@ class Acks:
     def _ack(self, waiter: _Waiter, status: str) -> bytes:
         state, wait = waiter.state, waiter.wait
         runs: list[tuple[int, int, int]] = []
-        dead: list[tuple[int, int, str]] = []
+        dead: list[tuple[int, int, str, str]] = []
         outcomes_to = min(wait.target_seq, state.committed_watermark)
         if status == wire.RESUME:
             state.resume_told_at = state.watermark

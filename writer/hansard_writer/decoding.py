@@ -28,7 +28,7 @@ _SURE_JSON_CHARS: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too 
 _TEXTS: Final = frozenset({str, type(None)})
 _LEVELS: Final = set(wire.LEVELS)
 _EVENTS: Final = {wire.KIND_EVENT, wire.KIND_EVENT | wire.JOINED}
-_KINDS: Final = {*_EVENTS, wire.KIND_TASK, wire.KIND_TASK | wire.JOINED}
+_KINDS: Final = {*_EVENTS, wire.KIND_TASK}
 _INT: Final = {int}
 _TUPLE: Final = {tuple}
 
@@ -47,7 +47,8 @@ class Run(NamedTuple):
 
     @property
     def tasks(self) -> Iterator[tuple[int, str, int, str | None]]:
-        """The tasks that it registers: index, task_id, created_at, attributes."""
+        """The tasks that it registers: index, task_id, created_at, attributes. Such an event is
+        joined to no other, so it is never refused for another's sake."""
         if _EVENTS.issuperset(self.kinds):
             return
         created, _, _, _, tasks, payloads = self.columns
@@ -239,6 +240,9 @@ def _one_by_one(
             faults[index] = Fault(str(error)[:DETAIL_CHARS_MAX])
             rows.append(_unchecked(event))
     kinds, *columns = zip(*rows, strict=True)
+    for index, (before, kind) in enumerate(itertools.pairwise(kinds), 1):
+        if kind & wire.KIND_TASK and before & wire.JOINED:
+            faults.setdefault(index, Fault("what registers a task is joined to no event"))
     run = Run(frame.first_seq + skip, kinds, tuple(columns))
     runs, refused = without(run, faults)
     spans = _spans(frame)[skip:]
@@ -262,11 +266,14 @@ def _are_tasks(
     kinds: Sequence[int], types: Sequence[Any], tasks: Sequence[Any], payloads: Sequence[Any]
 ) -> bool:
     """Whether what registers a task is told so by kind and type alike, and nothing else is."""
+    before = wire.KIND_EVENT
     for kind, event_type, task_id, payload in zip(kinds, types, tasks, payloads, strict=True):
-        if bool(kind & wire.KIND_TASK) != (event_type == wire.TASK_REGISTERED):
+        is_task = bool(kind & wire.KIND_TASK)
+        if is_task != (event_type == wire.TASK_REGISTERED):
             return False
-        if kind & wire.KIND_TASK and not (task_id is not None and _is_object(payload)):
+        if is_task and (before & wire.JOINED or task_id is None or not _is_object(payload)):
             return False
+        before = kind
     return True
 
 

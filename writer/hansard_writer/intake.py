@@ -266,7 +266,8 @@ class Intake:
         for owner, each in self.batch.refused:
             if owner is not None:
                 detail = each.detail[:NOTICE_CHARS_MAX]
-                notice = wire.Notice(each.first_seq, each.reason, each.event_type, detail)
+                event_type = each.event_type[: wire.EVENT_TYPE_CHARS_MAX]
+                notice = wire.Notice(each.first_seq, each.reason, event_type, detail)
                 owner.notices.append(notice)
         self.batch = Batch()
 
@@ -280,7 +281,9 @@ class Intake:
             spool_bytes += state.report.spool_bytes if behind else 0
             resent += state.report.resent
             failures += state.report.send_failures
-        return waiting, wire.Report(0, spool_bytes, resent, failures)
+        most = wire.INT64_MAX  # whatever a producer says of itself, msgpack carries it
+        report = wire.Report(0, min(spool_bytes, most), min(resent, most), min(failures, most))
+        return min(waiting, most), report
 
     def _count_duplicates(self, state: ProducerState, events: int) -> None:
         self.counters.duplicates_dropped += events

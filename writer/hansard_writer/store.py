@@ -160,7 +160,7 @@ class Store:
 
     def outcomes(
         self, producer: int, first: int, last: int
-    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str]], int]:
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]:
         """What became of a producer's numbers from ``first`` to ``last``: runs, dead letters, and
         the number up to which the two say everything."""
         runs = self._rows(
@@ -173,7 +173,7 @@ class Store:
         if len(runs) == wire.RUNS_PER_REPLY_MAX:
             last = min(last, runs[-1][0] + runs[-1][1] - 1)
         dead = self._rows(
-            "SELECT producer_seq, count, reason FROM dead_letters"
+            "SELECT producer_seq, count, reason, detail FROM dead_letters"
             " WHERE producer = ?1 AND producer_seq BETWEEN ?2 - ?5 AND ?3 AND replayed_as IS NULL"
             " AND producer_seq + count > ?2 ORDER BY producer_seq LIMIT ?4",
             (producer, first, last, wire.RUNS_PER_REPLY_MAX, wire.FRAME_EVENTS_MAX),
@@ -284,7 +284,7 @@ class Store:
                 entering.enter(state.id, run)
             refused = [(None if state is None else state.id, each) for state, each in batch.refused]
             ids = letters.write(refused, now_ns)
-            for task_id in entering.registered:
+            for task_id in list(entering.registered):
                 returned |= letters.return_orphans(task_id, entering).returned
             entering.finish()
             if not self._connection.in_transaction:

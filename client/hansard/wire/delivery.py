@@ -83,7 +83,7 @@ class Notice(NamedTuple):
 class Ack(NamedTuple):
     """The answer to a wait: ``status`` is committed, pending or resume (send again from
     ``watermark + 1``). ``runs`` are ``(first producer_seq, count, first seq)`` and ``dead``
-    ``(first producer_seq, count, reason)``; they cover the wanted numbers up to
+    ``(first producer_seq, count, reason, detail)``; they cover the wanted numbers up to
     ``outcomes_to``. ``duplicates`` counts what was dropped because it was there already;
     ``notices`` are some of what was refused behind the wait's ``seen_seq``."""
 
@@ -96,7 +96,7 @@ class Ack(NamedTuple):
     duplicates: int
     refusals: Refusals
     runs: Sequence[Sequence[int]]
-    dead: Sequence[tuple[int, int, str]]
+    dead: Sequence[tuple[int, int, str, str]]
     notices: Sequence[Notice]
 
 
@@ -151,9 +151,9 @@ def ack_of(content: Any) -> Ack:
         raise WireError("an ack has a status and a run_id")
     if not all(map(is_natural, ack[2:7])):
         raise WireError("watermark, crc, dropped, outcomes_to and duplicates are natural numbers")
-    for rows, size in ((ack.runs, 3), (ack.dead, 3), (ack.notices, len(Notice._fields))):
+    for rows, size in ((ack.runs, 3), (ack.dead, 4), (ack.notices, 4)):
         if type(rows) is not list or any(type(row) is not list or len(row) != size for row in rows):
-            raise WireError("runs and dead letters are lists of three, notices of four")
+            raise WireError("runs are lists of three, dead letters and notices of four")
     return ack._replace(
         refusals=Refusals(*naturals("refusals", ack.refusals, 3)),
         notices=[Notice(*row) for row in ack.notices],

@@ -216,7 +216,8 @@ class _Worker:
                 log.flush(ANSWER_S)
                 return
             except (AckTimeout, WriterUnavailable):
-                now = before + log.statistics()["committed"]
+                figures = log.statistics()
+                now = before + figures["appended"] + figures["dead_lettered"]
             if now == committed:
                 self._tell(Unanswered())
             committed = now
