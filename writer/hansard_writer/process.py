@@ -68,6 +68,8 @@ def serve(
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))
             _LOG.info("serving %s, epoch %d, %d entries", directory, store.epoch, store.size)
+            if functions:
+                _LOG.info("operations: %s", ", ".join(sorted(functions)))
             _loop(writer, endpoints, stop)
         writer.finish(time.monotonic())
         endpoints.close()
