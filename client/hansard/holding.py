@@ -3,8 +3,8 @@
 It numbers, keeps and renumbers. It knows no lock, no callers and no sender.
 """
 
+import time
 from pathlib import Path
-from time import time_ns
 from typing import Final
 from zlib import crc32
 
@@ -89,7 +89,7 @@ class Holding:
         return True
 
     def _drop(self, cause: str, count: int) -> None:
-        self.accounts.drop(cause, count, time_ns())
+        self.accounts.drop(cause, count, time.time_ns())
         if self._store:
             self._store.note(drops=self.accounts.drops)
 

@@ -537,7 +537,7 @@ def test_the_actor_of_the_log_registers() -> None:
     ("task_id", "rule"),
     [
         (None, "task_id is a NoneType: it must be a string"),
-        (7, "task_id is a int: it must be a string"),
+        (7, "task_id is an int: it must be a string"),
         ("a\0b", "task_id holds a NUL character"),
         ("\ud800", "task_id holds a lone surrogate"),
         ("é" * 513, "task_id has 1,026 bytes: at most 1,024 are allowed"),

@@ -203,6 +203,16 @@ def test_a_commit_that_slipped_through_would_be_refused(store: Store) -> None:
     assert names(store) == []
 
 
+def test_a_reference_to_a_table_of_the_logs_holds_nothing_back(store: Store) -> None:
+    with running(store) as connection:
+        connection.execute("CREATE TABLE of_task(task REFERENCES tasks(task_id) ON DELETE CASCADE)")
+        connection.execute("INSERT INTO of_task VALUES('T1')")
+    with store.transaction() as own:
+        own.execute("INSERT INTO tasks VALUES('T1', 1, NULL)")
+        own.execute("DELETE FROM tasks")
+    assert store._connection.execute("SELECT * FROM of_task").fetchall() == [("T1",)]
+
+
 def test_afterwards_the_connection_is_the_logs_again(store: Store) -> None:
     with contextlib.suppress(OperationError), running(store, 0.01) as connection:
         connection.execute(ENDLESS.format("count(*)"))

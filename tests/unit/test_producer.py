@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from hansard import directory as layout
+from hansard import holding as holding_module
 from hansard import producer as producer_module
 from hansard import spool as spool_module
 from hansard.complaints import Complaints
@@ -128,6 +129,7 @@ class Waits:
         self.meanwhile: Callable[[], None] = lambda: None
         clock = SimpleNamespace(monotonic=lambda: self.now, time_ns=lambda: int(self.now * 1e9))
         monkeypatch.setattr(producer_module, "time", clock)
+        monkeypatch.setattr(holding_module, "time", clock)
         monkeypatch.setattr(producer._room, "wait", self.wait)
 
     def wait(self, timeout: float) -> bool:

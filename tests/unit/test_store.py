@@ -411,7 +411,11 @@ def test_outcomes_tell_dead_letters_that_began_before_the_first_number(
     state = taking.greet(chain.hello(), 0.0, 5)
     taking.take(state, chain.frame(b"\xc1")._replace(event_count=1_000), 0.0, 5)
     commit(store, taking)
-    assert store.outcomes(1, 900, 950) == ([], [(1, 1_000, "undecodable")], 950)
+    assert store.outcomes(1, 900, 950) == (
+        [],
+        [(1, 1_000, "undecodable", "ValueError while unpacking")],
+        950,
+    )
 
 
 def test_outcomes_of_more_runs_than_a_reply_holds_say_up_to_where(

@@ -126,7 +126,9 @@ def test_each_caller_gets_its_own_id() -> None:
 def test_a_dead_letters_caller_gets_the_reason() -> None:
     tickets, (ticket,) = tickets_for(5)
     tickets.settle(
-        ack(5, runs=[(1, 3, 1)], dead=[(4, 3, "invalid", "bad level")]), asked_from=1, committed_to=6
+        ack(5, runs=[(1, 3, 1)], dead=[(4, 3, "invalid", "bad level")]),
+        asked_from=1,
+        committed_to=6,
     )
     assert is_settled(ticket)
     assert (ticket.status, ticket.id, ticket.reason) == ("rejected", None, "bad level")
@@ -138,8 +140,8 @@ def test_an_orphans_caller_learns_that_it_waits_for_its_task() -> None:
     tickets.settle(ack(6, runs=[(1, 3, 1)], dead=dead), asked_from=1, committed_to=6)
     assert [(each.status, each.id, each.reason) for each in (before, orphan, rejected)] == [
         ("committed", 3, ""),
-        ("orphaned", None, wire.ORPHAN),
-        ("rejected", None, "invalid"),
+        ("orphaned", None, "no task"),
+        ("rejected", None, "bad"),
     ]
 
 

@@ -516,7 +516,7 @@ def test_who_waits_for_a_refused_event_learns_it_without_a_warning(
     client.record(2)
     ticket = client.producer.ticket(2, wants_outcome=True)
     exchange(client, 2, dead=[(2, 1, "invalid", "bad")], notices=[notice(2)])
-    assert (ticket.wait(0), ticket.status, ticket.reason) == (True, "rejected", "invalid")
+    assert (ticket.wait(0), ticket.status, ticket.reason) == (True, "rejected", "bad")
     assert caplog.messages == []
 
 

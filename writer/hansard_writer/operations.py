@@ -36,7 +36,8 @@ def operation(function: Any = None, /, *, name: str | None = None) -> Any:
 
     ``connection`` is a `hansard_writer.operation_connection.OperationConnection`. The operation
     runs in a transaction of its own, which is committed when it returns and rolled back when it
-    raises; it MUST NOT keep the connection, and has five seconds.
+    raises; it MUST NOT keep the connection nor wait for the log (`AuditLog.call`, ``sync=True``),
+    which waits for it, and has five seconds.
     """
 
     def mark(function: Marked) -> Marked:

@@ -79,6 +79,8 @@ def serve(
         with endpoints.signals_wake():
             ready(_ready_line(directory, store))
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
+            if functions:
+                _LOG.info("operations: %s", ", ".join(sorted(functions)))
             _loop(writer, endpoints, stop)
         writer.finish(time.monotonic())
         endpoints.close()
