@@ -140,6 +140,7 @@ def select(event_type: str | None, conditions: Mapping[str, Any]) -> Selection:
 
 def nanoseconds(moment: Moment, name: str = "the time") -> int:
     """A moment as ns since 1970 UTC; raises `ValueError`, with ``name``, for one that is none."""
+    given = moment
     if isinstance(moment, str):
         try:
             moment = datetime.fromisoformat(moment)
@@ -152,10 +153,13 @@ def nanoseconds(moment: Moment, name: str = "the time") -> int:
     try:
         return created_at_ns(moment)
     except ValueError:
-        raise ValueError(
-            f"{name} is {moment!r:.100}: it must be ISO 8601 text, a datetime with a zone, or "
-            "nanoseconds since 1970 UTC, between 1970 and 2262"
-        ) from None
+        is_time = isinstance(moment, datetime) and moment.tzinfo is not None
+        rule = (
+            "between the years 1970 and 2262"
+            if is_time or type(moment) is int
+            else "ISO 8601 text, a datetime with a zone, or nanoseconds since 1970 UTC"
+        )
+        raise ValueError(f"{name} is {given!r:.100}: it must be {rule}") from None
 
 
 def whole_number(name: str, value: object) -> int:

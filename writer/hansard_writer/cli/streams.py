@@ -20,16 +20,27 @@ class OutputFailed(OSError):
         return f"stdout cannot be written to: {self.strerror}"
 
 
-class _Stdout(io.FileIO):
-    """Tells who has failed."""
+class _Stdout(io.BufferedWriter):
+    """Tells who has failed. Not the raw file: where Ctrl-C came between its write and the
+    buffer's knowing of it, the same lines would be written twice."""
 
-    def write(self, data: Any) -> int | None:  # type: ignore[override]  # a buffer of any kind
-        try:
+    def write(self, data: Any) -> int:  # a buffer of any kind
+        with _telling():
             return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputFailed(error.errno, error.strerror) from error
+
+    def flush(self) -> None:
+        with _telling():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(error.errno, error.strerror) from error
 
 
 @contextlib.contextmanager
@@ -51,7 +62,7 @@ def prepared() -> Iterator[None]:
     before = sys.stdout
     with contextlib.suppress(OSError):  # a caller's own object, which is no file
         sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Stdout(before.fileno(), "w", closefd=False)),
+            _Stdout(io.FileIO(before.fileno(), "w", closefd=False)),
             before.encoding,
             before.errors,
             line_buffering=bool(before.line_buffering),
