@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from hansard import directory as layout
 from hansard import holding as holding_module
 from hansard import producer as producer_module
-from hansard import spool as spool_module
 from hansard.complaints import Complaints
 from hansard.errors import ClosedError, QueueFull
 from hansard.memory_queue import EVENTS_MAX
 from hansard.producer import DROP, NO_ROOM, NOT_KEPT, NOT_NUMBERED, TELL, Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
 from hansard.source import Source
+from hansard.spool import live as spool_module
 from hansard.spool import lock_orphan
 from hansard.wire import INT64_MAX, Ack, Drops, Notice, Refusals
 

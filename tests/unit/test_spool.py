@@ -21,10 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hansard import spool as spool_module
 from hansard.spool import (
     RECORDS_AT,
-    SIZE_BITS,
     Identity,
     Orphan,
     Spool,
@@ -32,6 +30,8 @@ from hansard.spool import (
     SpoolState,
     lock_orphan,
 )
+from hansard.spool import live as spool_module
+from hansard.spool.layout import SIZE_BITS
 from hansard.wire import (
     FRAME_BYTES_MAX,
     FRAME_EVENTS_CUT,

@@ -2,72 +2,41 @@
 
 It survives ``kill -9`` of its process at the price of a memcpy. It decides nothing: what to send,
 when to free and what to do when it is full is the producer's business.
-
-File layout (little-endian), a header page and a ring of records:
-
-* bytes 0 to 2,048: identity: magic, length and CRC of a msgpack map (producer_id, host, pid,
-  started_at);
-* two slots at 2,048 and 3,072: the state, written alternately, each with generation and CRC, so
-  that a kill in the middle of one leaves the other;
-* from 4,096: records, each ``length u32, producer_seq u64, running CRC-32 u32, event bytes``: one
-  event, or a run of joined ones, which is there wholly or not at all. The lower 21 bits of the
-  length are bytes, the upper 11 the number of events less one; producer_seq is the first event's,
-  the CRC that behind the last. The length is written last and the space behind the newest record
-  is zero, so a torn tail is an end. A length of 2^32 - 1 sends the reader back to 4,096.
 """
 
 import contextlib
-import errno
 import fcntl
 import mmap
 import os
-import stat
-import struct
 import threading
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
 
-import msgpack
-
-from hansard.wire import (
-    EVENT_BYTES_MAX,
-    FRAME_BYTES_MAX,
-    FRAME_EVENTS_CUT,
-    FRAME_EVENTS_MAX,
-    INT64_MAX,
-    RUN_BYTES_MAX,
-    Drops,
-    Frame,
-    WireError,
-    hello_of,
+from hansard.spool.layout import (
+    LENGTH,
+    NO_LOG,
+    RECORD,
+    RECORD_BYTES_MAX,
+    RECORDS_AT,
+    SIZE_BITS,
+    SLOTS,
+    STATE,
+    STATE_CRC,
+    SUFFIX,
+    TEMPORARY_SUFFIX,
+    WRAP,
+    Identity,
+    SpoolState,
+    unpack_length,
+    write_identity,
 )
+from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, Drops, Frame
 
-SUFFIX: Final = ".spool"
-TEMPORARY_SUFFIX: Final = ".tmp"
-
-MAGIC: Final = b"HANSARD-SPOOL-1\n"
-IDENTITY_BYTES_MAX: Final = 2_048
-RECORDS_AT: Final = 4_096
-RECORD: Final = struct.Struct("<IQI")
-LENGTH: Final = struct.Struct("<I")
 _pack_record = RECORD.pack_into
 _pack_length = LENGTH.pack_into
-WRAP: Final = 0xFFFF_FFFF
-SIZE_BITS: Final = 21
-SIZE_MASK: Final = (1 << SIZE_BITS) - 1
-
-RECORD_BYTES_MAX: Final = max(EVENT_BYTES_MAX, RUN_BYTES_MAX)
-
-_IDENTITY: Final = struct.Struct("<II")  # length and CRC of the map behind the magic
-_STATE: Final = struct.Struct("<QQQI16sQqq")
-_STATE_CRC: Final = struct.Struct("<I")
-_SLOTS: Final = (2_048, 3_072)
-_NO_LOG: Final = bytes(16)
-
 
 # A fork waits for a spool that is being made, and for its owner to know it: a child that inherited
 # a descriptor which nobody knows of could not close it, and the parent's flock would outlive it.
@@ -75,30 +44,6 @@ making = threading.RLock()
 os.register_at_fork(
     before=making.acquire, after_in_parent=making.release, after_in_child=making.release
 )
-
-
-class SpoolDamaged(ValueError):
-    """The file is no spool, or its header is broken. Says what is wrong with it."""
-
-
-class Identity(NamedTuple):
-    """Whose spool it is."""
-
-    producer_id: bytes
-    host: str
-    pid: int
-    started_at: int
-    numbers_are_the_sources: bool = False  # another process may go on under the same id
-
-
-class SpoolState(NamedTuple):
-    """Where the records begin, and what came before them."""
-
-    head: int = RECORDS_AT
-    base_seq: int = 0  # the highest number that was freed
-    base_crc: int = 0  # the producer's CRC up to it
-    log_id: bytes | None = None
-    drops: Drops = Drops()
 
 
 def new_name() -> str:
@@ -139,7 +84,7 @@ class Spool:
         self._descriptor = _allocate(self._temporary, size_bytes, mode)
         try:
             self._map = mmap.mmap(self._descriptor, size_bytes)
-            _write_identity(self._map, identity)
+            write_identity(self._map, identity)
             self._write_state()
             if named:
                 self.publish()
@@ -319,7 +264,7 @@ class Spool:
         return Frame(self._producer_id, first_seq, events, crc_before, drops, b"".join(parts))
 
     def _record_at(self, offset: int) -> tuple[bytes, int]:
-        size, count = _unpack_length(LENGTH.unpack_from(self._map, offset)[0])
+        size, count = unpack_length(LENGTH.unpack_from(self._map, offset)[0])
         return self._map[offset + RECORD.size : offset + RECORD.size + size], count
 
     def _zero(self, start: int, end: int) -> None:
@@ -337,120 +282,17 @@ class Spool:
     def _write_state(self) -> None:
         self._generation += 1
         state = self._state
-        packed = _STATE.pack(
+        packed = STATE.pack(
             self._generation,
             state.head,
             state.base_seq,
             state.base_crc,
-            state.log_id or _NO_LOG,
+            state.log_id or NO_LOG,
             *state.drops,
         )
-        at = _SLOTS[self._generation % 2]
+        at = SLOTS[self._generation % 2]
         self._map[at : at + len(packed)] = packed
-        _STATE_CRC.pack_into(self._map, at + len(packed), zlib.crc32(packed))
-
-
-class Orphan:
-    """A dead producer's spool, locked for adoption. Close it, or remove it when it is entered."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
-        try:
-            self._size = os.fstat(descriptor).st_size
-            header = self._read(0, RECORDS_AT)
-            if len(header) < RECORDS_AT:
-                raise SpoolDamaged(f"{len(header)} bytes are too few for a spool")
-            self.identity = _read_identity(header)
-            self.state = _read_state(header, self._size)
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def frames(self) -> Iterator[Frame]:
-        """Its events, as the producer would have sent them; ends at a torn tail."""
-        offset, seq, crc = self.state.head, self.state.base_seq + 1, self.state.base_crc
-        frame = Frame(self.identity.producer_id, seq, 0, crc, self.state.drops, b"")
-        parts: list[bytes] = []
-        events, room = 0, FRAME_BYTES_MAX
-        wrapped = False
-        while True:
-            record, count = self._record(offset, seq, crc)
-            if not count and not wrapped and self._wraps(offset):
-                offset, wrapped = RECORDS_AT, True
-                continue
-            if not count or len(record) > room or events + count > FRAME_EVENTS_CUT:
-                if parts or not count:
-                    yield frame._replace(event_count=events, body=b"".join(parts))
-                if not count:
-                    return
-                frame = frame._replace(first_seq=seq, crc_before=crc)
-                parts, events, room = [], 0, max(FRAME_BYTES_MAX, len(record))
-            parts.append(record)
-            room -= len(record)
-            crc = zlib.crc32(record, crc)
-            offset += RECORD.size + len(record)
-            seq, events = seq + count, events + count
-
-    def close(self, *, remove: bool = False) -> None:
-        """Unlock the file; ``remove`` it when all of it is committed."""
-        if remove:
-            self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        """By read, not by map: a file that is cut short meanwhile would kill the process."""
-        return os.pread(self._descriptor, size, offset)
-
-    def _record(self, offset: int, seq: int, crc: int) -> tuple[bytes, int]:
-        """The bytes of a record and how many events they are; none where it is not whole."""
-        nothing = b"", 0
-        head = self._read(offset, RECORD.size)
-        if len(head) < RECORD.size:
-            return nothing
-        length, record_seq, record_crc = RECORD.unpack(head)
-        size, count = _unpack_length(length)
-        if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
-            return nothing
-        data = self._read(offset + RECORD.size, size)
-        if len(data) < size or zlib.crc32(data, crc) != record_crc:
-            return nothing
-        return data, count
-
-    def _wraps(self, offset: int) -> bool:
-        return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
-
-
-def _unpack_length(length: int) -> tuple[int, int]:
-    """Bytes and number of events of a record."""
-    return length & SIZE_MASK, (length >> SIZE_BITS) + 1
-
-
-def lock_orphan(path: Path) -> Orphan | None:
-    """The spool of a dead producer, locked; None if its producer lives, or it is gone.
-
-    A producer names its file only once it is locked, and removes it before it unlocks it. So a
-    lock that is free and a name that still leads to the same inode mean a dead producer.
-    Raises `SpoolDamaged` for a file that is no readable spool, and OSError.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        same = path.stat().st_ino == os.fstat(descriptor).st_ino
-    except (BlockingIOError, FileNotFoundError):
-        same = False
-    except BaseException:
-        os.close(descriptor)
-        raise
-    if not same:
-        os.close(descriptor)
-        return None
-    return Orphan(path, descriptor)
+        STATE_CRC.pack_into(self._map, at + len(packed), zlib.crc32(packed))
 
 
 def _allocate(temporary: Path, size_bytes: int, mode: int) -> int:
@@ -465,52 +307,3 @@ def _allocate(temporary: Path, size_bytes: int, mode: int) -> int:
         temporary.unlink(missing_ok=True)
         raise
     return descriptor
-
-
-def _write_identity(memory: mmap.mmap, identity: Identity) -> None:
-    packed: bytes = msgpack.packb(tuple(identity))
-    start = len(MAGIC) + _IDENTITY.size
-    memory[: len(MAGIC)] = MAGIC
-    _IDENTITY.pack_into(memory, len(MAGIC), len(packed), zlib.crc32(packed))
-    memory[start : start + len(packed)] = packed
-
-
-def _read_identity(memory: bytes) -> Identity:
-    if memory[: len(MAGIC)] != MAGIC:
-        raise SpoolDamaged("the file does not begin as a spool does")
-    length, crc = _IDENTITY.unpack_from(memory, len(MAGIC))
-    start = len(MAGIC) + _IDENTITY.size
-    packed = memory[start : start + min(length, IDENTITY_BYTES_MAX)]
-    if zlib.crc32(packed) != crc:
-        raise SpoolDamaged("the identity in its header is broken")
-    try:
-        identity = Identity(*msgpack.unpackb(packed))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise SpoolDamaged("the identity in its header is broken") from error
-    hello = [identity.producer_id, 1, 0, identity.host, identity.pid, identity.started_at, None]
-    try:
-        hello_of(hello)
-    except WireError as error:
-        raise SpoolDamaged(f"the identity in its header is broken: {error}") from error
-    return identity
-
-
-def _read_state(memory: bytes, size: int) -> SpoolState:
-    newest: tuple[int, SpoolState] | None = None
-    for at in _SLOTS:
-        packed = memory[at : at + _STATE.size]
-        if _STATE_CRC.unpack_from(memory, at + _STATE.size)[0] != zlib.crc32(packed):
-            continue
-        generation, head, base_seq, base_crc, log_id, *drops = _STATE.unpack(packed)
-        if generation and (newest is None or generation > newest[0]):
-            log = None if log_id == _NO_LOG else log_id
-            newest = (generation, SpoolState(head, base_seq, base_crc, log, Drops(*drops)))
-    if newest is None:
-        raise SpoolDamaged("both copies of the state in its header are broken")
-    state = newest[1]
-    room = INT64_MAX - size  # every record has a number
-    if not RECORDS_AT <= state.head < size or state.base_seq > room:
-        raise SpoolDamaged("the state in its header is out of bounds")
-    if not all(0 <= number <= INT64_MAX for number in state.drops):
-        raise SpoolDamaged("the drops in its header are out of bounds")
-    return state

@@ -1,0 +1,120 @@
+"""The spool of a dead producer: locked for adoption, read in frames, never written to."""
+
+import errno
+import fcntl
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hansard.spool.layout import (
+    LENGTH,
+    RECORD,
+    RECORD_BYTES_MAX,
+    RECORDS_AT,
+    WRAP,
+    SpoolDamaged,
+    read_identity,
+    read_state,
+    unpack_length,
+)
+from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, FRAME_EVENTS_MAX, Frame
+
+
+class Orphan:
+    """A dead producer's spool, locked for adoption. Close it, or remove it when it is entered."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        try:
+            self._size = os.fstat(descriptor).st_size
+            header = self._read(0, RECORDS_AT)
+            if len(header) < RECORDS_AT:
+                raise SpoolDamaged(f"{len(header)} bytes are too few for a spool")
+            self.identity = read_identity(header)
+            self.state = read_state(header, self._size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def frames(self) -> Iterator[Frame]:
+        """Its events, as the producer would have sent them; ends at a torn tail."""
+        offset, seq, crc = self.state.head, self.state.base_seq + 1, self.state.base_crc
+        frame = Frame(self.identity.producer_id, seq, 0, crc, self.state.drops, b"")
+        parts: list[bytes] = []
+        events, room = 0, FRAME_BYTES_MAX
+        wrapped = False
+        while True:
+            record, count = self._record(offset, seq, crc)
+            if not count and not wrapped and self._wraps(offset):
+                offset, wrapped = RECORDS_AT, True
+                continue
+            if not count or len(record) > room or events + count > FRAME_EVENTS_CUT:
+                if parts or not count:
+                    yield frame._replace(event_count=events, body=b"".join(parts))
+                if not count:
+                    return
+                frame = frame._replace(first_seq=seq, crc_before=crc)
+                parts, events, room = [], 0, max(FRAME_BYTES_MAX, len(record))
+            parts.append(record)
+            room -= len(record)
+            crc = zlib.crc32(record, crc)
+            offset += RECORD.size + len(record)
+            seq, events = seq + count, events + count
+
+    def close(self, *, remove: bool = False) -> None:
+        """Unlock the file; ``remove`` it when all of it is committed."""
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """By read, not by map: a file that is cut short meanwhile would kill the process."""
+        return os.pread(self._descriptor, size, offset)
+
+    def _record(self, offset: int, seq: int, crc: int) -> tuple[bytes, int]:
+        """The bytes of a record and how many events they are; none where it is not whole."""
+        nothing = b"", 0
+        head = self._read(offset, RECORD.size)
+        if len(head) < RECORD.size:
+            return nothing
+        length, record_seq, record_crc = RECORD.unpack(head)
+        size, count = unpack_length(length)
+        if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
+            return nothing
+        data = self._read(offset + RECORD.size, size)
+        if len(data) < size or zlib.crc32(data, crc) != record_crc:
+            return nothing
+        return data, count
+
+    def _wraps(self, offset: int) -> bool:
+        return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
+
+
+def lock_orphan(path: Path) -> Orphan | None:
+    """The spool of a dead producer, locked; None if its producer lives, or it is gone.
+
+    A producer names its file only once it is locked, and removes it before it unlocks it. So a
+    lock that is free and a name that still leads to the same inode mean a dead producer.
+    Raises `SpoolDamaged` for a file that is no readable spool, and OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = path.stat().st_ino == os.fstat(descriptor).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        same = False
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not same:
+        os.close(descriptor)
+        return None
+    return Orphan(path, descriptor)
