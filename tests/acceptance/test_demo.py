@@ -47,7 +47,10 @@ def test_nothing_is_lost_or_doubled_though_the_writer_is_killed(directory: Path)
     assert re.search(r"all, with the restart +4,066 +4,066 +4,066 +[\d,]+ events/s\n", output)
     assert re.search(r"record\(\) took a worker [\d.]+ µs \(p50\), [\d,.]+ µs \(p99\)", output)
     assert all(len(line) <= 80 or str(directory) in line for line in output.splitlines())
-    assert count_entries(directory) == 4_066
+    assert count_entries(directory) == 4_066 + 3
+    assert re.search(r"4067  create_env success  exit 0 +[\d,]+ ms\n", output)
+    assert re.search(r"4069  add_deps   failed   exit 1 +[\d,]+ ms\n", output)
+    assert re.search(r"found:\n   4069  .*No module named pip\n        in [\d.]+ ms\n", output)
     assert_log_is_sound(directory)
     assert len(what_to_type_next(output, "hansard query --limit 10").splitlines()) == 10
 

@@ -47,21 +47,31 @@ class RunningWriter:
 
 @contextlib.contextmanager
 def running(
-    directory: str | os.PathLike[str], *, operations: Sequence[str] = (), **settings: Any
+    directory: str | os.PathLike[str],
+    *,
+    operations: Sequence[str] = (),
+    log_level: str = "info",
+    **settings: Any,
 ) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block.
 
     ``operations`` are modules of named operations; settings as in the README's table. Raises
     `AuditLogError` when it does not start; why, it has said on stderr.
     """
-    writer = start(Path(directory), operations=operations, **settings)
+    writer = start(Path(directory), operations=operations, log_level=log_level, **settings)
     try:
         yield writer
     finally:
         writer.stop()
 
 
-def start(directory: Path, *, operations: Sequence[str] = (), **settings: Any) -> RunningWriter:
+def start(
+    directory: Path,
+    *,
+    operations: Sequence[str] = (),
+    log_level: str = "info",
+    **settings: Any,
+) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
     settings = {name: value for name, value in settings.items() if value is not None}
     load_settings(directory, settings)  # the caller learns of a mistake here, and by its name
@@ -72,7 +82,7 @@ def start(directory: Path, *, operations: Sequence[str] = (), **settings: Any) -
     modules = [operations] if isinstance(operations, str) else operations
     command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)]
     process = subprocess.Popen(
-        command + [f"--operations={module}" for module in modules],
+        [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -50,11 +50,12 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
     help="Kill the writer with -9 in the middle, and start it again.",
 )
 def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill: bool) -> None:
-    """Record files from several processes, and count what arrives.
+    """Record files and commands from several processes, and count what arrives.
 
     The files are JSON Lines, plain or gzip. Starts a writer in a fresh directory, kills it with -9
     while events are on their way, starts it again, and holds every entry in the database against
-    the line that it came from. Exits with 1 unless all are there, each once.
+    the line that it came from. Then it runs three commands as operations, and finds the failed one
+    by search. Exits with 1 unless all lines are there, each once.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
     click.echo(
@@ -77,6 +78,7 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
         click.echo("  (all was committed before the writer could be killed in the middle)")
     _print_table(outcome)
     _print_entries(directory)
+    _print_commands(demo.run_commands(directory))
     click.echo(
         f"\nWhat to type next:\n  export HANSARD_DIR={shlex.quote(str(directory))}\n"
         + _alias()
@@ -124,6 +126,21 @@ def _print_entries(directory: Path) -> None:
     )
     for line in (printed.stdout or printed.stderr).decode(errors="replace").splitlines():
         click.echo(f"  {line}")
+
+
+def _print_commands(commands: demo.Commands) -> None:
+    click.echo("\nThree commands, each recorded as an operation by `op.run`:")
+    for each in commands.operations:
+        milliseconds = f"{each.duration_ms or 0:,.0f} ms"
+        click.echo(
+            f"  {each.id:>5}  {each.operation:<11}{each.status:<8} exit {each.exit_code}"
+            f"{milliseconds:>10}"
+        )
+    click.echo(f"\nWhich one failed? `hansard query --search '{demo.SEARCHED}'` found:")
+    for event in commands.found:
+        error = str((event.data or {}).get("stderr", "")).strip().splitlines()
+        click.echo(f"  {event.id:>5}  {error[-1] if error else ''}"[:WIDTH_MAX])
+    click.echo(f"        in {commands.search_s * 1_000:.1f} ms")
 
 
 def _alias() -> str:

@@ -1,4 +1,4 @@
-"""The demonstration: real files through real workers, the writer killed on the way, and a count.
+"""Real files through real workers, the writer killed on the way, and a count.
 
 What was lost or doubled is counted by holding the database against the files. It prints nothing.
 """
@@ -7,8 +7,6 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from array import array
 from collections import Counter
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from hansard import directory as layout
-from hansard.errors import AuditLogError, ConfigError
+from hansard.errors import ConfigError
 from hansard.reader import LogReader
 from hansard_writer import importing
-from hansard_writer.running import RunningWriter
+from hansard_writer.running import start
 
 WAIT_S: Final = 60.0
 _FORBIDDEN: Final = re.compile(r"[^A-Za-z0-9_.:/-]")
@@ -101,26 +99,7 @@ class _Writers:
 
     def start(self) -> None:
         """The same command as a user would type, quieter."""
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "hansard_writer",
-                "serve",
-                "--dir",
-                str(self.directory),
-                "--log-level",
-                "warning",
-            ],
-            stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        line = process.stdout.readline() if process.stdout else ""
-        self._writer = RunningWriter(self.directory, process, line)
-        if not line.startswith("hansard ready"):
-            process.wait()
-            raise AuditLogError(f"the writer of {self.directory} did not start; it says why above")
+        self._writer = start(self.directory, log_level="warning")
         try:
             self.tell(f"writer {self._writer.pid} started")
         except BaseException:  # whoever is told has gone, and must not leave a writer behind
