@@ -24,6 +24,7 @@ def run(command: str, directory: Path, *arguments: object) -> "subprocess.Comple
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, "COLUMNS": "160"},
     )
 
 

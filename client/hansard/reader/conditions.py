@@ -114,6 +114,10 @@ class Selection:
         terms = [term for term in self.terms if term.column in self.index]
         return _joined((term.sql for term in terms), terms)
 
+    def entry_by_entry(self) -> Where:
+        """For entries that something else has found: by no index at all."""
+        return self._rendered(frozenset())
+
     def in_order_of_ids(self) -> Where:
         """So that SQLite goes through the entries by id, or an index that has them so."""
         return self._rendered(self.index if self.in_order else frozenset())
