@@ -1,11 +1,10 @@
 """Readers beside an ingest: what 0, 1 and 4 processes that scan the log cost those who record.
 
-A reader iterates over all entries, again and again, either with the priority that `hansard query`
-gives itself or with the same as everybody. In each round, beside the readers, workers first record
-as fast as they can, and then one caller synchronously; every round has a fresh log.
+A reader iterates over all entries, again and again, either as `hansard query` does, with the
+lowest priority and rests, or as fast as it can. In each round, beside the readers, workers first
+record as fast as they can, and then one caller synchronously; every round has a fresh log.
 """
 
-import os
 import time
 from array import array
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from bench.processes import SPAWN
 from bench.workload import events
 from hansard import AuditLog
 from hansard.reader import LogReader
-from hansard_writer.cli.selecting import READER_NICENESS
+from hansard_writer.cli.selecting import step_back
 
 PART: Final = "readers"
 BULK_WORKERS: Final = 2
@@ -36,14 +35,14 @@ P99_RATIO_MAX: Final = 1.5
 
 
 class _Kind(NamedTuple):
-    """How many readers, and whether they step back as `hansard query` does."""
+    """How many readers, and whether they are considerate as `hansard query` is."""
 
     readers: int
     considerate: bool
 
     @property
     def name(self) -> str:
-        return f"{self.readers} readers" + ("" if self.considerate else ", not niced")
+        return f"{self.readers} readers" + ("" if self.considerate else ", inconsiderate")
 
 
 _ALONE: Final = _Kind(0, considerate=True)
@@ -157,11 +156,9 @@ def _scan(
     directory: Path, considerate: bool, stop: Flag, barrier: Barrier, result: "Connection[Any, Any]"
 ) -> None:
     if considerate:
-        if os.environ.get("IDLE"):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        os.nice(READER_NICENESS)
+        step_back()
     count = 0
-    with closing(result), LogReader(directory) as reader:
+    with closing(result), LogReader(directory, considerate=considerate) as reader:
         barrier.wait(START_S_MAX)
         while not stop.is_set():
             for _ in reader.events(limit=SCANNED):

@@ -54,7 +54,7 @@ def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:
     figures = readers.run(tmp_path / "readers", 500, rounds=1, calls=20)
     assert {figure.name.split(":")[0] for figure in figures} == {
-        "0 readers", "1 readers", "4 readers", "4 readers, not niced",
+        "0 readers", "1 readers", "4 readers", "4 readers, inconsiderate",
     }  # fmt: skip
     assert all(figure.value > 0 for figure in figures), figures
 

@@ -290,6 +290,17 @@ def test_a_log_of_the_first_schema_gets_its_index_in_the_background(
     assert mark(log) == 30
 
 
+def test_an_index_that_cannot_be_made_anew_is_refused_at_the_start(make_log: Any) -> None:
+    log = make_log()
+    record_operations(log, 3)
+    idle(log)
+    log.stop_writer()
+    log.start_writer()
+    with write_lock_taken(log.directory), pytest.raises(ConfigError, match="another program"):
+        full_text.FullText(log.store, ("note",))
+    assert mark(log) == 3
+
+
 @pytest.mark.parametrize("event_type", ["", "1a", "a b", "a" * 256])
 def test_a_type_that_is_none_is_refused_at_the_start(make_log: Any, event_type: str) -> None:
     with pytest.raises(ConfigError, match=r"fts_event_types has .*must be event types"):
