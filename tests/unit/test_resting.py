@@ -30,7 +30,7 @@ def test_it_rests_twice_as_long_as_it_has_worked(clock: SimpleNamespace) -> None
 def test_small_questions_do_not_rest_until_they_are_many(clock: SimpleNamespace) -> None:
     rows = resting.RestingRows(lambda _sql, *_arguments: [])
     for _ in range(10):
-        clock.worked += resting.WORK_S_MIN / 5
+        clock.worked += resting.WORK_S_MIN * 0.23
         rows("a page")
     assert len(clock.rests) == 2
 

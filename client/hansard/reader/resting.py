@@ -5,10 +5,9 @@ no log triples the p99 of a synchronous caller. A processor that sleeps is there
 """
 
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
-Rows = Callable[..., list[tuple[Any, ...]]]  # as `ReadConnection.rows`
+from hansard.reader.paging import Rows
 
 REST_SHARE: Final = 2.0  # of the work's time: a third of a processor at most is used
 WORK_S_MIN: Final = 0.0003  # of processor time before it rests: small questions never do
