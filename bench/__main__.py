@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ingest, limit, machine, record, report, sync
+from bench import ingest, limit, machine, readers, record, report, search, sync
 from bench.entered import WrongEntries
 from bench.figures import Figure
 from hansard.settings import ENVIRONMENT_PREFIX
 
-PARTS: Final = (ingest.PART, record.PART, sync.PART)
+QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART)
+PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART)
 WORKERS: Final = 4
 EVENTS: Final = 200_000
 SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = Path(tempfile.mkdtemp(prefix="hansard-bench-", dir=options.dir or _default_place()))
     try:
         facts = machine.facts(place)
-        figures = run(place, options.only or PARTS, options.workers, options.events)
+        figures = run(place, options.only or QUICK_PARTS, options.workers, options.events)
     except WrongEntries as error:
         print(f"wrong: {error}", file=sys.stderr)
         return 1
@@ -56,6 +57,10 @@ def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Fi
         figures += record.run(place / "record", events)
     if sync.PART in parts:
         figures += sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1))
+    if readers.PART in parts:
+        figures += readers.run(place / "readers", max(events // workers, 1))
+    if search.PART in parts:
+        figures += search.run(place / "search")
     return figures
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest
+from bench import entered, ingest, readers, search
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -49,6 +49,20 @@ def test_it_counts_what_was_entered(run: dict[str, float]) -> None:
 def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
     # CPU time comes in ticks of 10 ms, too coarse for so small a run.
     assert all(value > 0 for name, value in run.items() if "CPU" not in name), run
+
+
+def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:
+    figures = readers.run(tmp_path / "readers", 500, rounds=1, calls=20)
+    assert {figure.name.split(":")[0] for figure in figures} == {
+        "0 readers", "1 readers", "4 readers", "4 readers, inconsiderate",
+    }  # fmt: skip
+    assert all(figure.value > 0 for figure in figures), figures
+
+
+def test_searches_are_measured_and_their_answers_checked(tmp_path: Path) -> None:
+    figures = search.run(tmp_path / "search", entries=10_000, cost_events=1_000)
+    assert all(figure.value > 0 for figure in figures), figures
+    assert {"rare word p99", "common word, newest 20 p50"} <= {each.name for each in figures}
 
 
 def test_the_same_worker_makes_the_same_events_again() -> None:

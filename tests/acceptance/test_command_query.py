@@ -27,6 +27,7 @@ def run(
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, "COLUMNS": "160"},
     )
 
 
@@ -156,6 +157,7 @@ def test_tail_follows_what_meets_the_conditions_with_the_lowest_priority(log: Pa
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["id"] == 5
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+        assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
         with hansard.AuditLog(log) as audit:
             for number in (2, 1):
                 audit.record("note", {"n": number}, sync=True)

@@ -11,7 +11,7 @@ from stepped import Log, encode, write_lock_taken
 
 from hansard import ConfigError
 from hansard.reader import LogReader
-from hansard_writer import full_text
+from hansard_writer import full_text, schema
 from hansard_writer.writer import FULL_TEXT_IDLE_S, RETRY_S
 
 
@@ -278,16 +278,43 @@ def test_other_types_make_the_index_anew_while_searches_stay_right(
 
 
 def test_a_log_of_the_first_schema_gets_its_index_in_the_background(
-    make_log: Any, monkeypatch: pytest.MonkeyPatch
+    log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log.stop_writer()
+    (log.directory / "log.db").unlink()
+    connection = apsw.Connection(str(log.directory / "log.db"))
+    for statement in schema.MIGRATIONS[0]:
+        connection.execute(statement)
+    for pragma in (f"application_id = {schema.APPLICATION_ID}", "user_version = 1"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("INSERT INTO producers VALUES(0, x'00', '', 0, 0, 0, 0, 0)")
+    payload = '{"workflow_id": "wf", "status": "failed", "stderr": "common"}'
+    connection.executemany(
+        "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, payload)"
+        " VALUES(?1, 0, ?1, 0, 'env.operation', 'error', ?2)",
+        [(number, payload) for number in range(1, 31)],
+    )
+    connection.close()
     monkeypatch.setattr(full_text, "MARK_BEHIND_MAX", 10)
-    log = make_log()
-    record_operations(log, 30)
-    assert mark(log) == 0
-    log.restart_writer()
+    log.start_writer()
     assert mark(log) == 0, "the start waits for nothing"
+    assert found(log, "common") == list(range(1, 31))
+    with LogReader(log.directory) as reader:
+        assert len(list(reader.failed_operations("wf"))) == 30
     idle(log)
     assert mark(log) == 30
+    assert found(log, "common") == list(range(1, 31))
+
+
+def test_an_index_that_cannot_be_made_anew_is_refused_at_the_start(make_log: Any) -> None:
+    log = make_log()
+    record_operations(log, 3)
+    idle(log)
+    log.stop_writer()
+    log.start_writer()
+    with write_lock_taken(log.directory), pytest.raises(ConfigError, match="another program"):
+        full_text.FullText(log.store, ("note",))
+    assert mark(log) == 3
 
 
 @pytest.mark.parametrize("event_type", ["", "1a", "a b", "a" * 256])

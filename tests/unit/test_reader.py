@@ -399,6 +399,17 @@ def test_a_stopped_log_of_another_user_is_read_while_writers_wait(foreign_log: L
     assert writer_may_start(foreign_log.directory)
 
 
+def test_a_stopped_log_of_another_user_is_searched(foreign_log: Log) -> None:
+    for word in ("indexed", "unindexed"):
+        foreign_log.add_operation(stderr=f"common {word}")
+    foreign_log.execute("INSERT INTO full_text(rowid, text) VALUES(1, 'common indexed')")
+    foreign_log.execute("UPDATE meta SET value = 1 WHERE key = 'full_text_indexed_to'")
+    foreign_log.close()
+    with unprivileged(foreign_log.directory), LogReader(foreign_log.directory) as reader:
+        assert "immutable" in repr(reader)
+        assert ids(reader.search("common")) == [1, 2]
+
+
 def test_a_reader_that_is_forgotten_keeps_no_writer_waiting(foreign_log: Log) -> None:
     foreign_log.close()
     with unprivileged(foreign_log.directory):

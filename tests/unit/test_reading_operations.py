@@ -343,6 +343,7 @@ def test_the_view_of_task_audits_draws_the_repo_out(log: Log) -> None:
         (lambda r: r.follow(-1), "after_id is -1"),
         (lambda r: r.follow(interval=-1), "interval is -1"),
         (lambda r: r.search(5), "query is a int"),
+        (lambda r: r.operations(search=b"a"), "search is a bytes"),
     ],
 )
 def test_bad_input_raises_before_anything_is_read_and_names_the_argument(

@@ -11,7 +11,7 @@ from typing import Final
 
 from hansard import wire
 from hansard.errors import ConfigError
-from hansard_writer.store import Store
+from hansard_writer.store import Store, StoreBusy, StoreFull
 
 PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
 PIECE_TEXT_BYTES_MAX: Final = 256 << 10  # ... and of their text what fits, or one entry's
@@ -38,7 +38,8 @@ class FullText:
     Entries without text behind it have been looked at up to ``seen_to``; the mark follows when
     it is moved anyway, or `MARK_BEHIND_MAX` behind, because each move is a commit.
 
-    Another set of types begins the index anew. Raises `ConfigError` for a type that is none.
+    Another set of types begins the index anew. Raises `ConfigError` where that cannot be, or for a
+    type that is none.
     """
 
     def __init__(self, store: Store, event_types: tuple[str, ...] | None) -> None:
@@ -104,10 +105,13 @@ class FullText:
     def _begin_anew(self, event_types: str) -> None:
         if self.indexed_to:
             _LOG.warning("full text: fts_event_types changed, the index is made anew")
-        with self._store.transaction() as connection:
-            connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
-            connection.execute(_SET, (0, "full_text_indexed_to"))
-            connection.execute(_SET, (event_types, "full_text_event_types"))
+        try:
+            with self._store.transaction() as connection:
+                connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
+                connection.execute(_SET, (0, "full_text_indexed_to"))
+                connection.execute(_SET, (event_types, "full_text_event_types"))
+        except (StoreBusy, StoreFull) as error:
+            raise ConfigError(f"the index of full text cannot be made anew: {error}") from error
         self.indexed_to = 0
 
     def _next_texts(self) -> tuple[int, list[tuple[int, bytes]]]:

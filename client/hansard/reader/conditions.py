@@ -114,6 +114,10 @@ class Selection:
         terms = [term for term in self.terms if term.column in self.index]
         return _joined((term.sql for term in terms), terms)
 
+    def entry_by_entry(self) -> Where:
+        """For entries that something else has found: by no index at all."""
+        return self._rendered(frozenset())
+
     def in_order_of_ids(self) -> Where:
         """So that SQLite goes through the entries by id, or an index that has them so."""
         return self._rendered(self.index if self.in_order else frozenset())
@@ -132,10 +136,11 @@ def select(event_type: str | None, conditions: Mapping[str, Any]) -> Selection:
     given = {name: value for name, value in conditions.items() if value is not None}
     after_id = whole_number("after_id", given.pop("after_id", 0))
     search = given.pop("search", None)
+    search = None if search is None else text("search", search)
     if event_type is not None:
         given["event_type"] = event_type
     terms = tuple(term for name, value in given.items() for term in _terms(name, value))
-    return Selection(terms, *_way(given), after_id, None if search is None else str(search))
+    return Selection(terms, *_way(given), after_id, search)
 
 
 def nanoseconds(moment: Moment, name: str = "the time") -> int:

@@ -24,7 +24,7 @@ FULL_TEXT_TABLE: Final = (
     "CREATE VIRTUAL TABLE full_text USING fts5("
     "text, content='', columnsize=0, tokenize='porter unicode61')"
 )
-UNINDEXED_ENTRIES_PER_PAGE: Final = 500
+UNINDEXED_ENTRIES_PER_PAGE: Final = 1_000
 
 _MATCHES: Final = (
     "SELECT rowid FROM full_text WHERE full_text MATCH ? AND rowid > ? AND rowid < ?"
@@ -55,7 +55,7 @@ class FullTextSearch:
 
     def events(self, selection: Selection, span: Span, limit: int) -> Iterator[Event]:
         """At most ``limit`` entries of the selection that match, in the span's order."""
-        where = selection.in_order_of_ids()
+        where = selection.entry_by_entry()
         while span and limit > 0:
             ids = self._next_matches(span)
             found = paging.events_of(self._rows, ids, where, span.order) if ids else []
@@ -96,11 +96,12 @@ class FullTextSearch:
 
     def _matching(self, texts: list[tuple[int, bytes]], order: str) -> list[int]:
         memory = self._memory
-        with memory:
+        memory.execute("BEGIN")
+        try:
             memory.executemany(_INSERT, texts)
-        ids = self._matches_in_memory(order)
-        memory.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
-        return ids
+            return self._matches_in_memory(order)
+        finally:
+            memory.execute("ROLLBACK")  # half the time of a commit and a 'delete-all'
 
     def _matches_in_memory(self, order: str = "ASC") -> list[int]:
         bindings = (self._query, 0, paging.UNLIMITED, -1)

@@ -80,7 +80,7 @@ def command(
     stands there; an object or a list is found in what contains all of it.
     """
     kind = _kind(operations, refusals, conditions)
-    with reading_considerately(), LogReader(directory) as reader:
+    with reading_considerately(directory) as reader:
         if count:
             found = _count(reader, kind, conditions)
             click.echo(found)

@@ -1,17 +1,20 @@
 """Options that say which entries are meant, and the priority of who goes through many of them."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from hansard.reader import LogReader
 from hansard_writer.cli.exits import Unusable
 from hansard_writer.cli.options import LEVEL, TEXT, TIME, Function
 
-READER_NICENESS: Final = 19  # a question about the log must not slow down what is logged
+READER_NICENESS: Final = 19
 
 
 class Where(click.ParamType):  # type: ignore[type-arg]  # older clicks have no argument
@@ -80,10 +83,20 @@ def _applied(options: list[Callable[[Any], Any]], function: Function) -> Functio
 
 
 @contextmanager
-def reading_considerately() -> Iterator[None]:
-    """Within, this process has the lowest priority, and what a reader refuses is bad usage."""
-    os.nice(READER_NICENESS)
+def reading_considerately(directory: Path) -> Iterator[LogReader]:
+    """A reader that gets what nobody else wants of the processor, and rests besides, because a
+    question about the log must not slow down what is logged. What it refuses is bad usage."""
+    step_back()
     try:
-        yield
+        with LogReader(directory, considerate=True) as reader:
+            yield reader
     except ValueError as error:
         raise Unusable(str(error)) from error
+
+
+def step_back() -> None:
+    """Give this process the lowest priority that there is."""
+    os.nice(READER_NICENESS)
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        with contextlib.suppress(OSError):  # where a sandbox forbids it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

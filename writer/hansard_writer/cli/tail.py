@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from hansard.reader import Event, LogReader
+from hansard.reader import Event
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 from hansard_writer.cli.query import columns_for, rows_of
@@ -43,7 +43,7 @@ def command(
 
     Of those that meet all conditions, which are query's.
     """
-    with reading_considerately(), LogReader(directory) as reader:
+    with reading_considerately(directory) as reader:
         end = next(reader.events(limit=1, newest_first=True), None)
         last = list(reader.events(limit=lines, newest_first=True, **conditions))[::-1]
         after_id = max([each.id for each in (end, *last[-1:]) if each], default=0)
