@@ -21,6 +21,7 @@ from bench.processes import in_fresh_process
 from bench.workload import Event, events
 from hansard.reader import Event as Row
 from hansard.reader import LogReader
+from hansard_writer.entering import Position
 from hansard_writer.full_text import TAIL_ENTRIES_MAX, FullText
 from hansard_writer.store import Store
 
@@ -144,7 +145,7 @@ def _insert(store: Store, rows: Iterator[tuple[Any, ...]]) -> None:
     while batch := [row for row, _ in zip(rows, repeat(None, BATCH), strict=False)]:
         with store.transaction() as connection:
             connection.executemany(limit.INSERT, batch)
-        store.size += len(batch)
+        store._position = Position(store.size + len(batch))
         limit.keep_wal_small(store)
 
 

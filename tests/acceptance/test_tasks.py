@@ -1,5 +1,6 @@
 """Task audits, as a service over a single-writer thread used to keep them: real processes."""
 
+import json
 import logging
 import multiprocessing
 import subprocess
@@ -159,7 +160,15 @@ def test_dlq_replay_enters_orphans_that_nothing_keeps_out_any_more(directory: Pa
         )
         nothing = dlq(directory, "replay")
         assert nothing.returncode == 1
-        assert "no dead letter to replay" in nothing.stderr
+        assert nothing.stderr == "There was no dead letter to replay.\n"
+        listed, everything = dlq(directory, "list"), dlq(directory, "list", "--all")
+        assert (listed.returncode, listed.stdout) == (1, "")
+        letters = [json.loads(line) for line in everything.stdout.splitlines()]
+        assert [(each["task_id"], each["replayed_as"]) for each in letters] == [
+            ("T3", 3),
+            ("T1", 2),
+        ]
+        assert [each["attempts"] for each in letters] == [0, 1]
 
 
 def test_dlq_replay_without_a_writer_says_how_to_start_one(directory: Path) -> None:

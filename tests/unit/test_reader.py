@@ -279,9 +279,18 @@ def test_dead_letters_are_listed_newest_first_without_their_bytes(log: Log) -> N
         assert len(list(log_reader.dead_letters(limit=5))) == 5
         (first,) = log_reader.dead_letters("undecodable")
         assert first == DeadLetter(
-            1, "2026-01-01T00:00:00.000001Z", "abcd", 9, 3, "undecodable", "why", 5
+            1, "2026-01-01T00:00:00.000001Z", "abcd", 9, 3, "undecodable", "why", None, 0, None, 5
         )
         assert list(log_reader.dead_letters("no such reason")) == []
+
+
+def test_a_dead_letter_that_was_entered_later_is_listed_only_if_it_is_asked_for(log: Log) -> None:
+    log.add_dead_letter("orphan", b"frame")
+    log.add_dead_letter("orphan", b"")
+    log.execute("UPDATE dead_letters SET replayed_as = 7 WHERE id = 2")
+    with LogReader(log.directory) as reader:
+        assert [letter.id for letter in reader.dead_letters()] == [1]
+        assert [letter.replayed_as for letter in reader.dead_letters(returned=True)] == [7, None]
 
 
 def test_a_dead_letter_is_shown_with_its_bytes(log: Log) -> None:

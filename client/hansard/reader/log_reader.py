@@ -39,7 +39,8 @@ _DEAD_LETTER: Final = """
            strftime('%Y-%m-%dT%H:%M:%S', d.received_at / 1000000000, 'unixepoch')
                || printf('.%06dZ', d.received_at % 1000000000 / 1000),
            nullif(lower(hex(p.producer_hash)), ''),
-           d.producer_seq, d.count, d.reason, d.detail, length(d.frame), {frame}
+           d.producer_seq, d.count, d.reason, d.detail, d.task_id, d.attempts, d.replayed_as,
+           length(d.frame), {frame}
     FROM dead_letters AS d LEFT JOIN producers AS p ON p.id = d.producer
 """
 
@@ -225,11 +226,12 @@ class LogReader:
     # --- dead letters ---
 
     def dead_letters(
-        self, reason: str | None = None, *, limit: int | None = None
+        self, reason: str | None = None, *, returned: bool = False, limit: int | None = None
     ) -> Iterator[DeadLetter]:
-        """What could not be entered, newest first, without the frames."""
+        """What could not be entered, newest first, without the frames; with ``returned`` also
+        what was entered later."""
         reason = None if reason is None else text("reason", reason)
-        return islice(self._dead_letters(reason), _limit(limit))
+        return islice(self._dead_letters(reason, returned=returned), _limit(limit))
 
     def dead_letter(self, id: int) -> DeadLetter | None:  # noqa: A002 - the column's name
         """The dead letter with this id and its frame, None if there is none."""
@@ -312,13 +314,14 @@ class LogReader:
             while connection.data_version() == version:
                 time.sleep(interval)
 
-    def _dead_letters(self, reason: str | None) -> Iterator[DeadLetter]:
+    def _dead_letters(self, reason: str | None, *, returned: bool) -> Iterator[DeadLetter]:
         sql = (
             _DEAD_LETTER.format(frame="NULL")
-            + "WHERE d.id < ? AND d.reason = coalesce(?, d.reason) ORDER BY d.id DESC LIMIT ?"
+            + "WHERE d.id < ? AND d.reason = coalesce(?, d.reason)"
+            + " AND (? OR d.replayed_as IS NULL) ORDER BY d.id DESC LIMIT ?"
         )
         below = INT64_MAX
-        while rows := self._rows(sql, below, reason, PAGE_ROWS):
+        while rows := self._rows(sql, below, reason, returned, PAGE_ROWS):
             yield from starmap(DeadLetter, rows)
             below = rows[-1][0]
 

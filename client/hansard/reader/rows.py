@@ -101,7 +101,9 @@ class DeadLetter:
     """An event or frame that the writer could not enter, and why.
 
     It stands for ``count`` numbers from ``producer_seq`` on; both producer fields are None where
-    the frame did not say whose it is. ``frame`` holds its ``frame_bytes`` bytes, None in a list.
+    the frame did not say whose it is. ``task_id`` is what an orphan waits for. ``attempts`` counts
+    replays that were refused; ``replayed_as`` is the id of its first entry, None while it has none.
+    ``frame`` holds its ``frame_bytes`` bytes, None in a list.
     """
 
     id: int
@@ -111,5 +113,8 @@ class DeadLetter:
     count: int
     reason: str
     detail: str
+    task_id: str | None
+    attempts: int
+    replayed_as: int | None
     frame_bytes: int
     frame: bytes | None = None

@@ -10,6 +10,7 @@ import click
 from hansard import directory as layout
 from hansard import requester, wire
 from hansard.reader import LogReader
+from hansard.wording import counted
 from hansard_writer.cli.exits import AnswerIsNo, NoWriter
 from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, directory_option, format_option
 from hansard_writer.cli.output import print_rows
@@ -17,7 +18,8 @@ from hansard_writer.cli.output import print_rows
 LIMIT: Final = 20
 TIMEOUT_S: Final = 30.0  # for one piece of a replay
 COLUMNS: Final = (
-    "id", "received_at", "producer", "producer_seq", "count", "reason", "frame_bytes", "detail",
+    "id", "received_at", "producer", "producer_seq", "count", "reason", "task_id", "attempts",
+    "replayed_as", "frame_bytes", "detail",
 )  # fmt: skip
 
 
@@ -29,11 +31,13 @@ def command() -> None:
 @command.command(name="list", epilog="Example: hansard dlq list --reason invalid --limit 0")
 @directory_option
 @click.option("--reason", type=TEXT, help="Only with this reason.")
+@click.option("--all", "returned", is_flag=True, help="Also those that were entered later.")
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @format_option
 def list_letters(
     directory: Path,
     reason: str | None,
+    returned: bool,
     limit: int,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
@@ -42,7 +46,7 @@ def list_letters(
     Exits with 1 when there are none.
     """
     with LogReader(directory) as reader:
-        letters = reader.dead_letters(reason, limit=limit or None)
+        letters = reader.dead_letters(reason, returned=returned, limit=limit or None)
         if not print_rows(map(asdict, letters), COLUMNS, format):
             raise AnswerIsNo("There are no dead letters.")
 
@@ -102,14 +106,13 @@ def replay_letters(
         if not is_last and sys.stderr.isatty():
             click.echo(f"  {entered:,} entered, {refused:,} refused again …\r", nl=False, err=True)
     would = "would be " if dry_run else ""
-    click.echo(f"{_events(entered)} {would}entered, {_events(refused)} {would}refused again")
+    click.echo(
+        f"{counted(entered, 'event')} {would}entered, "
+        f"{counted(refused, 'event')} {would}refused again"
+    )
     if hopeless:
-        click.echo(f"{hopeless:,} letters are nobody's, and cannot be entered", err=True)
+        click.echo(f"{counted(hopeless, 'letter')} of nobody's, which cannot be entered", err=True)
     if refused:
-        raise AnswerIsNo("for the reasons, see `hansard dlq list`")
+        raise AnswerIsNo("For the reasons, see `hansard dlq list`.")
     if not entered:
-        raise AnswerIsNo("there was no dead letter to replay")
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'' if count == 1 else 's'}"
+        raise AnswerIsNo("There was no dead letter to replay.")
