@@ -1,11 +1,14 @@
 """What the README shows is what happens: its generated parts, its Python, its commands."""
 
+import ast
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +19,7 @@ from hansard_writer.cli import main as command
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMENTED = re.compile(r'  # (True|False|\d+|\(")')
 
 
 def load(path: Path) -> ModuleType:
@@ -31,26 +35,59 @@ def test_its_generated_parts_are_up_to_date() -> None:
     assert load(ROOT / "scripts" / "generate.py").filled(README) == README
 
 
-def test_its_first_program_does_what_its_comments_say(
-    directory: Path, writer: hansard_writer.RunningWriter
-) -> None:
-    names: dict[str, object] = {}
-    exec(PYTHON[0].replace("./audit", str(directory)), names)
-    log, entry = names["log"], names["entry"]
-    assert entry.id == 2  # type: ignore[attr-defined]
-    assert log.flush()  # type: ignore[attr-defined]
-    assert log.close() == 0  # type: ignore[attr-defined]
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module of named operations that it shows, where a writer started from here finds it."""
+    (program,) = (each for each in PYTHON if each.startswith("# myapp/operations.py"))
+    path = tmp_path / "myapp" / "operations.py"
+    path.parent.mkdir()
+    path.write_text(program)
+    monkeypatch.chdir(tmp_path)
+    return "myapp.operations"
+
+
+def test_its_programs_do_what_their_comments_say(directory: Path, module: str) -> None:
+    """One after the other, as a reader would type them, with a writer that serves them all."""
+    names: dict[str, Any] = {"directory": directory}
+    said: dict[str, object] = {}
+    with hansard_writer.running(directory, operations=[module]):
+        for program in PYTHON[:-1]:
+            if not program.startswith("# myapp"):
+                said |= run(program.replace("./audit", str(directory)), names)
+        assert names["log"].close() == 0
+    assert said == {
+        "entry.id": 2,
+        "log.flush()": True,
+        "op.status, op.exit_code": ("failed", 1),
+        'log.refusal("agent:7", action, decision)': True,
+        'log.refusal("agent:7", action, {"decision": "allow"})': False,
+        "asyncio.run(work())": True,
+        'log.call("upsert_thing", {"name": "a"}, timeout=5.0)': 1,
+    }
     query = [sys.executable, "-m", "hansard_writer", "query", "--dir", str(directory)]
     shown = subprocess.run([*query, "--task-id", "T1"], capture_output=True, text=True, check=True)
-    assert [line.split('"event_type":')[1].split('"')[1] for line in shown.stdout.splitlines()] == [
-        "task.done", "task.created",
-    ]  # fmt: skip
+    assert [json.loads(line)["event_type"] for line in shown.stdout.splitlines()] == [
+        "task.done",
+        "task.created",
+    ]
 
 
-def test_its_other_programs_run(directory: Path) -> None:
-    starts, reads = (block.replace("./audit", str(directory)) for block in PYTHON[1:3])
-    exec(starts, {})
-    exec(reads, {})
+def run(program: str, names: dict[str, Any]) -> dict[str, object]:
+    """Run it, and tell the values of the lines whose comment begins with a value."""
+    said = {}
+    for statement in ast.parse(program).body:
+        source = ast.get_source_segment(program, statement) or ""
+        if isinstance(statement, ast.Expr) and COMMENTED.search(
+            program.splitlines()[(statement.end_lineno or 1) - 1]
+        ):
+            said[source] = eval(source, names)
+        else:
+            exec(source, names)
+    return said
+
+
+def test_its_last_program_runs_a_writer(directory: Path) -> None:
+    exec(PYTHON[-1].replace("./audit", str(directory)), {})
 
 
 @pytest.mark.parametrize("name", command.list_commands(click.Context(command)))
