@@ -16,7 +16,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def test_it_rests_twice_as_long_as_it_has_worked(clock: SimpleNamespace) -> None:
+def test_it_rests_four_times_as_long_as_it_has_worked(clock: SimpleNamespace) -> None:
     rows = resting.RestingRows(lambda _sql, *_arguments: [])
     rows("first")
     clock.worked += 0.5
@@ -24,7 +24,7 @@ def test_it_rests_twice_as_long_as_it_has_worked(clock: SimpleNamespace) -> None
     rows("third")
     clock.worked += 0.25
     rows("fourth")
-    assert clock.rests == [1.0, 0.5]
+    assert clock.rests == [2.0, 1.0]
 
 
 def test_small_questions_do_not_rest_until_they_are_many(clock: SimpleNamespace) -> None:
@@ -43,7 +43,7 @@ def test_a_considerate_reader_reads_the_same(log: Log, clock: SimpleNamespace) -
         assert ids(reader.events()) == [1, 2, 3, 4, 5]
         clock.worked += 1
         assert ids(reader.search("common")) == [1, 2, 3, 4, 5]
-    assert clock.rests == [2.0, 2.0]
+    assert clock.rests == [4.0, 4.0]
 
 
 def test_no_other_reader_rests(log: Log, clock: SimpleNamespace) -> None:

@@ -55,8 +55,8 @@ class LogReader:
     What iterates holds a page of entries at a time, and no transaction between two pages; what is
     committed after the first entry was read is not among them.
 
-    ``considerate``: whoever goes through much of a log beside busy workers rests two thirds of the
-    time between pages, so that they do not wait for a processor.
+    ``considerate``: whoever goes through much of a log beside busy workers rests four fifths of
+    the time between pages, so that they do not wait for a processor.
 
     Another user's log whose writer is stopped is read as immutable: a writer that starts waits
     until this reader is closed, or waits in `follow`.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hansard.reader.paging import Rows
 
-REST_SHARE: Final = 2.0  # of the work's time: a third of a processor at most is used
+REST_SHARE: Final = 4.0  # of the work's time: a fifth of a processor at most is used
 WORK_S_MIN: Final = 0.0003  # of processor time before it rests: small questions never do
 
 
