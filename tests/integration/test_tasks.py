@@ -1,5 +1,6 @@
 """Where tasks are enforced: an event of an unknown task waits, and is entered when it is known."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,8 +258,7 @@ def test_the_sweep_at_a_start_goes_by_pieces_and_leaves_orphans_whose_task_is_un
     monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_REPLAY_MAX", 2)
     monkeypatch.setattr("hansard_writer.store.LETTERS_PER_REPLAY_MAX", 2)
     log.start_writer()
-    for _ in range(4):
-        log.turn()
+    assert [log.step() == 0 for _ in range(3)] == [True, True, False], "piece by piece, at once"
     assert tasks_of(log) == ["T1"] * 5
     assert log.query("SELECT task_id FROM dead_letters WHERE replayed_as IS NULL") == [
         ("T2",),
@@ -266,6 +266,28 @@ def test_the_sweep_at_a_start_goes_by_pieces_and_leaves_orphans_whose_task_is_un
     ]
     log.settle()
     assert log.query("SELECT watermark FROM producers WHERE id = 0") == [(3,)]
+
+
+def test_the_sweep_at_a_start_goes_on_under_load(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.worker("dead").record(6, task_id="T1")
+    log.settle()
+    log.stop_writer()
+    log.settings = dataclasses.replace(log.settings, enforce_tasks=False, batch_events_max=1)
+    monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_REPLAY_MAX", 2)
+    monkeypatch.setattr("hansard_writer.store.LETTERS_PER_REPLAY_MAX", 2)
+    log.start_writer()
+    worker = log.worker()
+    log.turn()
+    worker.record(20)
+    worker.send()
+    for _ in range(5):
+        worker.record()
+        worker.send()
+        log.step()
+    assert len(log.link.frames) > 0, "there was more to read all the time"
+    assert sorted(log.entered("dead")) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_kill_at_any_moment_loses_no_orphan_and_doubles_none(log: Log) -> None:

@@ -85,14 +85,14 @@ class Writer:
             self._look_at_disk(now)
         read_all = self._suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
-        if self._swept_to is not None and not (self._suspended or self._intake.batch):
-            self._sweep(now)
         if not self._suspended and not self._is_full():
             self._adopter.step(self._intake, now, self._clock_ns())
         if self._should_commit(now, read_all and asked_all):
             self._commit(now)
         if not self._intake.batch:
             self._adopter.committed()
+            if self._sweeps(now):
+                self._sweep(now)
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
         self._run_calls(now)
@@ -248,6 +248,10 @@ class Writer:
         except (StoreBusy, StoreFull) as error:
             raise wire.WireError(f"{error}: try again") from error
 
+    def _sweeps(self, now: float) -> bool:
+        """Whether there is a piece to sweep now."""
+        return self._swept_to is not None and not self._suspended and now >= self._retry_at
+
     def _sweep(self, now: float) -> None:
         """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
         not asked for any more."""
@@ -360,6 +364,8 @@ class Writer:
         if len(self._calls):
             return 0.0
         if self._adopter.is_working and self.takes_messages and now >= self._retry_at:
+            return 0.0
+        if self._sweeps(now) and not batch:
             return 0.0
         if not read_all and self.takes_messages:
             return 0.0
