@@ -1,5 +1,6 @@
 """The counters that `statistics()` and `hansard stats` show: each moves when its cause comes up."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,30 @@ def test_a_return_moves_an_orphan_to_the_appended_and_the_failure_stays_counted(
     log.settle()
     for figures in (figures_of(worker), log.statistics()):
         assert [figures[name] for name in names] == [4, 0, 0, 3]
+
+
+def test_a_letter_that_finds_no_room_is_counted_and_said_as_an_error_and_the_log_goes_on(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log(directory, enforce_tasks=True, dead_letters_max=2).start_writer()
+    worker = log.worker()
+    worker.record(5, task_id="T9")
+    worker.record(1)
+    with caplog.at_level(logging.ERROR, "hansard.writer"):
+        log.settle()
+        worker.record(2, task_id="T9")
+        worker.record(1)
+        log.settle()
+    assert log.statistics()["dead_letters_not_kept"] == 5
+    assert len(log.dead_letters()) == 2
+    assert figures_of(worker)["append_failures"] == 7
+    assert log.query("SELECT count(*) FROM entries") == [(2,)]
+    (complaint,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "dead_letters_max" in complaint.getMessage()
+    assert_it_adds_up(figures_of(worker))
+    log.restart_writer()
+    assert log.statistics()["dead_letters_not_kept"] == 5
+    log.close()
 
 
 def test_both_sides_add_up_after_every_turn(log: Log) -> None:
