@@ -1,9 +1,12 @@
 """Governance refusals against a real writer: none is lost, and nobody waits."""
 
+import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
 import pytest
 
 import hansard_writer
@@ -85,6 +88,53 @@ def test_fifty_buffered_refusals_are_drained_by_close(
     mortal_writer.thaw()
     assert log.close() == 0
     assert entered(directory) == list(range(50))
+
+
+def test_drain_answers_at_once_where_nothing_was_recorded(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        begin = time.monotonic()
+        assert log.drain(60) is True
+        assert log.drain(0) is True
+        assert time.monotonic() - begin < 5
+        assert log.is_open
+
+
+@pytest.mark.usefixtures("writer")
+def test_drain_is_over_when_what_was_left_is_a_dead_letter(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        assert refuse(log, 1)
+        log.record("task.done", orjson.Fragment(b"{no json}"))
+        assert log.drain(30) is True
+        figures = log.statistics()
+        assert [figures[each] for each in ("submitted", "appended", "dead_lettered")] == [2, 1, 1]
+
+
+@pytest.mark.usefixtures("writer")
+def test_threads_share_one_handle_and_one_set_of_counters(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(lambda number: refuse(log, number), range(400)))
+        assert log.drain(30)
+        figures = log.statistics()
+        assert [figures[each] for each in ("submitted", "appended", "waiting")] == [400, 400, 0]
+    assert sorted(entered(directory)) == list(range(400))
+
+
+def test_a_directory_that_is_gone_is_counted_and_fails_nobody(
+    directory: Path, mortal_writer: MortalWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(directory)
+    shutil.rmtree(directory)
+    directory.write_text("no directory any more")
+    assert refuse(log, 1) is True
+    figures = log.statistics()
+    assert (figures["submitted"], figures["waiting"], figures["spooled"]) == (1, 1, False)
+    wait_until(lambda: "kept in memory" in caplog.text, "it is warned of")
+    directory.unlink()
+    mortal_writer.start()
+    assert log.drain(30), "it is found again"
+    log.close()
+    assert entered(directory) == [1]
 
 
 @pytest.mark.usefixtures("writer")

@@ -37,6 +37,18 @@ def test_allowed_types_that_no_event_can_have_are_refused_at_once(directory: Pat
         AuditLog(directory)
 
 
+@pytest.mark.parametrize("event_type", ["", "1st", "a b", "ä", "task.unheard.of", None, 7])
+def test_an_event_type_that_is_not_allowed_is_a_value_error_at_once_and_nothing_is_recorded(
+    directory: Path, event_type: Any
+) -> None:
+    with AuditLog(directory, event_types=("task.done",)) as log:
+        for record in (log.record, lambda each: log.record_many([{"event_type": each}])):
+            with pytest.raises(ValueError, match="event_type|not among the allowed"):
+                record(event_type)
+        assert log.statistics()["submitted"] == 0
+        assert log.record("task.done").status == "queued"
+
+
 def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
