@@ -1,5 +1,6 @@
 """Governance refusals against a real writer: none is lost, and nobody waits."""
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from support import query, wait_until
 
 DECISION = {"decision": "refuse", "rule_id": "R7", "reason": "outside the workspace"}
 RATE_MIN = 100_000
+YARDSTICK_S = 1.4e-6
 ROUND = 2_000
 ROUNDS = 20
 
@@ -146,17 +148,31 @@ def test_with_sync_a_refusal_is_true_once_it_is_committed(directory: Path) -> No
 
 @pytest.mark.usefixtures("writer")
 def test_a_hundred_thousand_refusals_a_second_cost_their_thread_no_second(directory: Path) -> None:
+    """In CPU time of this thread, the best round of many, and where the machine is slower than
+    the one that `YARDSTICK_S` comes from, so much slower: others use it too."""
     with AuditLog(directory, spool_bytes=256 << 20, close_timeout=30) as log:
         refuse(log, 0)
-        best = 0.0
-        for _ in range(ROUNDS):  # CPU time of this thread, the best: others use the machine too
+        took_s = yardstick_s = math.inf
+        for _ in range(ROUNDS):
             begin = time.thread_time()
             for number in range(ROUND):
                 refuse(log, number)
-            best = max(best, ROUND / (time.thread_time() - begin))
-        print(f"{best:,.0f} refusals a second of this thread")
+            took_s = min(took_s, (time.thread_time() - begin) / ROUND)
+            yardstick_s = min(yardstick_s, measure_yardstick_s())
+        slower = max(yardstick_s / YARDSTICK_S, 1.0)
+        print(f"{1 / took_s:,.0f} refusals a second of this thread; machine slower by {slower:.2f}")
         assert log.statistics()["dropped"] == {}
-    assert best > RATE_MIN
+    assert slower / took_s > RATE_MIN
+
+
+def measure_yardstick_s() -> float:
+    """What something of the same kind takes that has nothing to do with us."""
+    begin = time.thread_time()
+    for number in range(ROUND):
+        payload = {"action": {"kind": "write_file", "n": number}, "decision": DECISION}
+        for _ in range(4):
+            orjson.dumps(payload)
+    return (time.thread_time() - begin) / ROUND
 
 
 def test_a_refusal_is_answered_at_once_while_the_writer_hangs_and_the_queue_is_full(
