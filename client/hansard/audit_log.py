@@ -422,9 +422,9 @@ class AuditLog:
             self._producer.close()
 
     def _record_sync(self, data: bytes, facts: Facts, timeout: float | None) -> Entry:
-        wait_s = self._timeout(timeout)  # before it is recorded, in case it is none
+        deadline = monotonic() + self._timeout(timeout)  # before it may have to wait for room
         seq, ticket = self._producer.append_awaited(data)
-        return self._settling.entry(seq, ticket, facts, wait_s)
+        return self._settling.entry(seq, ticket, facts, deadline - monotonic())
 
     def _timeout(self, timeout: float | None) -> float:
         if timeout is None:

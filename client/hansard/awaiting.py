@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from hansard.entry import Entry
@@ -43,6 +44,7 @@ async def _append_awaited(
 ) -> tuple[int, Ticket | None, bool]:
     """`Producer.append_awaited`, and whether the ticket was settled within ``wait_s`` seconds."""
     settled, callback = _signal()
+    deadline = monotonic() + wait_s
     ticket: Ticket | None = None
     with producer.at_once() as is_free:
         if is_free:
@@ -54,7 +56,9 @@ async def _append_awaited(
             partial(producer.append_awaited, data, None, callback),
             undo=lambda result: _give_up(producer, result[1]),
         )
-    return seq, ticket, ticket is not None and await _is_settled(producer, ticket, settled, wait_s)
+    if ticket is None:
+        return seq, None, False
+    return seq, ticket, await _is_settled(producer, ticket, settled, deadline - monotonic())
 
 
 async def flush(producer: Producer, wait_s: float) -> tuple[Ticket, bool]:

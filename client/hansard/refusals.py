@@ -5,7 +5,7 @@ Never blocks and never raises for the log's sake: an agent's guard must not fail
 
 from collections.abc import Mapping
 from functools import lru_cache
-from time import gmtime, strftime, time_ns
+from time import gmtime, monotonic, strftime, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from hansard import wire
@@ -39,10 +39,10 @@ def record(
             is_recorded = producer.append(data, DROP) != NOT_KEPT
         else:
             on_full = None if log.settings.on_full == "block" else DROP
+            deadline = monotonic() + log.settings.ack_timeout
             seq, ticket = producer.append_awaited(data, on_full)
-            wait_s = log.settings.ack_timeout
             facts = Facts(GOVERNANCE_REFUSAL, created_at, None)
-            entry = log._settling.entry(seq, ticket, facts, wait_s)
+            entry = log._settling.entry(seq, ticket, facts, deadline - monotonic())
             is_recorded = entry.status == COMMITTED
     except ClosedError as error:
         producer.count_unsent()

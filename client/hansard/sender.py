@@ -141,6 +141,7 @@ class Sender:
                         self._converse(sockets)
                 except Exception as error:  # noqa: BLE001 - said; the spool keeps what there is
                     self._refusals += 1
+                    self.transmission.send_failures += 1
                     self._complaints.crash("the sender starts over after a fault", error)
                 self._back_off()
         finally:

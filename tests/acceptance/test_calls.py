@@ -3,6 +3,8 @@ on, and what was acked is there."""
 
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -358,6 +360,39 @@ def test_the_watchdog_ends_a_writer_whose_operation_hangs_and_nothing_is_lost(
         assert log.flush(30)
         assert {log.lookup(entry.key).status for entry in meanwhile if entry.key} == {"committed"}
         assert_the_log_goes_on(log, before.id)
+
+
+def test_a_supervisor_starts_the_writer_again_that_its_watchdog_has_ended(
+    directory: Path, module: str
+) -> None:
+    command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)]
+    with subprocess.Popen(
+        [*command, "--supervise", "--operations", module],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        try:
+            first = supervisor.stdout.readline()
+            assert first.startswith("hansard ready ")
+            with AuditLog(directory, ack_timeout=60) as log:
+                before = log.record("before.call", sync=True)
+                with pytest.raises(AckTimeout) as caught:
+                    log.call("hang", "waiting", timeout=0.5)
+                for number in range(100):
+                    log.record("during.hang", {"n": number})
+                again = supervisor.stdout.readline()
+                assert again.startswith("hansard ready ")
+                assert again != first
+                assert log.flush()
+                rows = query(directory, "SELECT payload ->> 'n' FROM entries WHERE seq > 1")
+                assert [row[0] for row in rows] == list(range(100))
+                assert log.lookup(caught.value.key).status == "unknown"
+                assert_the_log_goes_on(log, before.id)
+        finally:
+            supervisor.terminate()
+            supervisor.wait(30)
 
 
 @pytest.mark.parametrize(("when", "status"), [("before", "unknown"), ("after", "committed")])

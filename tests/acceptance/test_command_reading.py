@@ -281,6 +281,26 @@ def test_stats_are_the_writers_own_figures(directory: Path, writer: RunningWrite
     assert ["entries", "1"] in [line.split() for line in table.splitlines()]
 
 
+def test_stats_show_every_counter_that_a_log_of_its_own_has(
+    directory: Path, writer: RunningWriter
+) -> None:
+    with hansard.AuditLog(directory) as log:
+        assert log.record("a.b", sync=True).id == 1
+        mine = log.statistics()
+    (figures,) = rows(run("stats", directory))
+    counters = {
+        "submitted", "appended", "send_failures", "append_failures", "dead_lettered", "orphaned",
+        "duplicates_dropped", "resent", "writer_restarts", "queue_depth", "spool_bytes",
+        "dropped", "waiting",
+    }  # fmt: skip
+    assert counters <= set(mine)
+    assert counters <= set(figures)
+    for each in (mine, figures):
+        assert (each["submitted"], each["appended"]) == (1, 1)
+        assert isinstance(each["dropped"], dict), "by cause"
+        assert not any(each["dropped"].values())
+
+
 def test_stats_without_a_writer_exit_with_3(directory: Path) -> None:
     result = run("stats", directory)
     assert (result.returncode, result.stdout) == (3, "")

@@ -1,9 +1,13 @@
 """Governance refusals against a real writer: none is lost, and nobody waits."""
 
+import math
+import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
 import pytest
 
 import hansard_writer
@@ -13,6 +17,7 @@ from support import query, wait_until
 
 DECISION = {"decision": "refuse", "rule_id": "R7", "reason": "outside the workspace"}
 RATE_MIN = 100_000
+YARDSTICK_S = 1.4e-6
 ROUND = 2_000
 ROUNDS = 20
 
@@ -87,6 +92,53 @@ def test_fifty_buffered_refusals_are_drained_by_close(
     assert entered(directory) == list(range(50))
 
 
+def test_drain_answers_at_once_where_nothing_was_recorded(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        begin = time.monotonic()
+        assert log.drain(60) is True
+        assert log.drain(0) is True
+        assert time.monotonic() - begin < 5
+        assert log.is_open
+
+
+@pytest.mark.usefixtures("writer")
+def test_drain_is_over_when_what_was_left_is_a_dead_letter(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        assert refuse(log, 1)
+        log.record("task.done", orjson.Fragment(b"{no json}"))
+        assert log.drain(30) is True
+        figures = log.statistics()
+        assert [figures[each] for each in ("submitted", "appended", "dead_lettered")] == [2, 1, 1]
+
+
+@pytest.mark.usefixtures("writer")
+def test_threads_share_one_handle_and_one_set_of_counters(directory: Path) -> None:
+    with AuditLog(directory) as log:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(lambda number: refuse(log, number), range(400)))
+        assert log.drain(30)
+        figures = log.statistics()
+        assert [figures[each] for each in ("submitted", "appended", "waiting")] == [400, 400, 0]
+    assert sorted(entered(directory)) == list(range(400))
+
+
+def test_a_directory_that_is_gone_is_counted_and_fails_nobody(
+    directory: Path, mortal_writer: MortalWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(directory)
+    shutil.rmtree(directory)
+    directory.write_text("no directory any more")
+    assert refuse(log, 1) is True
+    figures = log.statistics()
+    assert (figures["submitted"], figures["waiting"], figures["spooled"]) == (1, 1, False)
+    wait_until(lambda: "kept in memory" in caplog.text, "it is warned of")
+    directory.unlink()
+    mortal_writer.start()
+    assert log.drain(30), "it is found again"
+    log.close()
+    assert entered(directory) == [1]
+
+
 @pytest.mark.usefixtures("writer")
 def test_with_sync_a_refusal_is_true_once_it_is_committed(directory: Path) -> None:
     with AuditLog(directory, sync=True) as log:
@@ -96,17 +148,31 @@ def test_with_sync_a_refusal_is_true_once_it_is_committed(directory: Path) -> No
 
 @pytest.mark.usefixtures("writer")
 def test_a_hundred_thousand_refusals_a_second_cost_their_thread_no_second(directory: Path) -> None:
+    """In CPU time of this thread, the best round of many, and where the machine is slower than
+    the one that `YARDSTICK_S` comes from, so much slower: others use it too."""
     with AuditLog(directory, spool_bytes=256 << 20, close_timeout=30) as log:
         refuse(log, 0)
-        best = 0.0
-        for _ in range(ROUNDS):  # CPU time of this thread, the best: others use the machine too
+        took_s = yardstick_s = math.inf
+        for _ in range(ROUNDS):
             begin = time.thread_time()
             for number in range(ROUND):
                 refuse(log, number)
-            best = max(best, ROUND / (time.thread_time() - begin))
-        print(f"{best:,.0f} refusals a second of this thread")
+            took_s = min(took_s, (time.thread_time() - begin) / ROUND)
+            yardstick_s = min(yardstick_s, measure_yardstick_s())
+        slower = max(yardstick_s / YARDSTICK_S, 1.0)
+        print(f"{1 / took_s:,.0f} refusals a second of this thread; machine slower by {slower:.2f}")
         assert log.statistics()["dropped"] == {}
-    assert best > RATE_MIN
+    assert slower / took_s > RATE_MIN
+
+
+def measure_yardstick_s() -> float:
+    """What something of the same kind takes that has nothing to do with us."""
+    begin = time.thread_time()
+    for number in range(ROUND):
+        payload = {"action": {"kind": "write_file", "n": number}, "decision": DECISION}
+        for _ in range(4):
+            orjson.dumps(payload)
+    return (time.thread_time() - begin) / ROUND
 
 
 def test_a_refusal_is_answered_at_once_while_the_writer_hangs_and_the_queue_is_full(

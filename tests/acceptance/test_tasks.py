@@ -6,12 +6,15 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import hansard_writer
+from acceptance.conftest import MortalWriter
 from hansard import AuditLog, InvalidEvent
 from support import query, wait_until
 
@@ -65,6 +68,21 @@ def test_a_known_tasks_audit_gets_its_id_and_can_be_queried(log: AuditLog) -> No
     assert rows == [("acme/api",)]
 
 
+def test_the_view_of_task_audits_shows_what_was_recorded(log: AuditLog) -> None:
+    log.register_task("T1")
+    entry = log.record("task.done", AUDIT, task_id="T1", level="warning", sync=True)
+    log.record("step.done", AUDIT, sync=True)  # of no task
+    columns = "audit_id, task_id, repo_id, level, event_type, created_at"
+    rows = query(log.directory, f"SELECT {columns} FROM task_audits WHERE repo_id IS NOT NULL")
+    at = datetime.fromtimestamp(entry.created_at // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    assert rows == [
+        (entry.id, "T1", "acme/api", "warning", "task.done",
+         f"{at}.{entry.created_at % 10**9 // 1_000:06d}Z"),
+    ]  # fmt: skip
+    payload = query(log.directory, "SELECT payload FROM task_audits WHERE audit_id = 2")
+    assert json.loads(payload[0][0]) == AUDIT
+
+
 def test_a_failing_audit_leaves_the_business_operation_untouched(directory: Path) -> None:
     """No writer, then none that answers: the business call returns what it computed."""
     with AuditLog(directory, ack_timeout=0.05) as log:
@@ -75,6 +93,24 @@ def test_a_failing_audit_leaves_the_business_operation_untouched(directory: Path
             return 42
 
         assert business() == 42
+
+
+def test_a_wait_without_an_answer_ends_in_time_with_a_warning_and_no_exception(
+    directory: Path, mortal_writer: MortalWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    mortal_writer.start()
+    with AuditLog(directory, ack_timeout=0.5, close_timeout=20) as log:
+        assert log.record("task.done", AUDIT, task_id="T1", sync=True).id == 1
+        mortal_writer.freeze()
+        begin = time.monotonic()
+        entry = log.record("task.done", AUDIT, task_id="T1", sync=True)
+        assert 0.5 <= time.monotonic() - begin < 5
+        assert (entry.id, entry.status) == (-1, "unknown")
+        (complaint,) = [each for each in caplog.records if "no ack in time" in each.getMessage()]
+        assert complaint.levelno == logging.WARNING
+        mortal_writer.thaw()
+        assert log.flush(20)
+        assert log.lookup(entry.key).id == 2  # type: ignore[arg-type]
 
 
 # --- orphans ---
@@ -104,6 +140,15 @@ def test_orphans_are_counted_and_warned_of_in_async_mode_too(
     (message,) = caplog.messages
     assert "'T9'" in message
     assert "task.done" in message
+
+
+def test_an_orphan_keeps_the_id_of_its_task_and_all_its_bytes(log: AuditLog) -> None:
+    log.record("task.done", AUDIT, task_id="T9", sync=True)
+    assert query(log.directory, "SELECT task_id FROM dead_letters") == [("T9",)]
+    (letter,) = json.loads(dlq(log.directory, "list", "--format", "json").stdout)
+    assert (letter["reason"], letter["detail"]) == ("orphan", "task 'T9' is not registered")
+    (shown,) = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
+    assert b'"repo_id":"acme/api"' in bytes.fromhex(shown["frame"])
 
 
 def test_registering_the_task_later_enters_its_orphans_with_their_own_times(

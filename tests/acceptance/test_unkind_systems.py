@@ -42,8 +42,11 @@ def test_a_logging_handler_that_records_does_not_deadlock_with_a_warning(directo
         log.close()
 
 
-def test_a_fault_of_the_system_does_not_end_the_sender(
-    directory: Path, writer: hansard_writer.RunningWriter, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_of_the_system_does_not_end_the_sender_and_is_counted(
+    directory: Path,
+    writer: hansard_writer.RunningWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     faults = iter(range(3))
     connect = sender._connect
@@ -55,7 +58,11 @@ def test_a_fault_of_the_system_does_not_end_the_sender(
 
     monkeypatch.setattr(sender, "_connect", sometimes)
     with AuditLog(directory) as log:
-        assert log.record("after.faults", sync=True, timeout=20).id == 1
+        waiting = [log.record("before.faults") for _ in range(50)]
+        assert log.record("after.faults", sync=True, timeout=20).id == len(waiting) + 1
+        assert log.statistics()["send_failures"] == 3
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert errors, "a fault is said as an error, once a minute"
 
 
 def test_a_thread_that_cannot_be_started_is_tried_again_and_leaks_nothing(

@@ -66,6 +66,7 @@ def test_record_returns_in_the_time_of_a_memcpy_while_nothing_can_be_written(
         assert log.flush(30) is True
     assert count_entries(directory) == 5_001
     assert statistics.median(took_us) < 100
+    assert sorted(took_us)[-50] < 100_000, "all but the unluckiest within 100 ms, on any machine"
 
 
 def test_created_at_is_when_it_was_recorded_not_when_it_was_written(

@@ -1,11 +1,13 @@
 """What the public face refuses, and in which words. Nothing here needs a writer."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hansard import AuditLog, ConfigError, InvalidEvent
+from hansard import AuditLog, ConfigError, InvalidEvent, audit_log, awaiting, refusals
+from hansard.producer import TELL
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,18 @@ def test_allowed_types_that_no_event_can_have_are_refused_at_once(directory: Pat
         AuditLog(directory)
 
 
+@pytest.mark.parametrize("event_type", ["", "1st", "a b", "ä", "task.unheard.of", None, 7])
+def test_an_event_type_that_is_not_allowed_is_a_value_error_at_once_and_nothing_is_recorded(
+    directory: Path, event_type: Any
+) -> None:
+    with AuditLog(directory, event_types=("task.done",)) as log:
+        for record in (log.record, lambda each: log.record_many([{"event_type": each}])):
+            with pytest.raises(ValueError, match=r"event_type|not among the allowed"):
+                record(event_type)
+        assert log.statistics()["submitted"] == 0
+        assert log.record("task.done").status == "queued"
+
+
 def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -42,3 +56,36 @@ def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     log.record("a.b")
     assert log.close() == 1
     assert "closed with 1 event undelivered: kept in the spool" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["record", "arecord", "refusal"])
+def test_waiting_for_room_and_for_the_ack_take_ack_timeout_together(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Room comes after 4 of 5 seconds: one is left for the writer."""
+    now, waited = [100.0], []
+    for module in (audit_log, awaiting, refusals):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+    async def is_settled(*arguments: Any) -> bool:
+        waited.append(arguments[-1])
+        return False
+
+    log = AuditLog(directory, sync=True)
+    append = log._producer.append_awaited
+
+    def append_late(*arguments: Any) -> Any:
+        now[0] += 0 if TELL in arguments else 4
+        return append(*arguments)
+
+    monkeypatch.setattr(log._producer, "append_awaited", append_late)
+    monkeypatch.setattr(log._settling, "_wait", lambda _ticket, wait_s: waited.append(wait_s))
+    monkeypatch.setattr(awaiting, "_is_settled", is_settled)
+    if way == "record":
+        log.record("a.b")
+    elif way == "arecord":
+        asyncio.run(log.arecord("a.b"))
+    else:
+        log.refusal("agent:7", {"kind": "x"}, {"decision": "refuse"})
+    assert waited == [1.0]
+    log.close(0)

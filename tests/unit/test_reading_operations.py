@@ -178,6 +178,11 @@ def test_an_operation_is_what_its_view_shows(log: Log) -> None:
             "operations_by_workflow (<expr>=?)",
         ),
         (
+            {"operation": "add_deps", "metadata": {"packages": ["numpy"]}},
+            "operations_by_name (<expr>=? AND rowid>? AND rowid<?)",
+        ),
+        ({"metadata": {"packages": ["numpy"]}}, "entries_by_type (event_type=?)"),
+        (
             {"since": BEGIN, "until": BEGIN + SECOND},
             "entries_by_type (event_type=? AND created_at>? AND created_at<?)",
         ),

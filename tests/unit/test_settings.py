@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hansard import calls
 from hansard.errors import ConfigError
 from hansard.settings import (
     SETTINGS_FILE,
@@ -75,6 +76,23 @@ def test_the_settings_are_those_of_the_design() -> None:
 
 def test_without_anything_the_defaults_hold(directory: Path) -> None:
     assert load_settings(directory, environment={}) == Settings()
+
+
+def test_the_defaults_are_those_that_were_promised() -> None:
+    """Who comes from another audit system finds its limits here."""
+    promised = Settings(
+        sync=False,
+        queue_maxsize=None,
+        on_full="block",
+        ack_timeout=5,
+        enforce_tasks=False,
+        best_effort=True,
+        output_bytes_max=64 << 10,
+        event_types=None,
+        fts_event_types=None,
+    )
+    assert Settings() == promised
+    assert calls.TIMEOUT_S == 5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 It writes within the transactions of others, and decides nothing about what is refused.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,8 @@ from hansard_writer.entering import Entering, malformed
 from hansard_writer.tasks import TaskBook
 
 LETTERS_PER_REPLAY_MAX: Final = 1_000  # in one transaction
+
+_LOG: Final = logging.getLogger("hansard.writer")
 
 _INSERT: Final = (
     "INSERT INTO dead_letters(received_at, producer, producer_seq, count, reason, detail, frame,"
@@ -49,10 +52,11 @@ _RETURNABLE: Final = (
 
 
 class Kept(NamedTuple):
-    """How many letters are kept, and how many bytes of frames."""
+    """How many letters are kept, and how many bytes of frames; how many found no room, ever."""
 
     letters: int = 0
     bytes: int = 0
+    not_kept: int = 0
 
 
 class Again(NamedTuple):
@@ -83,10 +87,12 @@ class DeadLetters:
         self._bytes_max = bytes_max
         self._tasks = tasks
         self._decoder = Decoder()
+        self._complained = False
         self.kept = Kept(
             *self._one(
-                "SELECT count(*), coalesce(sum(length(frame)), 0) FROM dead_letters"
-                " WHERE replayed_as IS NULL"
+                "SELECT count(*), coalesce(sum(length(frame)), 0), (SELECT coalesce(max(value), 0)"
+                " FROM meta WHERE key = 'dead_letters_not_kept')"
+                " FROM dead_letters WHERE replayed_as IS NULL"
             )
         )
         self.begin()
@@ -97,6 +103,12 @@ class DeadLetters:
 
     def committed(self) -> None:
         """It is committed."""
+        if self._now_kept.not_kept > self.kept.not_kept and not self._complained:
+            self._complained = True  # once a run: the figure says the rest
+            _LOG.error(
+                "no room for more dead letters: what is refused is only counted from now on, as "
+                "dead_letters_not_kept; raise dead_letters_max or dead_letters_bytes_max"
+            )
         self.kept = self._now_kept
 
     def write(self, refused: Iterable[tuple[int | None, Refused]], now_ns: int) -> list[int]:
@@ -104,14 +116,15 @@ class DeadLetters:
         counter in ``meta`` moves. The id of each letter, 0 where it is not kept."""
         ids = []
         for producer, each in refused:
-            letters, size = self._now_kept
+            letters, size, not_kept = self._now_kept
             is_kept = letters < self._letters_max and size + len(each.data) <= self._bytes_max
             if is_kept:
-                self._now_kept = Kept(letters + 1, size + len(each.data))
+                self._now_kept = Kept(letters + 1, size + len(each.data), not_kept)
                 first_seq = each.first_seq or None
                 facts = (each.numbers, each.reason, each.detail, each.data, each.task_id)
                 self._execute(_INSERT, (now_ns, producer, first_seq, *facts))
             else:
+                self._now_kept = Kept(letters, size, not_kept + 1)
                 self._execute(
                     "INSERT INTO meta VALUES('dead_letters_not_kept', 1)"
                     " ON CONFLICT DO UPDATE SET value = value + 1"
@@ -156,8 +169,8 @@ class DeadLetters:
             self._execute(_ENTERED, (outcome, letter))
             orphaned = count if reason == wire.ORPHAN else 0
             self._execute(_COUNT_RETURNED, (count, orphaned, producer))
-            letters, size = self._now_kept
-            self._now_kept = Kept(letters - 1, size - len(body))
+            letters, size, not_kept = self._now_kept
+            self._now_kept = Kept(letters - 1, size - len(body), not_kept)
         return Again(entered, refused, hopeless, frozenset(returned))
 
     def _enter(

@@ -271,19 +271,21 @@ class Intake:
                 owner.notices.append(notice)
         self.batch = Batch()
 
-    def reported(self) -> tuple[int, wire.Report]:
+    def reported(self) -> tuple[int, int, wire.Report]:
         """What the producers that are remembered have said of themselves, in sums; first how
-        many events wait with them, as far as they have said so."""
-        waiting = resent = failures = spool_bytes = 0
+        many events wait with them, as far as they have said so, and how many of those have not
+        been read here."""
+        waiting = unread = resent = failures = spool_bytes = 0
         for state in self._states.values():
             behind = max(state.report.recorded_seq - state.committed_watermark, 0)
             waiting += behind
+            unread += max(state.report.recorded_seq - state.watermark, 0)
             spool_bytes += state.report.spool_bytes if behind else 0
             resent += state.report.resent
             failures += state.report.send_failures
         most = wire.INT64_MAX  # whatever a producer says of itself, msgpack carries it
         report = wire.Report(0, min(spool_bytes, most), min(resent, most), min(failures, most))
-        return min(waiting, most), report
+        return min(waiting, most), min(unread, most), report
 
     def _count_duplicates(self, state: ProducerState, events: int) -> None:
         self.counters.duplicates_dropped += events

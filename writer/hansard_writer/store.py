@@ -128,7 +128,7 @@ class Store:
         )
 
     def totals(self) -> dict[str, Any]:
-        """What became of all producers' events, and how many letters are kept."""
+        """What became of all producers' events, and how many letters are kept, and not."""
         names = ("watermark", "refused", "returned", "orphaned", "dropped", "lost")
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
         row = self._one(f"SELECT {sums} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
@@ -141,6 +141,7 @@ class Store:
             "append_failures": refused,
             "dead_letters": self._dead_letters.kept.letters,
             "dead_letter_bytes": self._dead_letters.kept.bytes,
+            "dead_letters_not_kept": self._dead_letters.kept.not_kept,
         }
 
     def find_producer(self, producer_hash: bytes) -> ProducerState | None:

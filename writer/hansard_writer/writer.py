@@ -146,12 +146,13 @@ class Writer:
         """``submitted = appended + dead_lettered + waiting + dropped``, of all producers ever;
         what they themselves know is as they last said, and of those that this run has met."""
         totals = self._store.totals()
-        waiting, report = self._intake.reported()
+        waiting, queue_depth, report = self._intake.reported()
         dropped = sum(totals["dropped"].values())
         return {
             "submitted": totals["appended"] + totals["dead_lettered"] + waiting + dropped,
             **totals,
             "waiting": waiting,
+            "queue_depth": queue_depth,
             "spool_bytes": report.spool_bytes,
             "resent": report.resent,
             "send_failures": report.send_failures,
