@@ -268,9 +268,7 @@ def test_the_sweep_at_a_start_goes_by_pieces_and_leaves_orphans_whose_task_is_un
     assert log.query("SELECT watermark FROM producers WHERE id = 0") == [(3,)]
 
 
-def test_the_sweep_at_a_start_goes_on_under_load(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sweep_at_a_start_goes_on_under_load(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     log.worker("dead").record(6, task_id="T1")
     log.settle()
     log.stop_writer()
