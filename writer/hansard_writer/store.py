@@ -128,11 +128,14 @@ class Store:
         )
 
     def totals(self) -> dict[str, Any]:
-        """What became of all producers' events, and how many letters are kept."""
+        """What became of all producers' events, and how many letters are kept. Numbers of any
+        size: producers may lie, and SQLite's own sum() fails beyond 64 bits."""
         names = ("watermark", "refused", "returned", "orphaned", "dropped", "lost")
-        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
-        row = self._one(f"SELECT {sums} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
-        watermark, refused, returned, orphaned, dropped, lost = row
+        halves = ", ".join(f"sum({name} >> 32), sum({name} & 0xFFFFFFFF)" for name in names)
+        row = self._one(f"SELECT {halves} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
+        pairs = zip(row[::2], row[1::2], strict=True)
+        sums = [((high or 0) << 32) + (low or 0) for high, low in pairs]
+        watermark, refused, returned, orphaned, dropped, lost = sums
         return {
             "appended": watermark - lost - refused + returned,
             "dead_lettered": refused - returned,

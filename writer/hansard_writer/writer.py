@@ -147,11 +147,14 @@ class Writer:
         what they themselves know is as they last said, and of those that this run has met."""
         totals = self._store.totals()
         waiting, report = self._intake.reported()
-        dropped = sum(totals["dropped"].values())
+        dropped = {name: _carried(count) for name, count in totals.pop("dropped").items()}
+        gone = sum(dropped.values())
+        submitted = totals["appended"] + totals["dead_lettered"] + waiting + gone
         return {
-            "submitted": totals["appended"] + totals["dead_lettered"] + waiting + dropped,
-            **totals,
+            "submitted": _carried(submitted),
+            **{name: _carried(count) for name, count in totals.items()},
             "waiting": waiting,
+            "dropped": dropped,
             "spool_bytes": report.spool_bytes,
             "resent": report.resent,
             "send_failures": report.send_failures,
@@ -377,3 +380,8 @@ class Writer:
         if self._full_text.tail and not self._suspended:
             moments.append(max(self._full_text_due(), self._retry_at))
         return max(min(moments) - now, 0.0)
+
+
+def _carried(count: int) -> int:
+    """Whatever producers have said of themselves, msgpack carries it."""
+    return min(count, wire.INT64_MAX)
