@@ -301,6 +301,8 @@ class Store:
             state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
         self._position = entering.position
         letters.committed()
+        if self.tasks:
+            self.tasks.committed()
         if returned:  # nobody needs to be told of orphans that are in
             still = zip(ids, batch.refused, strict=True)
             batch.refused = [each for letter, each in still if letter not in returned]
