@@ -131,7 +131,8 @@ _V2_TASKS: Final[tuple[str, ...]] = (
         ),
         lost = (
             SELECT coalesce(sum(payload ->> '$.count'), 0) FROM entries
-            WHERE event_type = 'hansard.lost' AND payload ->> '$.producer' = lower(hex(producer_hash))
+            WHERE event_type = 'hansard.lost'
+            AND payload ->> '$.producer' = lower(hex(producer_hash))
             AND payload ->> '$.reason' = 'the log went back in time'
         )
     """,
