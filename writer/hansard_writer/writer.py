@@ -85,7 +85,7 @@ class Writer:
             self._look_at_disk(now)
         read_all = self._suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
-        if self._swept_to is not None and not (self._suspended or self._intake.batch):
+        if self._may_sweep and now >= self._retry_at:
             self._sweep(now)
         if not self._suspended and not self._is_full():
             self._adopter.step(self._intake, now, self._clock_ns())
@@ -251,6 +251,10 @@ class Writer:
         except (StoreBusy, StoreFull) as error:
             raise wire.WireError(f"{error}: try again") from error
 
+    @property
+    def _may_sweep(self) -> bool:
+        return self._swept_to is not None and not (self._suspended or self._intake.batch)
+
     def _sweep(self, now: float) -> None:
         """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
         not asked for any more."""
@@ -379,6 +383,8 @@ class Writer:
             moments.append(self._truncate_at)
         if self._full_text.tail and not self._suspended:
             moments.append(max(self._full_text_due(), self._retry_at))
+        if self._may_sweep:
+            moments.append(self._retry_at)
         return max(min(moments) - now, 0.0)
 
 
