@@ -43,6 +43,7 @@ class Holding:
         self._log_id: bytes | None = None
         self._store: Store | None = None
         self._skip = 0  # a source's events that the log has already, still to be recorded here
+        self._is_torn = False  # an interruption may have left something in the store
         self._number_from(source or Source(new_producer_id()))
 
     @property
@@ -80,13 +81,27 @@ class Holding:
     def _try(self, record: Record) -> bool:
         """Keep all of it or nothing. ``seq`` moves at the end: up to it the sender may read."""
         data, count = record
+        if self._is_torn:
+            self._mend()
         last, crc = self.seq + count, crc32(data, self._crc)
         if not self._store or last > self._seq_max:
             return False
-        if not self._store.append_run(self.seq + 1, crc, data, count):
-            return False
-        self.seq, self._crc = last, crc
+        try:
+            if not self._store.append_run(self.seq + 1, crc, data, count):
+                return False
+            self.seq, self._crc = last, crc
+        except BaseException:  # a signal handler may raise anywhere
+            self._is_torn, self._seq_max = True, -1
+            raise
         return True
+
+    def _mend(self) -> None:
+        """Forget what an interruption that raised has left in the store. Interrupted itself, it
+        is done again before anything else is kept."""
+        self._is_torn, self._seq_max = True, -1
+        if self._store:
+            self._store.trim_to(self.seq)
+        self._is_torn, self._seq_max = False, self._last_that_fits()
 
     def _drop(self, cause: str, count: int) -> None:
         self.accounts.drop(cause, count, time.time_ns())
@@ -95,6 +110,8 @@ class Holding:
 
     def _held(self, behind: int = 0) -> list[Record]:
         """What is not committed, and lies behind a number."""
+        if self._is_torn:
+            self._mend()
         seq, held = self.acked, []
         for data, count in self._store.records() if self._store else ():
             seq += count
@@ -103,11 +120,13 @@ class Holding:
         return held
 
     def _set_room(self) -> None:
-        if self._skip:
-            self._seq_max = -1
-            return
+        self._seq_max = -1 if self._is_torn else self._last_that_fits()
+
+    def _last_that_fits(self) -> int:
+        if self._skip or self._closed:
+            return -1
         last = wire.INT64_MAX - wire.FRAME_EVENTS_MAX
-        self._seq_max = min(self.acked + self._events_max(), last)
+        return min(self.acked + self._events_max(), last)
 
     def _events_max(self) -> int:
         """How many may wait."""

@@ -99,12 +99,12 @@ class Producer(Holding):
                 else:
                     seq = self._append_slowly((data, 1), on_full)
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
+                self._is_torn, self._seq_max = True, -1
                 if self._is_inherited:
                     return NOT_KEPT  # a fork came up inside: the event is the parent's
                 if self._closed:
                     raise ClosedError(CLOSED) from None
-                if self._store:
-                    self._store.trim_to(self.seq)
+                self._mend()
                 self._drain_side()
                 raise
             finally:
@@ -139,8 +139,10 @@ class Producer(Holding):
             try:
                 last = self._append_slowly((data, count))
             except BaseException:
-                if self._store and not self._is_inherited:
-                    self._store.trim_to(self.seq)
+                if self._is_inherited:
+                    return NOT_KEPT
+                if self._is_torn:
+                    self._mend()
                 raise
         self._wake()
         return last
@@ -440,11 +442,17 @@ class Producer(Holding):
 
     def _drain_side(self) -> None:
         while self._side:
-            record = self._side.popleft()
-            if self._store is None and not self._closed:
-                self._open_store()
-            if not self._try(record):
-                self._drop(FULL, record[1])
+            record, seq = self._side[0], self.seq
+            try:
+                if self._store is None and not self._closed:
+                    self._open_store()
+                if not self._try(record):
+                    self._drop(FULL, record[1])
+            except BaseException:  # whoever comes next goes on from here
+                if self.seq != seq:
+                    del self._side[0]
+                raise
+            del self._side[0]
 
     def _interrupts(self) -> bool:
         """Whether this call came up inside another call of the same thread."""

@@ -92,6 +92,15 @@ def kill(connection, when):
     return value
 
 @operation
+def fork(connection, how):
+    child = os.fork()
+    if child:
+        return increment(connection, "forked"), child
+    if how == "raises":
+        raise LookupError("in the child")
+    return increment(connection, "forked"), child
+
+@operation
 def modules(connection, params):
     return [name for name in ("sqlite3", "_sqlite3") if sys.modules.get(name) is not None]
 """
@@ -393,6 +402,22 @@ def test_a_supervisor_starts_the_writer_again_that_its_watchdog_has_ended(
         finally:
             supervisor.terminate()
             supervisor.wait(30)
+
+
+@pytest.mark.parametrize("how", ["returns", "raises"])
+def test_a_child_that_an_operation_forks_and_forgets_is_no_second_writer(
+    directory: Path, log: AuditLog, how: str
+) -> None:
+    value, child = log.call("fork", how)
+    assert value == 1
+    stat = Path(f"/proc/{child}/stat")
+    wait_until(
+        lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z",
+        "the child has ended",
+    )
+    assert log.record("step.done", sync=True).status == "committed"
+    assert log.call("increment", "forked") == 2
+    assert_log_is_sound(directory)
 
 
 @pytest.mark.parametrize(("when", "status"), [("before", "unknown"), ("after", "committed")])

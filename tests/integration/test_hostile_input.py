@@ -291,6 +291,19 @@ def test_producers_that_lie_about_themselves_do_not_end_the_figures(log: Log) ->
     assert ask(log, wire.pack_stats_request())[0] == "stats"
 
 
+def test_producers_that_lie_about_the_past_do_not_end_the_figures(log: Log) -> None:
+    """What they have lost and dropped is in the database for good, and beyond what it can sum."""
+    for number in range(4):
+        chain = Chain(bytes([number]) * 16)
+        ask(log, wire.pack_request(chain.hello(first_seq=wire.INT64_MAX)))
+        drops = wire.Drops(wire.INT64_MAX, 1, 2)
+        push(log, parts(wire.Frame(chain.producer_id, wire.INT64_MAX, 0, 0, drops, b"")))
+    verb, figures = ask(log, wire.pack_stats_request())
+    assert verb == "stats"
+    assert figures["dropped"] == {"by_producers": wire.INT64_MAX, "log_went_back": wire.INT64_MAX}
+    assert figures["appended"] == figures["dead_lettered"] == 0
+
+
 def registration(task_id: str, kind: int = wire.KIND_TASK) -> bytes:
     return event(None, kind=kind, event_type=wire.TASK_REGISTERED, task_id=task_id)
 

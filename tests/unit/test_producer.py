@@ -288,11 +288,11 @@ def interrupting_store(producer: Producer, action: Callable[[], None], *, after:
     assert store is not None
     real = store.append
 
-    def append(seq: int, crc: int, data: bytes) -> bool:
+    def append(*arguments: Any) -> bool:
         store.append = real  # type: ignore[method-assign]
-        kept = real(seq, crc, data) if after else False
+        kept = real(*arguments) if after else False
         action()
-        return kept if after else real(seq, crc, data)
+        return kept if after else real(*arguments)
 
     store.append = append  # type: ignore[method-assign]
 
@@ -350,7 +350,7 @@ def test_no_logging_handler_is_called_under_the_lock(
 class AtLine:
     """Calls ``action`` before the n-th line that runs in the client's code, once."""
 
-    FILES = (producer_module.__file__, spool_module.__file__)
+    FILES = (producer_module.__file__, holding_module.__file__, spool_module.__file__)
 
     def __init__(self, line: int, action: Callable[[], None]) -> None:
         self.left = line
@@ -531,6 +531,56 @@ def test_an_interruption_that_raises_leaves_nothing_of_a_run(make: Make) -> None
         assert held_by(producer) == b"first" + run * (producer.seq // 3)
         assert crc_at(producer, producer.seq) == crc_of(held_by(producer)), "they go on from here"
     assert line > 8, "nothing was interrupted"
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_that_raises_while_anothers_event_is_kept_loses_and_doubles_nothing(
+    make: Make, after: bool
+) -> None:
+    producer = make()
+    producer.append(b"first")
+
+    def record() -> None:
+        producer.append(b"inner")
+        interrupting_store(producer, raise_interrupt, after=after)
+
+    interrupting_store(producer, record, after=False)
+    with pytest.raises(KeyboardInterrupt):
+        producer.append(b"outer")
+    assert producer.append(b"last") == 4
+    assert held_by(producer) == b"firstouterinnerlast"
+    assert producer.acknowledge(4, crc_of(b"firstouterinnerlast"), 0)
+    assert_accounted_for(producer, 4)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", ["append", "append_run"])
+def test_an_interruption_that_raises_while_anothers_rest_is_cleared_away_leaves_none(
+    make: Make, monkeypatch: pytest.MonkeyPatch, call: str, after: bool
+) -> None:
+    producer = make()
+    producer.append(b"first")
+    store = producer._store
+    assert store is not None
+    real = store.trim_to
+
+    def trim_to(seq: int) -> None:
+        monkeypatch.undo()
+        if after:
+            real(seq)
+        raise_interrupt()
+
+    interrupting_store(producer, raise_interrupt, after=True)
+    monkeypatch.setattr(store, "trim_to", trim_to)
+    with pytest.raises(KeyboardInterrupt):
+        producer.append(b"torn") if call == "append" else producer.append_run(*joined(3))
+    assert producer.append(b"last") == 2
+    assert held_by(producer) == b"firstlast"
+    assert producer.acknowledge(2, crc_of(b"firstlast"), 0)
 
 
 def test_a_fork_inside_a_record_leaves_the_event_to_the_parent(make: Make) -> None:

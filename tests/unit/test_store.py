@@ -1,5 +1,6 @@
 """The one connection that writes the log: its transaction, its limits, what it refuses to open."""
 
+import json
 import os
 import stat
 import subprocess
@@ -256,6 +257,45 @@ def test_migrations_apply_one_after_the_other_and_once(
         assert rows(store, "SELECT count(colour) FROM tasks") == [(0,)]
         assert store.size == 1
         store.close()
+
+
+def test_a_log_of_version_1_knows_what_it_has_refused_and_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each number is accounted for, also behind a replay of what was refused before."""
+    chain, other = Chain(), Chain(b"o" * wire.PRODUCER_ID_BYTES)
+    with apsw.Connection(str(path)) as connection:
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        for number, hash_ in enumerate((chain.hash, other.hash), 1):
+            connection.execute(
+                "INSERT INTO producers VALUES(?, ?, 'host', 7, 1, 20, 5, 3)", (number, hash_)
+            )
+        lost = {"producer": chain.hash.hex(), "reason": "the log went back in time", "count": 5}
+        full = {"producer": chain.hash.hex(), "reason": "the queue stayed full", "count": 3}
+        for seq, payload in enumerate((lost, full), 1):
+            connection.execute(
+                "INSERT INTO entries VALUES(?, 0, ?, 1, 'hansard.lost', 'warning', 'hansard', NULL,"
+                " ?, NULL, NULL)",
+                (seq, seq, json.dumps(payload)),
+            )
+        for producer, number, count in ((1, 1, 1), (1, 4, 2), (2, 7, 1), (None, None, 0)):
+            connection.execute(
+                "INSERT INTO dead_letters(received_at, producer, producer_seq, count, reason,"
+                " detail, frame) VALUES(1, ?, ?, ?, 'invalid', '', x'')",
+                (producer, number, count),
+            )
+    connection.close()
+    store = open_store(path)
+    assert rows(store, "SELECT refused, returned, orphaned, lost FROM producers WHERE id > 0") == [
+        (3, 0, 0, 5),
+        (1, 0, 0, 0),
+    ]
+    totals = store.totals()
+    assert (totals["appended"], totals["dead_lettered"]) == (40 - 5 - 4, 4)
+    store.close()
 
 
 def test_a_migration_that_fails_changes_nothing(

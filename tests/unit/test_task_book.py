@@ -85,4 +85,16 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     book = TaskBook(log)
     for number in range(100):
         assert book.faults(run_of(event(task_id=f"T{number}"), event(task_id=None))) == {}
-        assert len(book._known) <= 10
+        assert book.faults(run_of(registration(f"new {number}"))) == {}
+        book.committed()
+        assert len(book._known) <= 11
+
+
+def test_what_is_registered_is_known_until_it_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though so many others are looked up meanwhile that it could have been forgotten."""
+    monkeypatch.setattr(tasks_module, "TASKS_KNOWN_MAX", 10)
+    book = TaskBook(Registered(*(f"T{number}" for number in range(100))))
+    book.faults(run_of(registration("new")))
+    for number in range(100):
+        book.faults(run_of(event(task_id=f"T{number}")))
+    assert book.faults(run_of(event(task_id="new"))) == {}

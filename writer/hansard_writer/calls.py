@@ -7,6 +7,7 @@ no sockets; what SQL an operation may use is `hansard_writer.operation_connectio
 import contextlib
 import faulthandler
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -211,6 +212,7 @@ def watchdog() -> Iterator[None]:
 
 def _run(function: Function, connection: OperationConnection, params: Any) -> bytes:
     """The packed result; raises `OperationError` for whatever goes wrong in the function."""
+    writer = os.getpid()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout may be a pipe that nobody reads
             result = function(connection, params)
@@ -218,6 +220,9 @@ def _run(function: Function, connection: OperationConnection, params: Any) -> by
         raise
     except BaseException as error:  # of signals too: theirs only set a flag here
         raise OperationError(text_of(error)) from error
+    finally:
+        if os.getpid() != writer:  # a child of the function's own: no second writer may go on
+            os._exit(1)
     try:
         return pack_value("its result", result)
     except ValueError as error:

@@ -123,6 +123,19 @@ _V2_TASKS: Final[tuple[str, ...]] = (
     "ALTER TABLE producers ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE producers ADD COLUMN orphaned INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE producers ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+    # What a log of version 1 has refused and lost, as far as it says so.
+    """
+    UPDATE producers AS p SET
+        refused = (
+            SELECT coalesce(sum(count), 0) FROM dead_letters WHERE producer = p.id
+        ),
+        lost = (
+            SELECT coalesce(sum(payload ->> '$.count'), 0) FROM entries
+            WHERE event_type = 'hansard.lost'
+            AND payload ->> '$.producer' = lower(hex(producer_hash))
+            AND payload ->> '$.reason' = 'the log went back in time'
+        )
+    """,
     "ALTER TABLE dead_letters ADD COLUMN task_id TEXT",
     """
     CREATE INDEX dead_letters_by_task ON dead_letters(task_id)

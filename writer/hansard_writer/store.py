@@ -128,11 +128,14 @@ class Store:
         )
 
     def totals(self) -> dict[str, Any]:
-        """What became of all producers' events, and how many letters are kept, and not."""
+        """What became of all producers' events, and how many letters are kept, and not. Numbers of
+        any size: producers may lie, and SQLite's own sum() fails beyond 64 bits."""
         names = ("watermark", "refused", "returned", "orphaned", "dropped", "lost")
-        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
-        row = self._one(f"SELECT {sums} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
-        watermark, refused, returned, orphaned, dropped, lost = row
+        halves = ", ".join(f"sum({name} >> 32), sum({name} & 0xFFFFFFFF)" for name in names)
+        row = self._one(f"SELECT {halves} FROM producers WHERE id > {OWN_PRODUCER}")  # noqa: S608
+        pairs = zip(row[::2], row[1::2], strict=True)
+        sums = [((high or 0) << 32) + (low or 0) for high, low in pairs]
+        watermark, refused, returned, orphaned, dropped, lost = sums
         return {
             "appended": watermark - lost - refused + returned,
             "dead_lettered": refused - returned,
@@ -299,6 +302,8 @@ class Store:
             state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
         self._position = entering.position
         letters.committed()
+        if self.tasks:
+            self.tasks.committed()
         if returned:  # nobody needs to be told of orphans that are in
             still = zip(ids, batch.refused, strict=True)
             batch.refused = [each for letter, each in still if letter not in returned]

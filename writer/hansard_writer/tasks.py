@@ -1,6 +1,7 @@
 """Which tasks are registered, where the log takes events of registered tasks only.
 
-Pure but for the question whether the log knows a task. It remembers the answers that are yes.
+Pure but for the question whether the log knows a task. It remembers the answers that are yes, and
+what the batch registers, which the log cannot know yet.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Final
 from hansard import wire
 from hansard_writer.decoding import Fault, Run
 
-TASKS_KNOWN_MAX: Final = 100_000  # remembered, before starting over
+TASKS_KNOWN_MAX: Final = 100_000  # remembered behind a commit, before starting over
 
 
 class TaskBook:
@@ -36,10 +37,13 @@ class TaskBook:
                 faults[index] = Fault(detail, wire.ORPHAN, task)
         return faults
 
+    def committed(self) -> None:
+        """What was registered is in the log: it can be asked again for all that it knows."""
+        if len(self._known) > TASKS_KNOWN_MAX:
+            self._known = {None}
+
     def _look_up(self, task: str) -> bool:
         if not self._is_registered(task):
             return False
-        if len(self._known) >= TASKS_KNOWN_MAX:
-            self._known = {None}
         self._known.add(task)
         return True

@@ -147,12 +147,15 @@ class Writer:
         what they themselves know is as they last said, and of those that this run has met."""
         totals = self._store.totals()
         waiting, queue_depth, report = self._intake.reported()
-        dropped = sum(totals["dropped"].values())
+        dropped = {name: _carried(count) for name, count in totals.pop("dropped").items()}
+        gone = sum(dropped.values())
+        submitted = totals["appended"] + totals["dead_lettered"] + waiting + gone
         return {
-            "submitted": totals["appended"] + totals["dead_lettered"] + waiting + dropped,
-            **totals,
+            "submitted": _carried(submitted),
+            **{name: _carried(count) for name, count in totals.items()},
             "waiting": waiting,
             "queue_depth": queue_depth,
+            "dropped": dropped,
             "spool_bytes": report.spool_bytes,
             "resent": report.resent,
             "send_failures": report.send_failures,
@@ -366,8 +369,6 @@ class Writer:
             return 0.0
         if self._adopter.is_working and self.takes_messages and now >= self._retry_at:
             return 0.0
-        if self._sweeps(now) and not batch:
-            return 0.0
         if not read_all and self.takes_messages:
             return 0.0
         moments = [self._look_at_disk_at]
@@ -383,4 +384,11 @@ class Writer:
             moments.append(self._truncate_at)
         if self._full_text.tail and not self._suspended:
             moments.append(max(self._full_text_due(), self._retry_at))
+        if self._swept_to is not None and not (self._suspended or batch):
+            moments.append(self._retry_at)
         return max(min(moments) - now, 0.0)
+
+
+def _carried(count: int) -> int:
+    """Whatever producers have said of themselves, msgpack carries it."""
+    return min(count, wire.INT64_MAX)

@@ -137,12 +137,12 @@ class Spool:
         torn = self._map[self._tail : reach]
         end = self._tail + len(torn.rstrip(b"\0"))
         start = self._offsets[kept] if len(self._offsets) > kept else self._tail
-        del self._offsets[kept:]
         if self._wrapped and start >= self._state.head:  # back over the end of the ring
             self._zero(RECORDS_AT, end)
             end = self._size
             self._wrapped, self._limit = False, self._size - RECORD.size
-        self._tail = start
+        self._tail = start  # first: interrupted here, it can be done again
+        del self._offsets[kept:]
         self._zero(start, end)
 
     def frame(self, first_seq: int, last_seq: int) -> Frame:
