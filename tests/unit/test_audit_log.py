@@ -1,11 +1,13 @@
 """What the public face refuses, and in which words. Nothing here needs a writer."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hansard import AuditLog, ConfigError, InvalidEvent
+from support import wait_until
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,25 @@ def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     log.record("a.b")
     assert log.close() == 1
     assert "closed with 1 event undelivered: kept in the spool" in caplog.text
+
+
+def test_an_interruption_while_the_sender_starts_does_not_make_it_two(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would share one conversation, and each undo what the other has done."""
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with AuditLog(directory) as log:
+        with pytest.raises(KeyboardInterrupt):
+            log.record("a.b")
+        log.record("a.b")
+        assert log.statistics()["submitted"] == 2
+        wait_until(lambda: len(set(threading.enumerate()) - before) == 1, "one sender is left")
+    assert set(threading.enumerate()) <= before
