@@ -542,9 +542,10 @@ def test_an_interruption_that_raises_before_the_store_is_open_costs_no_other_eve
     make: Make, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     producer = make()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(producer._keeper, "open", lambda *_: raise_interrupt())
-        producer.append(b"torn") if call == "append" else producer.append_run(*joined(3))
+        with pytest.raises(KeyboardInterrupt):
+            producer.append(b"torn") if call == "append" else producer.append_run(*joined(3))
     assert producer.append(b"first") == 1
     assert held_by(producer) == b"first"
 
