@@ -123,7 +123,7 @@ class Holding:
         self._seq_max = -1 if self._is_torn else self._last_that_fits()
 
     def _last_that_fits(self) -> int:
-        if self._skip or self._closed:
+        if self._store is None or self._skip or self._closed:
             return -1
         last = wire.INT64_MAX - wire.FRAME_EVENTS_MAX
         return min(self.acked + self._events_max(), last)

@@ -31,6 +31,7 @@ RECONNECT_MS_MAX: Final = 200
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 BACKOFF_S_MIN: Final = 0.01
 BACKOFF_S_MAX: Final = 1.0
+THREAD_START_S_MAX: Final = 1.0
 LINGER_S: Final = 0.005  # after a push: what comes meanwhile shares the next frame
 FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
 
@@ -51,6 +52,8 @@ class Sender:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._claim = threading.Lock()  # of the thread that runs: there is never a second one
+        self._claimed = threading.Event()
         self._wake_read = self._wake_write = -1
         self._paths: layout.SocketPaths | None = None
         self._unserved_since: float | None = None
@@ -115,12 +118,12 @@ class Sender:
             return  # another thread is at it, or this one was interrupted in it
         try:
             if self._thread is None and not self._stopping:
-                self._wake_read, self._wake_write = os.pipe()
-                os.set_blocking(self._wake_read, False)
-                os.set_blocking(self._wake_write, False)
-                thread = threading.Thread(target=self._run, name="hansard-sender", daemon=True)
-                thread.start()
-                self._thread = thread
+                if self._wake_read < 0:
+                    self._wake_read, self._wake_write = os.pipe()
+                    os.set_blocking(self._wake_read, False)
+                    os.set_blocking(self._wake_write, False)
+                threading.Thread(target=self._run, name="hansard-sender", daemon=True).start()
+                self._claimed.wait(THREAD_START_S_MAX)
         except (OSError, RuntimeError) as error:  # no descriptors, no threads: tried again
             if self._wake_read >= 0:
                 self._close_pipe()
@@ -131,6 +134,10 @@ class Sender:
     # --- the thread ---
 
     def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return  # a signal handler that raised had hidden the first from who started it
+        self._thread = threading.current_thread()
+        self._claimed.set()
         self._producer.sender_ident = threading.get_ident()
         context = zmq.Context()
         try:

@@ -1,6 +1,7 @@
 """What the public face refuses, and in which words. Nothing here needs a writer."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from hansard import AuditLog, ConfigError, InvalidEvent, audit_log, awaiting, refusals
 from hansard.producer import TELL
+from support import wait_until
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,25 @@ def test_waiting_for_room_and_for_the_ack_take_ack_timeout_together(
         log.refusal("agent:7", {"kind": "x"}, {"decision": "refuse"})
     assert waited == [1.0]
     log.close(0)
+
+
+def test_an_interruption_while_the_sender_starts_does_not_make_it_two(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would share one conversation, and each undo what the other has done."""
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with AuditLog(directory) as log:
+        with pytest.raises(KeyboardInterrupt):
+            log.record("a.b")
+        log.record("a.b")
+        assert log.statistics()["submitted"] == 2
+        wait_until(lambda: len(set(threading.enumerate()) - before) == 1, "one sender is left")
+    assert set(threading.enumerate()) <= before

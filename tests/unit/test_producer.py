@@ -537,6 +537,19 @@ def raise_interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("call", ["append", "append_run"])
+def test_an_interruption_that_raises_before_the_store_is_open_costs_no_other_event(
+    make: Make, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    producer = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(producer._keeper, "open", lambda *_: raise_interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            producer.append(b"torn") if call == "append" else producer.append_run(*joined(3))
+    assert producer.append(b"first") == 1
+    assert held_by(producer) == b"first"
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_an_interruption_that_raises_while_anothers_event_is_kept_loses_and_doubles_nothing(
     make: Make, after: bool
