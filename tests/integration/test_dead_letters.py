@@ -172,7 +172,7 @@ def test_a_replay_says_what_holds_up_the_commit_before_it(
         raise StoreFull("the disk that holds log.db is full")
 
     monkeypatch.setattr(log.store, "write", write)
-    with pytest.raises(wire.WireError, match="disk that holds log.db is full: try again"):
+    with pytest.raises(wire.WireError, match=r"log\.db is full: try again"):
         replay(log)
 
 
