@@ -62,9 +62,13 @@ class Complaints:
             if now - self._last.get(cause, -QUIET_S) < QUIET_S:
                 self._held_back[cause] = self._held_back.get(cause, 0) + 1
                 return None
+            held_back = self._held_back.pop(cause, 0)
+            self._last.pop(cause, None)
             if len(self._last) >= CAUSES_MAX:
-                self._last.clear()
+                oldest = next(iter(self._last))
+                del self._last[oldest]
+                self._held_back.pop(oldest, None)
             self._last[cause] = now
-            return self._held_back.pop(cause, 0)
+            return held_back
         finally:
             self._lock.release()

@@ -10,7 +10,7 @@ from stepped import Log, encode, write_lock_taken
 
 from frames import Chain, event, parts
 from hansard import wire
-from hansard_writer.store import REPLAYED
+from hansard_writer.store import REPLAYED, StoreFull
 
 EVERYTHING = wire.Replay(0, None, None, dry_run=False)
 
@@ -156,6 +156,24 @@ def test_while_another_program_holds_the_write_lock_a_replay_asks_to_be_repeated
     with write_lock_taken(log.directory), pytest.raises(wire.WireError, match="try again"):
         replay(log)
     assert replay(log).entered == 1
+
+
+def test_a_replay_says_what_holds_up_the_commit_before_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log.store is not None
+    worker = log.worker()
+    log.turn()
+    log.turn()
+    worker.record()
+    worker.send()
+
+    def write(*_: object) -> None:
+        raise StoreFull("the disk that holds log.db is full")
+
+    monkeypatch.setattr(log.store, "write", write)
+    with pytest.raises(wire.WireError, match=r"log\.db is full: try again"):
+        replay(log)
 
 
 def test_a_kill_in_the_middle_of_a_replay_undoes_all_of_it(log: Log) -> None:

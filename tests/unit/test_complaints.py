@@ -77,9 +77,21 @@ def test_two_logs_complain_each_for_itself(caplog: pytest.LogCaptureFixture) -> 
 def test_causes_are_not_remembered_without_bound() -> None:
     each = Complaints()
     for number in range(10 * CAUSES_MAX):
-        each.warn(f"cause {number}", "why")
+        for _ in range(2):
+            each.warn(f"cause {number}", "why")
     assert len(each._last) <= CAUSES_MAX
     assert len(each._held_back) <= CAUSES_MAX
+
+
+@pytest.mark.usefixtures("clock")
+def test_new_causes_do_not_make_all_the_others_loud_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    each = Complaints()
+    for number in range(2 * CAUSES_MAX):
+        each.warn(f"cause {number}", "why")
+        each.warn(f"cause {max(number - 1, 0)}", "again")
+    assert set(caplog.messages) == {"why"}
 
 
 def test_a_handler_that_complains_itself_does_not_hang() -> None:

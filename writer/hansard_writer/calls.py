@@ -18,6 +18,7 @@ import msgpack
 
 from hansard import wire
 from hansard.calls import pack_value, unpack_value
+from hansard.wording import counted
 from hansard_writer.operation_connection import OperationConnection, OperationError, guarded
 from hansard_writer.operations import Function, place_of, text_of
 from hansard_writer.store import Store, StoreBusy, StoreFull
@@ -177,7 +178,8 @@ class Calls:
                 for waiting, reply in rejected:
                     self._keep(connection, waiting.call, reply)
         except (StoreBusy, StoreFull) as error:
-            _LOG.warning("%s: why %d calls were rejected is not kept", error, len(rejected))
+            calls = counted(len(rejected), "rejected call")
+            _LOG.warning("%s: the reasons of %s are not kept", error, calls)
 
     def _keep(self, connection: Any, call: wire.Call, reply: wire.CallReply) -> None:
         outcome = msgpack.packb(reply)

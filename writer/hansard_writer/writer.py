@@ -72,6 +72,7 @@ class Writer:
         self._full_text = FullText(store, settings.fts_event_types)
         self._retry_at = 0.0
         self._busy_retries = 0
+        self._in_the_way = ""  # of the last commit that did not succeed
         self._look_at_disk_at = 0.0
         self._suspended = False
         self._warned_of_disk = False
@@ -246,7 +247,7 @@ class Writer:
         if self._intake.batch:
             self._commit(now)
         if self._intake.batch:
-            raise wire.WireError("another program holds up the last commit: try again")
+            raise wire.WireError(f"{self._in_the_way}: try again")
         try:
             return self._store.replay(replay, self._intake.own, self._clock_ns())
         except (StoreBusy, StoreFull) as error:
@@ -289,7 +290,7 @@ class Writer:
         try:
             self._store.write(self._intake.batch, self._clock_ns())
         except (StoreBusy, StoreFull) as error:
-            self._retry_at = now + RETRY_S
+            self._retry_at, self._in_the_way = now + RETRY_S, str(error)
             if self._busy_retries % 100 == 0:
                 _LOG.warning("%s: intake waits, and tries again", error)
             self._busy_retries += 1
