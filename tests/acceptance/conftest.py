@@ -53,6 +53,10 @@ class MortalWriter:
         os.kill(self.pid, by)
         return self._wait()
 
+    def wait(self) -> int:
+        """It ends by itself; the exit status."""
+        return self._wait()
+
     def _wait(self) -> int:
         assert self._running is not None
         process, self._running = self._running.process, None

@@ -5,6 +5,7 @@ import grp
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -479,3 +480,31 @@ def test_close_says_how_many_it_leaves(directory: Path, caplog: pytest.LogCaptur
         assert log.close() == 10
     assert "closed with 10 events undelivered" in caplog.text
     assert log.statistics()["dropped"] == {"full": 15}
+
+
+def test_a_directory_that_is_removed_under_its_writer_ends_it_and_its_spools_are_left(
+    directory: Path, mortal_writer: MortalWriter
+) -> None:
+    """It would adopt them into a database that has no name any more."""
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        assert log.record("before.removal", sync=True).id == 1
+    shutil.rmtree(directory)
+    log = AuditLog(directory)
+    log.record("after.removal")
+    assert log.close() == 1
+    assert mortal_writer.wait() == 1
+    mortal_writer.start()
+    wait_until(lambda: count_entries(directory) == 1, "the next writer adopts what was left")
+    assert query(directory, "SELECT event_type FROM entries") == [("after.removal",)]
+
+
+def test_a_writer_whose_directory_was_moved_makes_way(
+    directory: Path, mortal_writer: MortalWriter, tmp_path: Path
+) -> None:
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        log.record("before.move", sync=True)
+    directory.rename(tmp_path / "moved")
+    assert mortal_writer.wait() == 1
+    assert count_entries(tmp_path / "moved") == 1

@@ -74,6 +74,7 @@ def serve(
             settings,
             run_id,
             operations=functions,
+            require_place=lock.require_place,
             supervised_restarts=supervised_restarts,
         )
         with endpoints.signals_wake():

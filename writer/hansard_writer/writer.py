@@ -42,7 +42,10 @@ class Transport(Protocol):
 
 
 class Writer:
-    """One run of a log's writer, over a store and a transport that it does not own."""
+    """One run of a log's writer, over a store and a transport that it does not own.
+
+    ``require_place`` raises when the directory is not the one any more that it was started for.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Writer:
         *,
         operations: Mapping[str, Function] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.time_ns,
+        require_place: Callable[[], None] = lambda: None,
         supervised_restarts: int | None = None,
     ) -> None:
         self._store = store
@@ -61,6 +65,7 @@ class Writer:
         self._adopter = adopter
         self._settings = settings
         self._clock_ns = clock_ns
+        self._require_place = require_place
         self._run_id = run_id
         self._supervised_restarts = supervised_restarts
         self._intake = Intake(
@@ -86,6 +91,8 @@ class Writer:
             self._look_at_disk(now)
         read_all = self._suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
+        if now >= self._adopter.next_scan():
+            self._require_place()
         if not self._suspended and not self._is_full():
             self._adopter.step(self._intake, now, self._clock_ns())
         if self._should_commit(now, read_all and asked_all):
