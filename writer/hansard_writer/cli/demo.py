@@ -50,7 +50,7 @@ _ROW: Final = "  {:<30}{:>9}{:>11}{:>10}"
     help="Kill the writer with -9 in the middle, and start it again.",
 )
 def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill: bool) -> None:
-    """Record files and commands from several processes, and count what arrives.
+    """Record files and commands, and count what arrives.
 
     The files are JSON Lines, plain or gzip. Starts a writer in a fresh directory, kills it with -9
     while events are on their way, starts it again, and holds every entry in the database against
