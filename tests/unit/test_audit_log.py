@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hansard import AuditLog, ConfigError, InvalidEvent
+from hansard import AuditLog, ConfigError, InvalidEvent, WriterUnavailable
 from support import wait_until
 
 
@@ -44,6 +44,15 @@ def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     log.record("a.b")
     assert log.close() == 1
     assert "closed with 1 event undelivered: kept in the spool" in caplog.text
+
+
+def test_a_run_whose_wait_raises_leaves_nobody_waiting(directory: Path) -> None:
+    with AuditLog(directory, best_effort=False) as log:
+        for _ in range(3):
+            with pytest.raises(WriterUnavailable):
+                log.record_many([{"event_type": "a.b"}] * 10, sync=True, timeout=0.01)
+        assert len(log._producer._tickets) == 0
+        assert log.statistics()["waiting"] == 30
 
 
 def test_an_interruption_while_the_sender_starts_does_not_make_it_two(
