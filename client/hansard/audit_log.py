@@ -179,10 +179,15 @@ class AuditLog:
         last, tickets = producer.append_run_awaited(data, len(facts))
         if not tickets:
             return [settling.unnumbered(last, fact) for fact in facts]
-        return [
-            settling.entry(last, ticket, fact, deadline - monotonic())
-            for ticket, fact in zip(tickets, facts, strict=True)
-        ]
+        try:
+            return [
+                settling.entry(last, ticket, fact, deadline - monotonic())
+                for ticket, fact in zip(tickets, facts, strict=True)
+            ]
+        except BaseException:  # one raised: nobody waits for the others any more
+            for ticket in tickets:
+                producer.give_up(ticket)
+            raise
 
     def register_task(self, task_id: str, /, **attributes: Any) -> Entry:
         """Make a task known, with what describes it; an entry of type ``hansard.task_registered``.

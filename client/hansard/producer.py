@@ -5,6 +5,7 @@ brings answers. It opens the spool but no sockets, and it never sleeps except wh
 makes a caller wait.
 """
 
+import functools
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from zlib import crc32
 
 from hansard import wire
@@ -42,6 +43,36 @@ OTHER_LOG: Final = "other_log"
 SET_ASIDE: Final = "set_aside"
 
 NONE_REFUSED: Final = wire.Refusals()
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def exclusively(
+    method: Callable[Concatenate["Producer", Arguments], Result],
+) -> Callable[Concatenate["Producer", Arguments], Result]:
+    """Under the lock, with a flag for whoever interrupts: a finalizer, a signal handler. No context
+    manager of ours: a handler that raises inside of it would keep lock and flag with the traceback.
+    """
+
+    @functools.wraps(method)
+    def inside(self: "Producer", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self._lock:
+            was_busy = self._busy
+            try:
+                self._busy = True
+                return method(self, *args, **kwargs)
+            finally:
+                self._busy = was_busy
+                while self._side and not was_busy:  # until no interruption came in between
+                    self._busy = True
+                    try:
+                        self._drain_side()
+                    finally:
+                        self._busy = False
+
+    return inside
 
 
 class Producer(Holding):
@@ -110,8 +141,7 @@ class Producer(Holding):
             finally:
                 self._busy = False
             if self._side:  # of whoever interrupted
-                with self._exclusively():
-                    pass  # which drains it
+                self._drain()
         if self.sender_sleeps:
             self._wake()
         return seq
@@ -132,18 +162,11 @@ class Producer(Holding):
     def append_run(self, data: bytes, count: int) -> int:
         """Keep ``count`` joined events under numbers without a gap, all or none; the number of
         the last, or as `append`."""
-        with self._exclusively() as is_interruption:
-            if is_interruption:
+        with self._lock:
+            if self._busy:
                 self._side.append((data, count))
                 return NOT_NUMBERED
-            try:
-                last = self._append_slowly((data, count))
-            except BaseException:
-                if self._is_inherited:
-                    return NOT_KEPT
-                if self._is_torn:
-                    self._mend()
-                raise
+            last = self._keep((data, count))
         self._wake()
         return last
 
@@ -162,18 +185,14 @@ class Producer(Holding):
         if self._interrupts():
             ticket.settle(UNKNOWN)  # an interruption cannot wait for what it interrupts
             return ticket
-        with self._exclusively():
-            if seq <= self.acked and not wants_outcome:
-                ticket.settle(COMMITTED)
-            else:
-                self._tickets.add(ticket)
+        self._open(ticket)
         self._wake()
         return ticket
 
+    @exclusively
     def give_up(self, ticket: Ticket) -> None:
         """Its caller waits no longer."""
-        with self._exclusively():
-            self._tickets.discard(ticket)
+        self._tickets.discard(ticket)
 
     @contextmanager
     def at_once(self) -> Iterator[bool]:
@@ -185,10 +204,10 @@ class Producer(Holding):
             if is_free:
                 self._lock.release()
 
+    @exclusively
     def count_unsent(self) -> None:
         """An event came after the end; it is accounted for, and nobody gets an error."""
-        with self._exclusively():
-            self.accounts.lose(UNSENT, 1)
+        self.accounts.lose(UNSENT, 1)
 
     # --- the sender's side ---
 
@@ -207,19 +226,19 @@ class Producer(Holding):
         """Whether a caller waits, for an ack or for room."""
         return len(self._tickets) > 0 or self._blocked > 0
 
+    @exclusively
     def hello(self) -> wire.Hello:
         """How this producer introduces itself."""
-        with self._exclusively():
-            self._open_store()
-            return wire.Hello(
-                self.producer_id,
-                self.acked + 1,
-                self._base_crc,
-                os.uname().nodename[:255],
-                os.getpid(),
-                self._keeper.started_at,
-                self._log_id,
-            )
+        self._open_store()
+        return wire.Hello(
+            self.producer_id,
+            self.acked + 1,
+            self._base_crc,
+            os.uname().nodename[:255],
+            os.getpid(),
+            self._keeper.started_at,
+            self._log_id,
+        )
 
     def frame(self, first_seq: int) -> wire.Frame | None:
         """The next frame from ``first_seq`` on; an empty one reports drops; None for nothing."""
@@ -230,20 +249,21 @@ class Producer(Holding):
             return None
         return wire.Frame(self.producer_id, first_seq, 0, 0, self.accounts.drops, b"")
 
+    @exclusively
     def wanted(self) -> tuple[int, int]:
         """The lowest number whose outcome somebody waits for, and the highest waited for."""
-        with self._exclusively():
-            return self._tickets.first_outcome(), self._tickets.target()
+        return self._tickets.first_outcome(), self._tickets.target()
 
+    @exclusively
     def belongs_to(self, log_id: bytes) -> bool:
         """Whether the events may enter this log; a producer that knows none joins it."""
-        with self._exclusively():
-            if self._log_id is None:
-                self._log_id = log_id
-                if self._store:
-                    self._store.note(log_id=log_id)
-            return self._log_id == log_id
+        if self._log_id is None:
+            self._log_id = log_id
+            if self._store:
+                self._store.note(log_id=log_id)
+        return self._log_id == log_id
 
+    @exclusively
     def acknowledge(
         self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals = NONE_REFUSED
     ) -> bool:
@@ -252,120 +272,111 @@ class Producer(Holding):
         False, and nothing changed, when the log's CRC there is not this producer's: somebody else
         used its id.
         """
-        with self._exclusively():
-            if watermark > self.seq:
+        if watermark > self.seq:
+            return False
+        if watermark >= self.acked:
+            held_crc = self._store.crc_at(watermark) if self._store else self._base_crc
+            if held_crc != crc:
                 return False
-            if watermark >= self.acked:
-                held_crc = self._store.crc_at(watermark) if self._store else self._base_crc
-                if held_crc != crc:
-                    return False
-                if self._store:
-                    self._store.free_to(watermark)
-                self.acked, self._base_crc = watermark, crc
-                self._set_room()
-            self.accounts.reported(dropped)
-            self.accounts.refused(refusals)
-            self._stalled = False
-            self._room.notify_all()
+            if self._store:
+                self._store.free_to(watermark)
+            self.acked, self._base_crc = watermark, crc
+            self._set_room()
+        self.accounts.reported(dropped)
+        self.accounts.refused(refusals)
+        self._stalled = False
+        self._room.notify_all()
         return True
 
+    @exclusively
     def meet(self, refusals: wire.Refusals) -> None:
         """The log greets this producer, and says what it has refused under its id so far."""
-        with self._exclusively():
-            self.accounts.meet(refusals)
+        self.accounts.meet(refusals)
 
+    @exclusively
     def unawaited(self, notices: Sequence[wire.Notice]) -> list[wire.Notice]:
         """Those that no caller learns of by waiting."""
-        with self._exclusively():
-            return [each for each in notices if not self._tickets.awaits(each.producer_seq)]
+        return [each for each in notices if not self._tickets.awaits(each.producer_seq)]
 
+    @exclusively
     def settle(self, ack: wire.Ack, asked_from: int) -> None:
         """Let the callers go on whose numbers an ack answers."""
-        with self._exclusively():
-            self._tickets.settle(ack, asked_from, self.acked)
+        self._tickets.settle(ack, asked_from, self.acked)
 
+    @exclusively
     def renumber(self) -> None:
         """Take a new id; what is not committed gets new numbers from 1. Raises OSError, and
         nothing changed, when no new spool can be made."""
-        with self._exclusively():
-            committed, acked = self.acked - self.first_seq + 1, self.acked
-            self._restart(Source(new_producer_id()), self._held())
-            self.accounts.committed_before += committed
-            self._tickets.shift(acked)
+        committed, acked = self.acked - self.first_seq + 1, self.acked
+        self._restart(Source(new_producer_id()), self._held())
+        self.accounts.committed_before += committed
+        self._tickets.shift(acked)
 
+    @exclusively
     def rebase(self, watermark: int, crc: int) -> None:
         """For a `Source`: the log has these numbers already, whoever sent them. Raises OSError,
         and nothing changed, when no new spool can be made."""
-        with self._exclusively():
-            left = self._held(behind=watermark)
-            committed = min(watermark, self.seq) - self.first_seq + 1
-            skip = max(watermark - self.seq, 0)
-            self._skip += skip
-            try:
-                self._restart(Source(self.producer_id, watermark, crc), left)
-            except OSError:
-                self._skip -= skip
-                raise
-            self.accounts.committed_before += committed
+        left = self._held(behind=watermark)
+        committed = min(watermark, self.seq) - self.first_seq + 1
+        skip = max(watermark - self.seq, 0)
+        self._skip += skip
+        try:
+            self._restart(Source(self.producer_id, watermark, crc), left)
+        except OSError:
+            self._skip -= skip
+            raise
+        self.accounts.committed_before += committed
 
+    @exclusively
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
 
         The spool stays as it is, for who brings the old log back; memory is lost and counted.
         """
-        with self._exclusively():
-            count = self.waiting
-            if self.spooled and count:
-                self.accounts.lose(SET_ASIDE, count)
-            elif count:
-                self._drop(OTHER_LOG, count)
-            with making:
-                if self._store:
-                    self._store.close(remove=not (self.spooled and count))
-                self._store, self._log_id = None, None
-            self.accounts.committed_before += self.acked - self.first_seq + 1
-            self._tickets.give_up()
-            if self.source is not None:
-                self._closed = True  # its numbers mean the old log's: nothing may follow them
-            self._number_from(Source(new_producer_id()))
-            self._open_store()
+        count = self.waiting
+        if self.spooled and count:
+            self.accounts.lose(SET_ASIDE, count)
+        elif count:
+            self._drop(OTHER_LOG, count)
+        with making:
+            if self._store:
+                self._store.close(remove=not (self.spooled and count))
+            self._store, self._log_id = None, None
+        self.accounts.committed_before += self.acked - self.first_seq + 1
+        self._tickets.give_up()
+        if self.source is not None:
+            self._closed = True  # its numbers mean the old log's: nothing may follow them
+        self._number_from(Source(new_producer_id()))
+        self._open_store()
 
+    @exclusively
     def refuse(self) -> None:
         """Take nothing more; what is kept is kept."""
-        with self._exclusively():
-            self._closed = True
-            self._seq_max = -1
-            self._room.notify_all()
+        self._closed = True
+        self._seq_max = -1
+        self._room.notify_all()
 
     def close(self) -> int:
         """Let go of the store; how many events are left in it. A spool that is empty is removed."""
         self.refuse()
-        with self._exclusively(), making:
-            left = self.waiting
-            store, self._store = self._store, None
-            if store:
-                store.close(remove=not left and not self.accounts.has_unreported)
-                if left and not isinstance(store, Spool):
-                    self.accounts.lose(MEMORY_LOST, left)
-                    self.seq = self.acked
-        return left
+        return self._let_go()
 
+    @exclusively
     def statistics(self) -> dict[str, Any]:
         """A consistent snapshot: ``submitted = appended + dead_lettered + waiting + dropped``."""
-        with self._exclusively():
-            refusals = self.accounts.refusals
-            dead_lettered = refusals.refused - refusals.returned
-            return {
-                "submitted": self.committed + self.waiting + self.accounts.dropped_total,
-                "appended": self.committed - dead_lettered,
-                "dead_lettered": dead_lettered,
-                "orphaned": refusals.orphaned,
-                "waiting": self.waiting,
-                "dropped": dict(self.accounts.dropped),
-                "append_failures": refusals.refused,
-                "spooled": self.spooled,
-                "spool_bytes": self.spool_bytes,
-            }
+        refusals = self.accounts.refusals
+        dead_lettered = refusals.refused - refusals.returned
+        return {
+            "submitted": self.committed + self.waiting + self.accounts.dropped_total,
+            "appended": self.committed - dead_lettered,
+            "dead_lettered": dead_lettered,
+            "orphaned": refusals.orphaned,
+            "waiting": self.waiting,
+            "dropped": dict(self.accounts.dropped),
+            "append_failures": refusals.refused,
+            "spooled": self.spooled,
+            "spool_bytes": self.spool_bytes,
+        }
 
     def abandon_after_fork(self) -> None:
         """In a child: leave the parent's spool alone. The object is of no use after that."""
@@ -375,22 +386,39 @@ class Producer(Holding):
 
     # --- inside ---
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[bool]:
-        """The lock, and a flag for whoever interrupts: a finalizer, a signal handler. Gives
-        whether this is such an interruption."""
-        with self._lock:
-            was_busy, self._busy = self._busy, True
-            try:
-                yield was_busy
-            finally:
-                self._busy = was_busy
-                while self._side and not was_busy:  # until no interruption came in between
-                    self._busy = True
-                    try:
-                        self._drain_side()
-                    finally:
-                        self._busy = False
+    @exclusively
+    def _drain(self) -> None:
+        """Keep what interruptions have set aside: at the end, as always."""
+
+    @exclusively
+    def _keep(self, record: Record) -> int:
+        try:
+            return self._append_slowly(record)
+        except BaseException:  # a signal handler may raise anywhere: leave nothing half done
+            if self._is_inherited:
+                return NOT_KEPT
+            if self._is_torn:
+                self._mend()
+            raise
+
+    @exclusively
+    def _open(self, ticket: Ticket) -> None:
+        if ticket.seq <= self.acked and not ticket.wants_outcome:
+            ticket.settle(COMMITTED)
+        else:
+            self._tickets.add(ticket)
+
+    @exclusively
+    def _let_go(self) -> int:
+        with making:
+            left = self.waiting
+            store, self._store = self._store, None
+            if store:
+                store.close(remove=not left and not self.accounts.has_unreported)
+                if left and not isinstance(store, Spool):
+                    self.accounts.lose(MEMORY_LOST, left)
+                    self.seq = self.acked
+        return left
 
     def _append_slowly(self, record: Record, on_full: str | None = None) -> int:
         """The first event, a run, a full queue, or a closed log. The number of the last event."""

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from hansard import AuditLog, ConfigError, InvalidEvent, audit_log, awaiting, refusals
+from hansard import (
+    AuditLog,
+    ConfigError,
+    InvalidEvent,
+    WriterUnavailable,
+    audit_log,
+    awaiting,
+    refusals,
+)
 from hansard.producer import TELL
 from support import wait_until
 
@@ -91,6 +99,15 @@ def test_waiting_for_room_and_for_the_ack_take_ack_timeout_together(
         log.refusal("agent:7", {"kind": "x"}, {"decision": "refuse"})
     assert waited == [1.0]
     log.close(0)
+
+
+def test_a_run_whose_wait_raises_leaves_nobody_waiting(directory: Path) -> None:
+    with AuditLog(directory, best_effort=False) as log:
+        for _ in range(3):
+            with pytest.raises(WriterUnavailable):
+                log.record_many([{"event_type": "a.b"}] * 10, sync=True, timeout=0.01)
+        assert len(log._producer._tickets) == 0
+        assert log.statistics()["waiting"] == 30
 
 
 def test_an_interruption_while_the_sender_starts_does_not_make_it_two(

@@ -11,6 +11,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType, SimpleNamespace
@@ -352,7 +353,10 @@ class AtLine:
 
     FILES = (producer_module.__file__, holding_module.__file__, spool_module.__file__)
 
-    def __init__(self, line: int, action: Callable[[], None]) -> None:
+    def __init__(self, line: int, action: Callable[[], None], *, but_in: str = "") -> None:
+        """``but_in``: a function where no signal's handler can run between two lines, because
+        they call nothing."""
+        self.but_in = but_in
         self.left = line
         self.action = action
         self.done = False
@@ -366,7 +370,7 @@ class AtLine:
         sys.settrace(self.before)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename not in self.FILES:
+        if frame.f_code.co_filename not in self.FILES or frame.f_code.co_name == self.but_in:
             return None
         if event == "line" and not self.done:
             self.left -= 1
@@ -522,12 +526,14 @@ def test_an_interruption_that_raises_leaves_nothing_of_a_run(make: Make) -> None
 
     while True:
         line, before = line + 1, producer.seq
-        with contextlib.suppress(KeyboardInterrupt), AtLine(line, interrupt) as interruption:
+        interruption = AtLine(line, interrupt, but_in="inside")
+        with contextlib.suppress(KeyboardInterrupt), interruption:
             producer.append_run(run, count)
         if not interruption.done:
             break
         kept = producer.seq - before
         assert kept in (0, 3)
+        assert not producer._busy, f"stuck at line {line}"
         assert held_by(producer) == b"first" + run * (producer.seq // 3)
         assert crc_at(producer, producer.seq) == crc_of(held_by(producer)), "they go on from here"
     assert line > 8, "nothing was interrupted"
@@ -594,6 +600,32 @@ def test_an_interruption_that_raises_while_anothers_rest_is_cleared_away_leaves_
     assert producer.append(b"last") == 2
     assert held_by(producer) == b"firstlast"
     assert producer.acknowledge(2, crc_of(b"firstlast"), 0)
+
+
+def test_an_interruption_whose_traceback_is_kept_does_not_keep_the_lock(make: Make) -> None:
+    """As an interactive session keeps the last one, and an ``except`` block its own."""
+    producer, kept = make(), []
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 50 / 1_000_000)
+                while True:
+                    producer.statistics()
+            except KeyboardInterrupt as interruption:
+                kept.append(interruption)
+            assert not producer._busy
+            with ThreadPoolExecutor(1) as another:
+                assert another.submit(producer._lock.acquire, timeout=5).result()
+                another.submit(producer._lock.release).result()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert producer.append(b"last") == producer.seq
 
 
 def test_a_fork_inside_a_record_leaves_the_event_to_the_parent(make: Make) -> None:
