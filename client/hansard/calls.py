@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from hansard import requester, wire
-from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected
+from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected, WriterUnavailable
 
 TIMEOUT_S: Final = 5.0
 FOR_THE_ANSWER: Final = 0.05  # of the timeout: so that "it ran too long" is heard in time
@@ -59,7 +59,9 @@ def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
     try:
         _, content = requester.ask(directory, request, timeout)
         outcome = _outcome(key, content)
-    except requester.Unanswered:
+    except WriterUnavailable as error:
+        if not error.was_sent:
+            raise
         raise _unknown(
             f"the writer of {directory} did not answer the call of {name!r} within {timeout:g} s",
             key,

@@ -22,6 +22,7 @@ from hansard import (
     calls,
     wire,
 )
+from support import held_lock
 
 Answer = Callable[[str, list[Any]], bytes | None]
 
@@ -162,6 +163,28 @@ def test_a_call_without_a_writer_was_not_sent(directory: Path) -> None:
         pytest.raises(WriterUnavailable, match="start one with `hansard serve --dir"),
     ):
         log.call("thing", timeout=0.05)
+
+
+def test_a_busy_writer_is_not_called_missing(directory: Path) -> None:
+    said = (
+        rf"the writer of {directory} \(pid 7\) runs, but did not answer within 0\.05 s: "
+        "it is busy, perhaps in a named operation; try again"
+    )
+    with AuditLog(directory) as log, held_lock(directory):
+        with pytest.raises(WriterUnavailable, match=said):
+            log.call("thing", timeout=0.05)
+        with pytest.raises(WriterUnavailable, match=said):
+            log.lookup(CallKey(b"k" * 16), timeout=0.05)
+
+
+def test_a_lookup_that_a_busy_writer_leaves_unanswered_raises_a_public_error(
+    directory: Path,
+) -> None:
+    with answered_by(directory, lambda _verb, _arguments: None) as log, held_lock(directory):
+        with pytest.raises(WriterUnavailable, match=r"pid 7.*; try again") as caught:
+            log.lookup(CallKey(b"k" * 16), timeout=0.05)
+        assert type(caught.value) is WriterUnavailable
+        assert caught.value.was_sent
 
 
 def test_a_call_that_is_not_answered_has_a_key_that_settles_it(directory: Path) -> None:
