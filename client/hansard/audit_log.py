@@ -312,7 +312,8 @@ class AuditLog:
         It is run at most once, and not after ``timeout`` seconds.
 
         Never best effort. Raises `Rejected` with the reason, and then nothing of it was kept;
-        `AckTimeout` when no answer came, and `lookup` of its ``key`` settles it;
+        `AckTimeout` when no answer came, at once where the writer has ended under the call, and
+        `lookup` of its ``key`` settles it;
         `WriterUnavailable` when it certainly was not sent; `InvalidEvent` for an argument that
         breaks a rule and `ClosedError` after `close`.
         """

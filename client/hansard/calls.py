@@ -62,10 +62,12 @@ def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
     except WriterUnavailable as error:
         if not error.was_sent:
             raise
-        raise _unknown(
-            f"the writer of {directory} did not answer the call of {name!r} within {timeout:g} s",
-            key,
-        ) from None
+        what = (
+            f"ended during the call of {name!r}"
+            if error.writer_ended
+            else f"did not answer the call of {name!r} within {timeout:g} s"
+        )
+        raise _unknown(f"the writer of {directory} {what}", key) from None
     except wire.WireError as error:
         raise _unknown(f"the call of {name!r} was not answered: {error}", key) from error
     if outcome.status == wire.COMMITTED:

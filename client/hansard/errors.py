@@ -50,6 +50,7 @@ class WriterUnavailable(AuditLogError):
     one that is busy; the message says which."""
 
     was_sent: bool = False  # whether a writer may have got the question
+    writer_ended: bool = False  # after that, and before it answered
 
 
 class Rejected(AuditLogError):
