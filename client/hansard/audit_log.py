@@ -184,17 +184,27 @@ class AuditLog:
             for ticket, fact in zip(tickets, facts, strict=True)
         ]
 
-    def register_task(self, task_id: str, /, **attributes: Any) -> Entry:
+    def register_task(
+        self,
+        task_id: str,
+        /,
+        *,
+        sync: bool | None = None,
+        timeout: float | None = None,
+        **attributes: Any,
+    ) -> Entry:
         """Make a task known, with what describes it; an entry of type ``hansard.task_registered``.
 
         Where ``enforce_tasks`` is set, an event of a task that is not registered becomes a dead
         letter; registering the task enters such orphans, in order and with their own times, in
         the same transaction. To register a task again is harmless: the newest attributes count.
+
+        ``sync`` and ``timeout`` are as in `record`, so no attribute can have these names.
         """
         facts = Facts(wire.TASK_REGISTERED, time_ns(), task_id)
         data = self._encoder.encode_task(task_id, attributes, facts.created_at)
-        if self._sync:
-            return self._record_sync(data, facts, None)
+        if self._sync if sync is None else sync:
+            return self._record_sync(data, facts, timeout)
         return self._settling.queued(self._producer.append(data), facts)
 
     def environment(
