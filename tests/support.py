@@ -1,11 +1,14 @@
 """What the tests share: waiting with a deadline, reading a log from outside, worker programs."""
 
 import collections
+import contextlib
+import fcntl
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,17 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLIN
             raise AssertionError(f"waited {timeout:g} s in vain until {what}")
         time.sleep(0.005)
     return value
+
+
+@contextlib.contextmanager
+def held_lock(directory: Path, **facts: Any) -> Iterator[None]:
+    """Within, the test holds the writer's lock, as a writer that answers nothing."""
+    directory.mkdir(exist_ok=True)
+    with (directory / "writer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps({"pid": 7} | facts))
+        lock.flush()
+        yield
 
 
 def query(directory: Path, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:

@@ -189,17 +189,27 @@ class AuditLog:
                 producer.give_up(ticket)
             raise
 
-    def register_task(self, task_id: str, /, **attributes: Any) -> Entry:
+    def register_task(
+        self,
+        task_id: str,
+        /,
+        *,
+        sync: bool | None = None,
+        timeout: float | None = None,
+        **attributes: Any,
+    ) -> Entry:
         """Make a task known, with what describes it; an entry of type ``hansard.task_registered``.
 
         Where ``enforce_tasks`` is set, an event of a task that is not registered becomes a dead
         letter; registering the task enters such orphans, in order and with their own times, in
         the same transaction. To register a task again is harmless: the newest attributes count.
+
+        ``sync`` and ``timeout`` are as in `record`, so no attribute can have these names.
         """
         facts = Facts(wire.TASK_REGISTERED, time_ns(), task_id)
         data = self._encoder.encode_task(task_id, attributes, facts.created_at)
-        if self._sync:
-            return self._record_sync(data, facts, None)
+        if self._sync if sync is None else sync:
+            return self._record_sync(data, facts, timeout)
         return self._settling.queued(self._producer.append(data), facts)
 
     def environment(
@@ -317,7 +327,8 @@ class AuditLog:
         It is run at most once, and not after ``timeout`` seconds.
 
         Never best effort. Raises `Rejected` with the reason, and then nothing of it was kept;
-        `AckTimeout` when no answer came, and `lookup` of its ``key`` settles it;
+        `AckTimeout` when no answer came, at once where the writer has ended under the call, and
+        `lookup` of its ``key`` settles it;
         `WriterUnavailable` when it certainly was not sent; `InvalidEvent` for an argument that
         breaks a rule and `ClosedError` after `close`.
         """

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from hansard import requester, wire
-from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected
+from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected, WriterUnavailable
 
 TIMEOUT_S: Final = 5.0
 FOR_THE_ANSWER: Final = 0.05  # of the timeout: so that "it ran too long" is heard in time
@@ -59,11 +59,15 @@ def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
     try:
         _, content = requester.ask(directory, request, timeout)
         outcome = _outcome(key, content)
-    except requester.Unanswered:
-        raise _unknown(
-            f"the writer of {directory} did not answer the call of {name!r} within {timeout:g} s",
-            key,
-        ) from None
+    except WriterUnavailable as error:
+        if not error.was_sent:
+            raise
+        what = (
+            f"ended during the call of {name!r}"
+            if error.writer_ended
+            else f"did not answer the call of {name!r} within {timeout:g} s"
+        )
+        raise _unknown(f"the writer of {directory} {what}", key) from None
     except wire.WireError as error:
         raise _unknown(f"the call of {name!r} was not answered: {error}", key) from error
     if outcome.status == wire.COMMITTED:

@@ -132,6 +132,17 @@ def a_writer_lives(directory: Path) -> bool:
         os.close(descriptor)
 
 
+def silent_writer(directory: Path, when: str) -> str:
+    """Says that a writer lives and did not answer, such as ``in time``; empty when none lives."""
+    pid = read_lock_file(directory).get("pid")
+    if pid is None or not a_writer_lives(directory):
+        return ""
+    return (
+        f"the writer of {directory} (pid {pid}) runs, but did not answer {when}: "
+        "it is busy, perhaps in a named operation"
+    )
+
+
 def network_file_system(directory: Path) -> str | None:
     """The type of the network file system that holds ``directory``, or None for a local one."""
     try:

@@ -46,7 +46,11 @@ class AckTimeout(AuditLogError):
 
 
 class WriterUnavailable(AuditLogError):
-    """No writer answers for this directory. Start one with ``hansard serve --dir DIR``."""
+    """No writer answers for this directory. Start one with ``hansard serve --dir DIR``, or wait for
+    one that is busy; the message says which."""
+
+    was_sent: bool = False  # whether a writer may have got the question
+    writer_ended: bool = False  # after that, and before it answered
 
 
 class Rejected(AuditLogError):

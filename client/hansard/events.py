@@ -98,6 +98,10 @@ class EventEncoder:
 
     def encode_task(self, task_id: str, attributes: Mapping[str, Any], created_at: int) -> bytes:
         """The wire bytes of a task's registration; raises `InvalidEvent`."""
+        if not isinstance(task_id, str):
+            raise InvalidEvent(f"task_id is {kind_of(task_id)}: it must be a string")
+        if not task_id:
+            raise InvalidEvent("task_id is empty: name the task")
         check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
         try:
             text = encode_payload(attributes) if attributes else None

@@ -12,48 +12,74 @@ from hansard import wire
 from hansard.errors import ConfigError, WriterUnavailable
 
 WAIT_S_MAX: Final = 86_400.0
-
-
-class Unanswered(WriterUnavailable):
-    """It was sent, and no answer came in time: whether it was read is unknown."""
+LOOK_MS: Final = 250  # between two looks whether the writer that was asked still runs
+LAST_WORDS_MS: Final = 100  # for an answer that it sent before it ended
 
 
 def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
     """Verb and content of the writer's reply.
 
     Raises `ConfigError` for a directory that does not let this user in, `WriterUnavailable` when
-    no reply comes within ``timeout`` seconds, and of these `Unanswered` when the message may have
-    arrived; `WireError` when the writer refuses, `ProtocolMismatch` when it speaks another version.
+    no reply comes within ``timeout`` seconds, or none can come any more because the writer that
+    was asked has ended; it says with ``was_sent`` whether the message may have arrived. `WireError`
+    when the writer refuses, `ProtocolMismatch` when it speaks another version.
+
+    The message is sent once: a writer that has started since is not asked.
     """
     deadline = time.monotonic() + timeout
     if not directory.is_dir():
         raise WriterUnavailable(f"{directory} does not exist: `hansard serve --dir` makes it")
     if not os.access(directory, os.X_OK):
         raise ConfigError(layout.foreign_directory(directory))
-    no_answer = (
-        f"no writer answered in {directory} within {timeout:g} s: "
-        f"start one with `hansard serve --dir {directory}`"
-    )
     paths = layout.SocketPaths(directory)
     socket = _context().socket(zmq.REQ)
-    is_sent = False
+    was_sent = False
     try:
         socket.linger = 0
         socket.immediate = True  # nothing is queued for a writer that is not there
         socket.connect(paths.ack)
         if not socket.poll(_left_ms(deadline), zmq.POLLOUT):
-            raise WriterUnavailable(no_answer)
-        is_sent = True
+            raise _unavailable(_no_answer(directory, timeout), was_sent=False)
+        run_id = layout.read_lock_file(directory).get("run_id")
+        was_sent = True
         socket.send(message, zmq.NOBLOCK)
-        if not socket.poll(_left_ms(deadline)):
-            raise Unanswered(no_answer)
+        while not socket.poll(min(_left_ms(deadline), LOOK_MS)):
+            if _has_ended(directory, run_id) and not socket.poll(LAST_WORDS_MS):
+                what = f"the writer of {directory} ended before it answered"
+                raise _unavailable(what, was_sent=True, writer_ended=True)
+            if not _left_ms(deadline):
+                raise _unavailable(_no_answer(directory, timeout), was_sent=True)
         return wire.unpack_reply(socket.recv(zmq.NOBLOCK))
     except zmq.ZMQError as error:
-        kind = Unanswered if is_sent else WriterUnavailable
-        raise kind(f"cannot ask the writer of {directory}: {error}") from error
+        what = f"cannot ask the writer of {directory}: {error}"
+        raise _unavailable(what, was_sent=was_sent) from error
     finally:
         socket.close(linger=0)
         paths.close()
+
+
+def _no_answer(directory: Path, timeout: float) -> str:
+    busy = layout.silent_writer(directory, f"within {timeout:g} s")
+    if busy:
+        return f"{busy}; try again"
+    return (
+        f"no writer answered in {directory} within {timeout:g} s: "
+        f"start one with `hansard serve --dir {directory}`"
+    )
+
+
+def _has_ended(directory: Path, run_id: object) -> bool:
+    """Whether the run of a writer that was asked is over; where it is unknown, it is not."""
+    if run_id is None:
+        return False
+    now = layout.read_lock_file(directory).get("run_id", run_id)
+    return now != run_id or not layout.a_writer_lives(directory)
+
+
+def _unavailable(what: str, *, was_sent: bool, writer_ended: bool = False) -> WriterUnavailable:
+    error = WriterUnavailable(what)
+    error.was_sent, error.writer_ended = was_sent, writer_ended
+    return error
 
 
 _contexts: Final[dict[int, "zmq.Context[zmq.Socket[bytes]]"]] = {}

@@ -6,6 +6,7 @@ It waits on tickets and reads what the sender's thread made of them; it sends no
 from pathlib import Path
 from typing import NamedTuple
 
+from hansard import directory as layout
 from hansard import entry as outcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry
@@ -131,6 +132,7 @@ class Settling:
         if self._sender.served:
             return AckTimeout(f"no ack in time from the writer of {self._directory}")
         return WriterUnavailable(
-            f"no writer answers in {self._directory}: "
+            layout.silent_writer(self._directory, "in time")
+            or f"no writer answers in {self._directory}: "
             f"start one with `hansard serve --dir {self._directory}`"
         )

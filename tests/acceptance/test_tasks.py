@@ -259,7 +259,15 @@ def test_one_bad_event_in_a_batch_costs_none_of_the_others(log: AuditLog) -> Non
     assert reasons == [("orphan",), ("invalid",)]
 
 
-@pytest.mark.parametrize("task_id", [None, 7, "a\0b", "x" * 1_025])
+def test_a_registration_can_be_waited_for_and_that_is_no_attribute(log: AuditLog) -> None:
+    entry = log.register_task("T1", sync=True, timeout=30, title="Refactor")
+    assert entry.status == "committed"
+    assert query(log.directory, "SELECT payload FROM entries") == [('{"title":"Refactor"}',)]
+    with AuditLog(log.directory, sync=True) as waiting:
+        assert waiting.register_task("T1", sync=False).status == "queued"
+
+
+@pytest.mark.parametrize("task_id", [None, 7, "", "a\0b", "x" * 1_025])
 def test_a_task_id_that_breaks_a_rule_is_refused_by_name(directory: Path, task_id: object) -> None:
     with AuditLog(directory) as log, pytest.raises(InvalidEvent, match="task_id"):
         log.register_task(task_id)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from hansard import (
     refusals,
 )
 from hansard.producer import TELL
-from support import wait_until
+from support import held_lock, wait_until
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_what_is_left_at_the_end_is_said_in_the_singular_too(
     log.record("a.b")
     assert log.close() == 1
     assert "closed with 1 event undelivered: kept in the spool" in caplog.text
+
+
+def test_a_writer_that_runs_but_was_never_met_is_not_called_missing(directory: Path) -> None:
+    with AuditLog(directory, best_effort=False, close_timeout=0) as log, held_lock(directory):
+        with pytest.raises(WriterUnavailable, match=r"\(pid 7\) runs, but did not answer in time"):
+            log.record("a.b", sync=True, timeout=0.01)
+        with pytest.raises(WriterUnavailable, match=r"\(pid 7\) runs, but did not answer in time"):
+            log.flush(0.01)
 
 
 @pytest.mark.parametrize("way", ["record", "arecord", "refusal"])

@@ -3,7 +3,8 @@
 import pickle
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from hansard import (
     Rejected,
     WriterUnavailable,
     calls,
+    requester,
     wire,
 )
+from support import held_lock, wait_until
 
 Answer = Callable[[str, list[Any]], bytes | None]
 
@@ -162,6 +165,97 @@ def test_a_call_without_a_writer_was_not_sent(directory: Path) -> None:
         pytest.raises(WriterUnavailable, match="start one with `hansard serve --dir"),
     ):
         log.call("thing", timeout=0.05)
+
+
+def test_a_busy_writer_is_not_called_missing(directory: Path) -> None:
+    said = (
+        rf"the writer of {directory} \(pid 7\) runs, but did not answer within 0\.05 s: "
+        "it is busy, perhaps in a named operation; try again"
+    )
+    with AuditLog(directory) as log, held_lock(directory):
+        with pytest.raises(WriterUnavailable, match=said):
+            log.call("thing", timeout=0.05)
+        with pytest.raises(WriterUnavailable, match=said):
+            log.lookup(CallKey(b"k" * 16), timeout=0.05)
+
+
+def test_a_lookup_that_a_busy_writer_leaves_unanswered_raises_a_public_error(
+    directory: Path,
+) -> None:
+    with answered_by(directory, lambda _verb, _arguments: None) as log, held_lock(directory):
+        with pytest.raises(WriterUnavailable, match=r"pid 7.*; try again") as caught:
+            log.lookup(CallKey(b"k" * 16), timeout=0.05)
+        assert type(caught.value) is WriterUnavailable
+        assert caught.value.was_sent
+
+
+def test_a_call_whose_writer_has_ended_waits_no_longer(directory: Path) -> None:
+    asked = threading.Event()
+
+    def answer(_verb: str, _arguments: list[Any]) -> None:
+        lock.close()  # and the lock with it
+        asked.set()
+
+    with answered_by(directory, answer) as log:
+        lock = ExitStack()
+        lock.enter_context(held_lock(directory, run_id="a1"))
+        with pytest.raises(AckTimeout, match="ended during the call of 'thing': the outcome is u"):
+            log.call("thing", timeout=60)
+        assert asked.is_set()
+
+
+def test_a_call_whose_writer_was_followed_by_another_is_not_sent_to_that(directory: Path) -> None:
+    asked = []
+
+    def answer(verb: str, _arguments: list[Any]) -> None:
+        asked.append(verb)
+        (directory / "writer.lock").write_text('{"pid": 8}')  # it is about to say its run
+
+    def is_followed() -> None:
+        wait_until(lambda: asked, "the first writer is asked")
+        (directory / "writer.lock").write_text('{"pid": 8, "run_id": "b2"}')
+
+    with (
+        answered_by(directory, answer) as log,
+        held_lock(directory, run_id="a1"),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        follower = pool.submit(is_followed)
+        with pytest.raises(AckTimeout, match="ended during the call") as caught:
+            log.call("thing", timeout=60)
+        follower.result()
+        assert isinstance(caught.value.key, CallKey)
+    assert asked == ["call"]
+
+
+def test_an_answer_that_the_writer_sent_before_it_ended_is_heard(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requester, "LOOK_MS", 0)  # it looks before the answer is there
+    monkeypatch.setattr(requester, "_has_ended", lambda *_: True)
+    monkeypatch.setattr(requester, "LAST_WORDS_MS", 10_000)
+    with answered_by(directory, committed(7)) as log:
+        assert log.call("thing") == 7
+
+
+def test_a_slow_writer_is_waited_for(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requester, "LOOK_MS", 1)
+    looks: list[Any] = []
+
+    def look(*arguments: Any) -> bool:
+        looks.append(arguments)
+        return has_ended(*arguments)
+
+    has_ended = requester._has_ended
+    monkeypatch.setattr(requester, "_has_ended", look)
+
+    def answer(verb: str, arguments: list[Any]) -> bytes | None:
+        wait_until(lambda: len(looks) > 3, "the caller has looked for the writer")
+        return committed(7)(verb, arguments)
+
+    with answered_by(directory, answer) as log, held_lock(directory, run_id="a1"):
+        assert log.call("thing", timeout=60) == 7
+    assert looks[0] == (directory, "a1")
 
 
 def test_a_call_that_is_not_answered_has_a_key_that_settles_it(directory: Path) -> None:

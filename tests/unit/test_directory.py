@@ -14,6 +14,7 @@ import zmq
 
 from hansard import directory as layout
 from hansard.errors import ConfigError
+from support import held_lock
 
 
 def mode_of(path: Path) -> int:
@@ -170,6 +171,16 @@ def test_a_writer_lives_while_its_lock_is_held(directory: Path) -> None:
     assert layout.a_writer_lives(directory)
     os.close(descriptor)
     assert not layout.a_writer_lives(directory)
+
+
+def test_a_silent_writer_has_its_pid_said(directory: Path) -> None:
+    assert layout.silent_writer(directory, "in time") == ""
+    with held_lock(directory):
+        assert layout.silent_writer(directory, "in time") == (
+            f"the writer of {directory} (pid 7) runs, but did not answer in time: "
+            "it is busy, perhaps in a named operation"
+        )
+    assert layout.silent_writer(directory, "in time") == ""
 
 
 def test_two_who_ask_whether_a_writer_lives_are_no_writer(directory: Path) -> None:

@@ -537,12 +537,13 @@ def test_the_actor_of_the_log_registers() -> None:
     ("task_id", "rule"),
     [
         (None, "task_id is a NoneType: it must be a string"),
-        (7, "task_id is an int: it must be a string"),
+        (7, "task_id is an int: it must be a string$"),
+        ("", "task_id is empty: name the task"),
         ("a\0b", "task_id holds a NUL character"),
         ("\ud800", "task_id holds a lone surrogate"),
         ("é" * 513, "task_id has 1,026 bytes: at most 1,024 are allowed"),
     ],
-    ids=["none", "a number", "a NUL", "a surrogate", "too long"],
+    ids=["none", "a number", "empty", "a NUL", "a surrogate", "too long"],
 )
 def test_a_task_id_that_breaks_a_rule_is_refused_by_name(task_id: Any, rule: str) -> None:
     with pytest.raises(InvalidEvent, match=rule):
