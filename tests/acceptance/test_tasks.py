@@ -381,3 +381,13 @@ def test_the_accounts_add_up_in_every_snapshot_under_load(log: AuditLog) -> None
         " WHERE replayed_as IS NULL AND reason = 'orphan')",
     )
     assert [(last["appended"], last["dead_lettered"], last["orphaned"])] == truth
+
+
+def test_the_command_says_that_an_event_waits_for_its_task(log: AuditLog) -> None:
+    record = [*HANSARD, "record", "step", "{}", "--task-id", "Q", "--dir", str(log.directory)]
+    result = subprocess.run(record, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "The event waits as an orphan: task 'Q' is not registered; it is entered when it is "
+        "(see hansard dlq list).\n"
+    )
