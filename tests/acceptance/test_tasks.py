@@ -147,7 +147,7 @@ def test_an_orphan_keeps_the_id_of_its_task_and_all_its_bytes(log: AuditLog) -> 
     assert query(log.directory, "SELECT task_id FROM dead_letters") == [("T9",)]
     (letter,) = json.loads(dlq(log.directory, "list", "--format", "json").stdout)
     assert (letter["reason"], letter["detail"]) == ("orphan", "task 'T9' is not registered")
-    (shown,) = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
+    shown = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
     assert b'"repo_id":"acme/api"' in bytes.fromhex(shown["frame"])
 
 

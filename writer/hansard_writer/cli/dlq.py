@@ -70,7 +70,8 @@ def show_letter(
         raise AnswerIsNo(f"There is no dead letter {id}.")
     facts = asdict(letter)
     if format != "table":
-        print_rows([facts], list(facts), format)
+        one_object = {"json": "jsonl"}  # not a list of one
+        print_rows([facts], list(facts), one_object.get(format, format))
         return
     rows = ({"key": key, "value": value} for key, value in facts.items())
     print_rows(rows, ("key", "value"), format)
