@@ -391,3 +391,31 @@ def test_the_command_says_that_an_event_waits_for_its_task(log: AuditLog) -> Non
         "The event waits as an orphan: task 'Q' is not registered; it is entered when it is "
         "(see hansard dlq list).\n"
     )
+
+
+def test_dlq_names_the_reasons_that_there_are(log: AuditLog) -> None:
+    import orjson
+
+    for _ in range(2):
+        log.record("task.step", task_id="T1", sync=True)
+    log.record("task.step", orjson.Fragment(b"{broken"), sync=True)
+    result = dlq(log.directory, "list", "--reason", "nonsense")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "There are none with the reason 'nonsense'; there are: orphan (2), invalid (1).\n"
+    )
+
+
+def test_dlq_replay_says_why_there_is_nothing_to_replay(log: AuditLog) -> None:
+    log.record("task.step", task_id="T1", sync=True)
+    log.record("task.step", task_id="T2", sync=True)
+    log.register_task("T1")
+    assert log.flush()
+    result = dlq(log.directory, "replay", "1", "99")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Dead letter 1 was entered already, as entry 2.\nThere is no dead letter 99.\n"
+    )
+    result = dlq(log.directory, "replay", "1", "2")
+    assert result.stdout == "0 events entered, 1 event refused again\n"
+    assert "Dead letter 1 was entered already" in result.stderr

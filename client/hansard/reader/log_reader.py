@@ -233,6 +233,12 @@ class LogReader:
         reason = None if reason is None else text("reason", reason)
         return islice(self._dead_letters(reason, returned=returned), _limit(limit))
 
+    def count_dead_letters(self, *, returned: bool = False) -> dict[str, int]:
+        """How many dead letters each reason has, by reason; with ``returned`` also of what was
+        entered later."""
+        sql = "SELECT reason, count(*) FROM dead_letters WHERE ? OR replayed_as IS NULL GROUP BY 1"
+        return dict(self._rows(sql, returned))
+
     def dead_letter(self, id: int) -> DeadLetter | None:  # noqa: A002 - the column's name
         """The dead letter with this id and its frame, None if there is none."""
         sql = _DEAD_LETTER.format(frame="d.frame") + "WHERE d.id = ?"

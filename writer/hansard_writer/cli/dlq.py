@@ -1,6 +1,7 @@
 """``hansard dlq``: what could not be entered, and why."""
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from hansard import directory as layout
 from hansard import requester, wire
 from hansard.reader import LogReader
 from hansard.wording import counted
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.exits import NO, AnswerIsNo, NoWriter
 from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 
@@ -48,7 +49,15 @@ def list_letters(
     with LogReader(directory) as reader:
         letters = reader.dead_letters(reason, returned=returned, limit=limit or None)
         if not print_rows(map(asdict, letters), COLUMNS, format):
-            raise AnswerIsNo("There are no dead letters.")
+            raise AnswerIsNo(_none_of(reason, reader.count_dead_letters(returned=returned)))
+
+
+def _none_of(reason: str | None, counts: Mapping[str, int]) -> str:
+    if reason is None or not counts:
+        return "There are no dead letters."
+    most_first = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    reasons = ", ".join(f"{name} ({count:,})" for name, count in most_first)
+    return f"There are none with the reason {reason!r}; there are: {reasons}."
 
 
 @command.command(name="show", epilog="Example: hansard dlq show 3 --format json")
@@ -95,7 +104,10 @@ def replay_letters(
         raise NoWriter(
             f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
         )
-    request = wire.Replay(0, reason, list(ids) or None, dry_run)
+    hopes = list(_not_yet_entered(directory, ids))
+    if ids and not hopes:
+        raise click.exceptions.Exit(NO)
+    request = wire.Replay(0, reason, hopes or None, dry_run)
     entered = refused = hopeless = 0
     is_last = False
     while not is_last:
@@ -117,3 +129,19 @@ def replay_letters(
         raise AnswerIsNo("For the reasons, see `hansard dlq list`.")
     if not entered:
         raise AnswerIsNo("There was no dead letter to replay.")
+
+
+def _not_yet_entered(directory: Path, ids: Sequence[int]) -> Iterator[int]:
+    """Those that a replay can try; of the others it says why."""
+    if not ids:
+        return
+    with LogReader(directory) as reader:
+        for each in ids:
+            letter = reader.dead_letter(each)
+            if letter is None:
+                click.echo(f"There is no dead letter {each}.", err=True)
+            elif letter.replayed_as is not None:
+                entry = letter.replayed_as
+                click.echo(f"Dead letter {each} was entered already, as entry {entry}.", err=True)
+            else:
+                yield each
