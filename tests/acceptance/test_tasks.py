@@ -419,3 +419,23 @@ def test_dlq_replay_says_why_there_is_nothing_to_replay(log: AuditLog) -> None:
     result = dlq(log.directory, "replay", "1", "2")
     assert result.stdout == "0 events entered, 1 event refused again\n"
     assert "Dead letter 1 was entered already" in result.stderr
+
+
+def test_dlq_tells_a_person_what_a_dead_letter_is(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    entry = log.record("task.step", {"n": 1}, task_id="T1", actor="me", sync=True)
+    table = dlq(log.directory, "list", "--format", "table").stdout
+    assert table.split("\n")[0].split() == [
+        "id", "received_at", "reason", "event_type", "task_id", "count", "detail",
+    ]  # fmt: skip
+    assert "task.step" in table
+    (listed,) = json.loads(dlq(log.directory, "list", "--format", "json").stdout)
+    assert (listed["event_type"], listed["producer_seq"]) == ("task.step", 1)
+    shown = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
+    assert (shown["event_type"], shown["level"], shown["actor"], shown["task_id"]) == (
+        "task.step", "info", "me", "T1",
+    )  # fmt: skip
+    assert shown["payload"] == {"n": 1}
+    assert shown["created_at"].startswith(time.strftime("%Y-", time.gmtime(entry.created_at / 1e9)))
