@@ -277,6 +277,7 @@ def test_stats_are_the_writers_own_figures(directory: Path, writer: RunningWrite
     (figures,) = rows(run("stats", directory))
     assert figures["entries"] == 1
     assert figures["pid"] == writer.pid
+    assert json.loads(run("stats", directory, "--format", "json").stdout)["entries"] == 1
     table = run("stats", directory, "--format", "table").stdout
     assert ["entries", "1"] in [line.split() for line in table.splitlines()]
 

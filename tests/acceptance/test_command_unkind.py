@@ -155,6 +155,23 @@ def test_a_writer_that_cannot_say_that_it_is_ready_does_not_serve(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("option", ["", "--supervise"])
+def test_a_writer_whose_ready_line_nobody_reads_serves_on(directory: Path, option: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [*HANSARD, "serve", "--dir", str(directory), *option.split()]
+    process = subprocess.Popen(
+        command, stdout=write, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    os.close(write)
+    assert process.stderr
+    wait_until(lambda: "nobody reads stdout" in process.stderr.readline(), "it has said so")
+    with hansard.AuditLog(directory) as log:
+        assert log.record("a.b", sync=True).id == 1
+    status, err = interrupt(process)
+    assert (status, "stopped by SIGINT" in err) == (0, True)
+
+
 def test_no_file_of_ours_takes_the_place_of_a_closed_stream(
     directory: Path, writer: RunningWriter
 ) -> None:

@@ -147,7 +147,7 @@ def test_an_orphan_keeps_the_id_of_its_task_and_all_its_bytes(log: AuditLog) -> 
     assert query(log.directory, "SELECT task_id FROM dead_letters") == [("T9",)]
     (letter,) = json.loads(dlq(log.directory, "list", "--format", "json").stdout)
     assert (letter["reason"], letter["detail"]) == ("orphan", "task 'T9' is not registered")
-    (shown,) = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
+    shown = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
     assert b'"repo_id":"acme/api"' in bytes.fromhex(shown["frame"])
 
 
@@ -389,3 +389,61 @@ def test_the_accounts_add_up_in_every_snapshot_under_load(log: AuditLog) -> None
         " WHERE replayed_as IS NULL AND reason = 'orphan')",
     )
     assert [(last["appended"], last["dead_lettered"], last["orphaned"])] == truth
+
+
+def test_the_command_says_that_an_event_waits_for_its_task(log: AuditLog) -> None:
+    record = [*HANSARD, "record", "step", "{}", "--task-id", "Q", "--dir", str(log.directory)]
+    result = subprocess.run(record, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "The event waits as an orphan: task 'Q' is not registered; it is entered when it is "
+        "(see hansard dlq list).\n"
+    )
+
+
+def test_dlq_names_the_reasons_that_there_are(log: AuditLog) -> None:
+    import orjson
+
+    for _ in range(2):
+        log.record("task.step", task_id="T1", sync=True)
+    log.record("task.step", orjson.Fragment(b"{broken"), sync=True)
+    result = dlq(log.directory, "list", "--reason", "nonsense")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "There are none with the reason 'nonsense'; there are: orphan (2), invalid (1).\n"
+    )
+
+
+def test_dlq_replay_says_why_there_is_nothing_to_replay(log: AuditLog) -> None:
+    log.record("task.step", task_id="T1", sync=True)
+    log.record("task.step", task_id="T2", sync=True)
+    log.register_task("T1")
+    assert log.flush()
+    result = dlq(log.directory, "replay", "1", "99")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Dead letter 1 was entered already, as entry 2.\nThere is no dead letter 99.\n"
+    )
+    result = dlq(log.directory, "replay", "1", "2")
+    assert result.stdout == "0 events entered, 1 event refused again\n"
+    assert "Dead letter 1 was entered already" in result.stderr
+
+
+def test_dlq_tells_a_person_what_a_dead_letter_is(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    entry = log.record("task.step", {"n": 1}, task_id="T1", actor="me", sync=True)
+    table = dlq(log.directory, "list", "--format", "table").stdout
+    assert table.split("\n")[0].split() == [
+        "id", "received_at", "reason", "event_type", "task_id", "count", "detail",
+    ]  # fmt: skip
+    assert "task.step" in table
+    (listed,) = json.loads(dlq(log.directory, "list", "--format", "json").stdout)
+    assert (listed["event_type"], listed["producer_seq"]) == ("task.step", 1)
+    shown = json.loads(dlq(log.directory, "show", "1", "--format", "json").stdout)
+    assert (shown["event_type"], shown["level"], shown["actor"], shown["task_id"]) == (
+        "task.step", "info", "me", "T1",
+    )  # fmt: skip
+    assert shown["payload"] == {"n": 1}
+    assert shown["created_at"].startswith(time.strftime("%Y-", time.gmtime(entry.created_at / 1e9)))

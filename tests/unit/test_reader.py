@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
+import msgpack
 import pytest
 
 from handmade_log import BEGIN, SECOND, Log, ids, plan_of, statements_of
@@ -301,6 +302,20 @@ def test_a_dead_letter_is_shown_with_its_bytes(log: Log) -> None:
         assert (letter.frame, letter.frame_bytes) == (b"\x00\xff", 2)
         assert (letter.producer, letter.producer_seq) == (None, None)
         assert reader.dead_letter(2) is None
+
+
+def test_a_dead_letter_says_of_which_type_its_first_event_is(log: Log) -> None:
+    body = msgpack.packb((0, BEGIN, "a.step", "info", "me", "T1", '{"n": 1}')) + b"\xc1"
+    log.add_dead_letter("undecodable", body)
+    log.add_dead_letter("orphan", b"")
+    log.execute("UPDATE dead_letters SET replayed_as = ? WHERE id = 2", log.add("b.step"))
+    with LogReader(log.directory) as reader:
+        letters = list(reader.dead_letters(returned=True))
+        assert [letter.event_type for letter in letters] == ["b.step", "a.step"]
+        assert letters[1].frame is None
+        shown = reader.dead_letter(1)
+        assert shown is not None
+        assert (shown.event_type, shown.first_event.payload) == ("a.step", '{"n": 1}')
 
 
 # --- what is refused ---

@@ -24,6 +24,7 @@ from hansard.reader.conditions import (
     whole_number,
 )
 from hansard.reader.containment import Path
+from hansard.reader.first_event import EVENT_TYPE_WITHIN_BYTES, first_event
 from hansard.reader.paging import EVENT, PAGE_ROWS, UNLIMITED, Rows, Span
 from hansard.reader.resting import RestingRows
 from hansard.reader.rows import OPERATION, REFUSAL, DeadLetter, Event, Operation, Refusal
@@ -40,7 +41,8 @@ _DEAD_LETTER: Final = """
                || printf('.%06dZ', d.received_at % 1000000000 / 1000),
            nullif(lower(hex(p.producer_hash)), ''),
            d.producer_seq, d.count, d.reason, d.detail, d.task_id, d.attempts, d.replayed_as,
-           length(d.frame), {frame}
+           length(d.frame), {frame},
+           substr(d.frame, 1, {head}), (SELECT event_type FROM events WHERE id = d.replayed_as)
     FROM dead_letters AS d LEFT JOIN producers AS p ON p.id = d.producer
 """
 
@@ -233,11 +235,17 @@ class LogReader:
         reason = None if reason is None else text("reason", reason)
         return islice(self._dead_letters(reason, returned=returned), _limit(limit))
 
+    def count_dead_letters(self, *, returned: bool = False) -> dict[str, int]:
+        """How many dead letters each reason has, by reason; with ``returned`` also of what was
+        entered later."""
+        sql = "SELECT reason, count(*) FROM dead_letters WHERE ? OR replayed_as IS NULL GROUP BY 1"
+        return dict(self._rows(sql, returned))
+
     def dead_letter(self, id: int) -> DeadLetter | None:  # noqa: A002 - the column's name
         """The dead letter with this id and its frame, None if there is none."""
-        sql = _DEAD_LETTER.format(frame="d.frame") + "WHERE d.id = ?"
+        sql = _DEAD_LETTER.format(frame="d.frame", head=EVENT_TYPE_WITHIN_BYTES) + "WHERE d.id = ?"
         rows = self._rows(sql, whole_number("id", id))
-        return DeadLetter(*rows[0]) if rows else None
+        return _dead_letter(*rows[0]) if rows else None
 
     def close(self) -> None:
         """End. Idempotent."""
@@ -316,18 +324,25 @@ class LogReader:
 
     def _dead_letters(self, reason: str | None, *, returned: bool) -> Iterator[DeadLetter]:
         sql = (
-            _DEAD_LETTER.format(frame="NULL")
+            _DEAD_LETTER.format(frame="NULL", head=EVENT_TYPE_WITHIN_BYTES)
             + "WHERE d.id < ? AND d.reason = coalesce(?, d.reason)"
             + " AND (? OR d.replayed_as IS NULL) ORDER BY d.id DESC LIMIT ?"
         )
         below = INT64_MAX
         while rows := self._rows(sql, below, reason, returned, PAGE_ROWS):
-            yield from starmap(DeadLetter, rows)
+            yield from starmap(_dead_letter, rows)
             below = rows[-1][0]
 
 
 def _limit(limit: Any) -> int:
     return UNLIMITED if limit is None else whole_number("limit", limit)
+
+
+def _dead_letter(*columns: Any) -> DeadLetter:
+    """What was entered has no bytes any more, but its entry says what it is."""
+    *facts, frame, head, entered_as = columns
+    event_type = entered_as or first_event(head or b"").event_type
+    return DeadLetter(*[*facts, event_type, frame])
 
 
 def _by_agent(agent_id: str | None, conditions: Conditions) -> Conditions:

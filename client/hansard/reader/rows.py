@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from hansard.reader.first_event import FirstEvent, first_event
+
 OPERATION: Final = "env.operation"
 REFUSAL: Final = "governance.refusal"
 
@@ -103,7 +105,8 @@ class DeadLetter:
     It stands for ``count`` numbers from ``producer_seq`` on; both producer fields are None where
     the frame did not say whose it is. ``task_id`` is what an orphan waits for. ``attempts`` counts
     replays that were refused; ``replayed_as`` is the id of its first entry, None while it has none.
-    ``frame`` holds its ``frame_bytes`` bytes, None in a list.
+    ``event_type`` is that of the first event, where its bytes say it. ``frame`` holds its
+    ``frame_bytes`` bytes, None in a list.
     """
 
     id: int
@@ -117,4 +120,10 @@ class DeadLetter:
     attempts: int
     replayed_as: int | None
     frame_bytes: int
+    event_type: str | None = None
     frame: bytes | None = None
+
+    @property
+    def first_event(self) -> FirstEvent:
+        """What its bytes say of the first event; nothing in a list."""
+        return first_event(self.frame or b"")

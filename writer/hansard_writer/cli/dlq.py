@@ -1,25 +1,30 @@
 """``hansard dlq``: what could not be entered, and why."""
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from hansard import directory as layout
 from hansard import requester, wire
-from hansard.reader import LogReader
+from hansard.reader import DeadLetter, LogReader
 from hansard.wording import counted
-from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.exits import NO, AnswerIsNo, NoWriter
 from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 
 LIMIT: Final = 20
 TIMEOUT_S: Final = 30.0  # for one piece of a replay
 COLUMNS: Final = (
-    "id", "received_at", "producer", "producer_seq", "count", "reason", "task_id", "attempts",
-    "replayed_as", "frame_bytes", "detail",
+    "id", "received_at", "producer", "producer_seq", "count", "reason", "event_type", "task_id",
+    "attempts", "replayed_as", "frame_bytes", "detail",
+)  # fmt: skip
+TABLE_COLUMNS: Final = (  # what a person wants to see
+    "id", "received_at", "reason", "event_type", "task_id", "count", "attempts", "replayed_as",
+    "detail",
 )  # fmt: skip
 
 
@@ -47,8 +52,25 @@ def list_letters(
     """
     with LogReader(directory) as reader:
         letters = reader.dead_letters(reason, returned=returned, limit=limit or None)
-        if not print_rows(map(asdict, letters), COLUMNS, format):
-            raise AnswerIsNo("There are no dead letters.")
+        if format == "table":
+            found = print_rows(map(_table_row, letters), TABLE_COLUMNS, format)
+        else:
+            found = print_rows(map(asdict, letters), COLUMNS, format)
+        if not found:
+            raise AnswerIsNo(_none_of(reason, reader.count_dead_letters(returned=returned)))
+
+
+def _table_row(letter: DeadLetter) -> dict[str, Any]:
+    """Without the attempts where there were none, which makes room for the reasons."""
+    return asdict(letter) | {"attempts": letter.attempts or None}
+
+
+def _none_of(reason: str | None, counts: Mapping[str, int]) -> str:
+    if reason is None or not counts:
+        return "There are no dead letters."
+    most_first = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    reasons = ", ".join(f"{name} ({count:,})" for name, count in most_first)
+    return f"There are none with the reason {reason!r}; there are: {reasons}."
 
 
 @command.command(name="show", epilog="Example: hansard dlq show 3 --format json")
@@ -60,7 +82,8 @@ def show_letter(
     id: int,  # noqa: A002 - the argument's name
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Print one dead letter with its bytes in hex, which a table cuts.
+    """Print one dead letter, with what its bytes say of its first event, and with the bytes in hex,
+    which a table cuts.
 
     Exits with 1 when there is none.
     """
@@ -68,12 +91,22 @@ def show_letter(
         letter = reader.dead_letter(id)
     if letter is None:
         raise AnswerIsNo(f"There is no dead letter {id}.")
-    facts = asdict(letter)
+    facts = _facts(letter)
     if format != "table":
-        print_rows([facts], list(facts), format)
+        one_object = {"json": "jsonl"}  # not a list of one
+        print_rows([facts], list(facts), one_object.get(format, format))
         return
     rows = ({"key": key, "value": value} for key, value in facts.items())
     print_rows(rows, ("key", "value"), format)
+
+
+def _facts(letter: DeadLetter) -> dict[str, Any]:
+    """Its own facts, those of its first event, and its bytes at the end."""
+    own = asdict(letter)
+    frame = own.pop("frame")
+    said = letter.first_event._asdict()
+    known = {name: value for name, value in own.items() if value is not None}
+    return own | said | known | {"frame": frame}
 
 
 @command.command(name="replay", epilog="Example: hansard dlq replay --reason orphan --dry-run")
@@ -94,7 +127,10 @@ def replay_letters(
         raise NoWriter(
             f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
         )
-    request = wire.Replay(0, reason, list(ids) or None, dry_run)
+    hopes = list(_not_yet_entered(directory, ids))
+    if ids and not hopes:
+        raise click.exceptions.Exit(NO)
+    request = wire.Replay(0, reason, hopes or None, dry_run)
     entered = refused = hopeless = 0
     is_last = False
     while not is_last:
@@ -116,3 +152,19 @@ def replay_letters(
         raise AnswerIsNo("For the reasons, see `hansard dlq list`.")
     if not entered:
         raise AnswerIsNo("There was no dead letter to replay.")
+
+
+def _not_yet_entered(directory: Path, ids: Sequence[int]) -> Iterator[int]:
+    """Those that a replay can try; of the others it says why."""
+    if not ids:
+        return
+    with LogReader(directory) as reader:
+        for each in ids:
+            letter = reader.dead_letter(each)
+            if letter is None:
+                click.echo(f"There is no dead letter {each}.", err=True)
+            elif letter.replayed_as is not None:
+                entry = letter.replayed_as
+                click.echo(f"Dead letter {each} was entered already, as entry {entry}.", err=True)
+            else:
+                yield each

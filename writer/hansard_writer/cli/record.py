@@ -9,7 +9,8 @@ import click
 import orjson
 
 import hansard
-from hansard_writer.cli.exits import Failed, Interrupted, NoWriter
+from hansard.entry import ORPHANED
+from hansard_writer.cli.exits import AnswerIsNo, Failed, Interrupted, NoWriter
 from hansard_writer.cli.options import LEVEL, SECONDS, TEXT, directory_option
 from hansard_writer.cli.streams import OutputFailed
 
@@ -41,8 +42,9 @@ def command(
     """Record one event and print the entry's id.
 
     PAYLOAD_JSON is the text of a JSON object and is kept as it is; - reads it from stdin. With
-    --no-sync nothing is printed. Exits with 1 when the writer refuses the event, and with 3 when
-    no writer answers: the event then stays in the spool, and a writer enters it when it runs.
+    --no-sync nothing is printed. Exits with 1 when the writer refuses the event, or keeps it as an
+    orphan until its task is registered, and with 3 when no writer answers: the event then stays
+    in the spool, and a writer enters it when it runs.
     """
     fragment = None if payload is None else orjson.Fragment(_checked(_bytes_of(payload)))
     if sync:
@@ -60,6 +62,11 @@ def command(
         raise Interrupted(f"Interrupted: {_what_became_of_it(log)}.") from None
     finally:
         log.close(timeout=0)
+    if entry.status == ORPHANED:
+        raise AnswerIsNo(
+            f"The event waits as an orphan: task {task_id!r} is not registered; it is entered "
+            "when it is (see hansard dlq list)."
+        )
     if sync:
         _print_id(entry.id)
 

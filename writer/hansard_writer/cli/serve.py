@@ -1,5 +1,6 @@
 """``hansard serve``: be the writer of a directory, or the supervisor of its writer."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Final
@@ -9,9 +10,11 @@ import click
 from hansard.settings import load_settings, log_directory
 from hansard_writer.cli.exits import DONE, TAKEN, USAGE
 from hansard_writer.cli.options import directory_option
+from hansard_writer.cli.streams import drop_output
 from hansard_writer.log_lines import configure_logging
 
 _GIVEN: Final = "hansard_writer.cli.serve.given"
+_LOG: Final = logging.getLogger("hansard.writer")
 
 
 class _Serve(click.Command):
@@ -92,5 +95,9 @@ def _supervise(given: tuple[str, ...]) -> int:
 
 
 def _print_ready(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # who has seen enough of other output is done; a log is not
+        drop_output()
+        _LOG.warning("nobody reads stdout, where the writer says that it is ready: serving on")

@@ -35,7 +35,7 @@ def command(
     if not isinstance(figures, dict):
         raise wire.WireError("the writer's figures are no mapping")
     if format in {"json", "jsonl"}:
-        print_rows([figures], list(figures), format)
+        print_rows([figures], list(figures), "jsonl")  # one object either way
         return
     rows = ({"key": key, "value": value} for key, value in figures.items())
     print_rows(rows, ("key", "value"), format)
