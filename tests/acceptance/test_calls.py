@@ -241,7 +241,7 @@ print(first, log.call("increment", "a"))
 @pytest.mark.parametrize(
     ("name", "params", "said"),
     [
-        ("nothing", None, "this writer knows no operation 'nothing'; it knows fail, fork, hang,"),
+        ("nothing", None, "this writer knows no operation 'nothing'; it knows fail, fork, hang"),
         ("fail", None, "LookupError: no such thing"),
         ("leave", None, "SystemExit: from the operation"),
         ("odd_result", None, "its result cannot be carried by msgpack"),

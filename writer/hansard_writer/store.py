@@ -321,11 +321,15 @@ class Store:
         with contextlib.suppress(_DryRun), self._transaction():
             letters.begin()
             again = letters.try_again(ids, entering)
+            for task_id in list(entering.registered):
+                letters.return_orphans(task_id, entering)
             if again.entered:
                 self._note_replay(again, reason, own, entering, now_ns)
             entering.finish()
             if dry_run:
                 raise _DryRun
+        if dry_run and self.tasks:
+            self.tasks.forget()
         if not dry_run:
             letters.committed()
             self._position = entering.position

@@ -42,6 +42,10 @@ class TaskBook:
         if len(self._known) > TASKS_KNOWN_MAX:
             self._known = {None}
 
+    def forget(self) -> None:
+        """What was looked up was rolled back. MUST NOT be called while a batch registers tasks."""
+        self._known = {None}
+
     def _look_up(self, task: str) -> bool:
         if not self._is_registered(task):
             return False
