@@ -284,7 +284,11 @@ class Operation:
 
     def _checked_input(self, argv: object, given: str | bytes | None) -> bytes | None:
         self._require_open()
-        if isinstance(argv, str | bytes) or not (isinstance(argv, Sequence) and argv):
+        if isinstance(argv, Sequence) and not argv:
+            raise InvalidEvent(
+                "argv is empty: it must name a program, such as ['uv', 'add', 'numpy']"
+            )
+        if isinstance(argv, str | bytes) or not isinstance(argv, Sequence):
             raise InvalidEvent(
                 f"argv is {argv!r:.100}: it must be a list, such as ['uv', 'add', 'numpy']; "
                 "for a shell ['sh', '-c', '…']"
