@@ -48,6 +48,15 @@ class Complaints:
             message, args = message + " (and %d more of the kind)", (*args, held_back)
         LOGGER.warning(message, *args)
 
+    def warn_of_orphan(self, event_type: str, reason: str) -> None:
+        """Log a WARNING of an event whose task is not registered; the reason names the task."""
+        self.warn(
+            f"orphan {reason} {event_type}",
+            "a %r event is an orphan: %s; it is entered when register_task() makes it known",
+            event_type,
+            reason,
+        )
+
     def crash(self, message: str, error: BaseException) -> None:
         """Log an ERROR with its traceback: a fault of ours. As seldom as a warning."""
         if self._is_due(type(error).__name__) is not None:

@@ -4,7 +4,9 @@ It says when an entry is due. The payload is made by `hansard.outcomes`, command
 `hansard.commands`, and entries recorded by `hansard.audit_log`.
 """
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 from types import TracebackType
@@ -70,7 +72,8 @@ class Operation:
 
     As a block it ends with the block: ``failed`` if an exception leaves it, which goes on up, or
     if a command of `run` failed. Begun by `start_operation` it ends, and is recorded at once,
-    with `success` or `failed`. An operation that does not end is not recorded.
+    with `success` or `failed`. An operation that does not end is not recorded, which is warned of
+    when its object is gone.
 
     By convention ``name`` is one of these, with this ``metadata``; others are allowed:
 
@@ -93,6 +96,8 @@ class Operation:
     For one thread or task at a time. ``entry`` is the `Entry`, once it is recorded.
     """
 
+    _owes_its_end = False  # until it is made
+
     def __init__(
         self, environment: Environment, name: str, metadata: Mapping[str, Any] | None
     ) -> None:
@@ -109,6 +114,14 @@ class Operation:
         self._is_block = self._has_ended = False
         self._pid = os.getpid()
         self._started_ns = monotonic_ns()
+        self._owes_its_end = True
+
+    def __del__(self) -> None:
+        if not self._owes_its_end:
+            return
+        with contextlib.suppress(Exception):  # a finalizer has nobody to raise to
+            if os.getpid() == self._pid and not sys.is_finalizing():
+                self._complain_of_no_end()
 
     # --- what is known of it ---
 
@@ -271,7 +284,11 @@ class Operation:
 
     def _checked_input(self, argv: object, given: str | bytes | None) -> bytes | None:
         self._require_open()
-        if isinstance(argv, str | bytes) or not (isinstance(argv, Sequence) and argv):
+        if isinstance(argv, Sequence) and not argv:
+            raise InvalidEvent(
+                "argv is empty: it must name a program, such as ['uv', 'add', 'numpy']"
+            )
+        if isinstance(argv, str | bytes) or not isinstance(argv, Sequence):
             raise InvalidEvent(
                 f"argv is {argv!r:.100}: it must be a list, such as ['uv', 'add', 'numpy']; "
                 "for a shell ['sh', '-c', '…']"
@@ -315,6 +332,7 @@ class Operation:
         self._known.decide(status, error)
         if self._is_block:
             return None
+        self._owes_its_end = False  # whoever is told why it is not recorded needs no warning
         self.entry = self._log.record(ENV_OPERATION, self._payload(), level=self._level)
         self._has_ended = True  # behind QueueFull it may be tried again
         return self.entry
@@ -327,7 +345,7 @@ class Operation:
 
     def _is_due(self, error: BaseException | None) -> bool:
         """The block has ended; whether its entry is this process's to record."""
-        self._has_ended = True
+        self._has_ended, self._owes_its_end = True, False
         if error is not None and not (isinstance(error, SystemExit) and not error.code):
             self._known.decide(FAILED, described(error))
         elif self.status is None:
@@ -362,6 +380,17 @@ class Operation:
         """Whether the caller asked for it, and no exception of the block would be hidden."""
         asked = isinstance(failure, QueueFull) or not self._log.settings.best_effort
         return asked and error is None
+
+    def _complain_of_no_end(self) -> None:
+        complaints, producer = self._log._complaints, self._log._producer
+        complaints.later(
+            f"never ended {self.name}",
+            "operation %r was never ended and is not recorded: use it as a with block, "
+            "or call success() or failed()",
+            self.name,
+        )
+        if not producer.interrupts():  # the collector may come up under the producer's lock
+            complaints.say()
 
     def _complain(self, failure: Exception) -> None:
         self._log._complaints.warn(

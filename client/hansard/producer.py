@@ -182,7 +182,7 @@ class Producer(Holding):
     ) -> Ticket:
         """Wait for ``seq`` to be committed; the ticket is settled by the sender's thread."""
         ticket = Ticket(seq, wants_outcome=wants_outcome, on_settled=on_settled)
-        if self._interrupts():
+        if self.interrupts():
             ticket.settle(UNKNOWN)  # an interruption cannot wait for what it interrupts
             return ticket
         self._open(ticket)
@@ -482,7 +482,7 @@ class Producer(Holding):
                 raise
             del self._side[0]
 
-    def _interrupts(self) -> bool:
+    def interrupts(self) -> bool:
         """Whether this call came up inside another call of the same thread."""
         if not self._lock.acquire(blocking=False):
             return False  # another thread is inside

@@ -61,7 +61,7 @@ class Settling:
             self._complain_of_silence(event_type)
             return Entry(outcome.ID_UNKNOWN, outcome.UNKNOWN, key, event_type, created_at)
         if ticket.status == outcome.ORPHANED:
-            self._complain_of_orphan(event_type, ticket.reason)
+            self._complaints.warn_of_orphan(event_type, ticket.reason)
         elif ticket.status == outcome.REJECTED:
             self._complain_of_refusal(event_type, ticket.reason)
         return Entry(ticket.id, ticket.status, key, event_type, created_at)
@@ -113,14 +113,6 @@ class Settling:
         )
         if not self._best_effort:
             raise error
-
-    def _complain_of_orphan(self, event_type: str, reason: str) -> None:
-        self._complaints.warn(
-            f"orphan {reason} {event_type}",
-            "a %r event is an orphan: %s; it is entered when register_task() makes it known",
-            event_type,
-            reason,
-        )
 
     def _complain_of_refusal(self, event_type: str, reason: str) -> None:
         message = f"the writer refused a {event_type!r} event: {reason}"

@@ -186,11 +186,13 @@ class Transmission:
         return Verdict.GO_ON
 
     def _warn_of(self, notice: wire.Notice) -> None:
+        if notice.reason == wire.ORPHAN:
+            self._complaints.warn_of_orphan(notice.event_type, notice.detail)
+            return
         self._complaints.warn(
             f"refused {notice.reason} {notice.event_type} {notice.detail}",
-            "%s event %s: %s; see `hansard dlq list`",
+            "%s event was refused: %s; see `hansard dlq list`",
             notice.event_type,
-            "is an orphan" if notice.reason == wire.ORPHAN else "was refused",
             notice.detail,
         )
 

@@ -173,13 +173,20 @@ def test_output_that_is_no_utf_8_is_kept_visibly(log: Recorder, twin: bool) -> N
 
 
 @pytest.mark.parametrize("twin", [False, True])
-@pytest.mark.parametrize("argv", ["uv add numpy", b"ls", [], None, {"a"}])
+@pytest.mark.parametrize("argv", ["uv add numpy", b"ls", None, {"a"}])
 def test_what_is_no_list_of_words_is_refused_with_the_way_out(
     log: Recorder, argv: Any, twin: bool
 ) -> None:
     op = log.start_operation("run", **WHERE)
     with pytest.raises(InvalidEvent, match=r"argv is .*: it must be a list.*\['sh', '-c'"):
         run_one(op, twin, argv)
+
+
+@pytest.mark.parametrize("argv", [[], (), ""])
+def test_an_argv_without_a_program_is_called_empty(log: Recorder, argv: Any) -> None:
+    rule = r"argv is empty: it must name a program, such as \['uv', 'add', 'numpy'\]"
+    with pytest.raises(InvalidEvent, match=rule):
+        log.start_operation("run", **WHERE).run(argv)
 
 
 def test_long_output_is_cut_to_the_setting_and_says_so(directory: Path) -> None:

@@ -2,6 +2,7 @@
 # ruff: noqa: PT012 - a block and what happens in it are one statement to whoever reads them
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -318,3 +319,73 @@ def test_the_conventional_names_are_documented_with_their_metadata() -> None:
     }.items():
         (row,) = [row for row in rows.splitlines() if row.split()[:1] == [name]]
         assert row.endswith(metadata)
+
+
+# --- never ended ---
+
+NEVER = (
+    "operation 'run' was never ended and is not recorded: use it as a with block, "
+    "or call success() or failed()"
+)
+
+
+@pytest.mark.parametrize("use", [lambda op: op.run(["true"]), lambda op: op.metadata, repr])
+def test_an_operation_that_is_thrown_away_is_complained_of(
+    log: Recorder, caplog: pytest.LogCaptureFixture, use: Any
+) -> None:
+    use(log.operation("run", **WHERE))
+    assert caplog.messages == [NEVER]
+    assert log.told == []
+
+
+def test_an_operation_whose_caller_failed_is_complained_of(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work() -> None:
+        op = log.start_operation("run", **WHERE)
+        raise LookupError(op.name)
+
+    with contextlib.suppress(LookupError):
+        work()
+    assert caplog.messages == [NEVER]
+
+
+def test_an_operation_that_ends_is_not_complained_of(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def block() -> None:
+        async with log.operation("run", **WHERE):
+            pass
+
+    with log.operation("run", **WHERE):
+        pass
+    with pytest.raises(LookupError), log.operation("run", **WHERE):
+        raise LookupError
+    asyncio.run(block())
+    log.operation("run", **WHERE).success()
+    log.operation("run", **WHERE).failed("why")
+    with pytest.raises(InvalidEvent):
+        log.operation("", **WHERE)
+    log.failure = ClosedError("the log is closed")
+    with pytest.raises(ClosedError):
+        log.operation("run", **WHERE).success()
+    assert caplog.messages == []
+
+
+def test_an_operation_of_another_process_is_not_complained_of(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    op = log.operation("run", **WHERE)
+    op._pid += 1
+    del op
+    assert caplog.messages == []
+
+
+def test_a_complaint_from_within_a_call_waits_until_its_lock_is_free(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log._producer._exclusively():
+        log.operation("run", **WHERE)
+        assert caplog.messages == []
+    log._complaints.say()
+    assert caplog.messages == [NEVER]
