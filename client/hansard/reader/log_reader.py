@@ -134,8 +134,9 @@ class LogReader:
         newest_first: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Event]:
-        """The entries whose text matches: of operations stderr, of the types that the writer's
-        setting ``fts_event_types`` names the whole payload, names and values.
+        """The entries whose text matches: of operations stderr and the error in the metadata, of
+        the types that the writer's setting ``fts_event_types`` names the whole payload, names
+        and values.
 
         ``query`` is FTS5's: words, stemmed as English, with AND, OR, NOT and parentheses; "a
         phrase"; the beginning of a word as numpy*. What was committed before the first entry is
