@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import hansard
-from hansard_writer import RunningWriter
+from hansard_writer import RunningWriter, running
 from support import wait_until
 
 HANSARD = (sys.executable, "-m", "hansard_writer")
@@ -123,6 +123,17 @@ def test_where_nothing_is_found_the_answer_is_no(log: Path) -> None:
     for arguments in (["--search", "nothing"], ["--where", "n=2"], ["--workflow-id", "none"]):
         result = run("query", log, *arguments)
         assert (result.returncode, result.stdout) == (1, "")
+
+
+def test_where_a_search_finds_nothing_what_is_searched_is_said(directory: Path) -> None:
+    for types, named in [(None, "none"), (("note", "a.b"), "a.b, note")]:
+        with running(directory, fts_event_types=types):
+            result = run("query", directory, "--search", "nothing")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr == (
+            "No entry meets these conditions.\nSearched: stderr and error of operations, and "
+            f"the event types in fts_event_types ({named}).\n"
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ It checks what it is asked for before anything is read, and says in which order 
 entries are reached is `conditions`' and `paging`'s business.
 """
 
+import json
 import math
 import os
 import time
@@ -144,6 +145,11 @@ class LogReader:
         """
         conditions["search"] = text("query", query)
         return self._events(select(event_type, conditions), _limit(limit), newest_first)
+
+    def searched_event_types(self) -> list[str]:
+        """The types whose whole payload `search` looks at."""
+        types: list[str] = json.loads(self._rows("SELECT event_types FROM full_text_state")[0][0])
+        return types
 
     def count(self, event_type: str | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries meet all conditions."""

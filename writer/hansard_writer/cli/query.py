@@ -89,8 +89,8 @@ def command(
             order = {"limit": limit or None, "newest_first": not oldest_first}
             rows = rows_of(kind, _READ[kind](reader, **conditions, **order))
             found = print_rows(rows, columns_for(kind, format), format)
-    if not found:
-        raise AnswerIsNo("No entry meets these conditions.")
+        if not found:
+            raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
 
 
 def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
@@ -115,6 +115,17 @@ _READ: Final[Mapping[type, Any]] = {
     Operation: LogReader.operations,
     Refusal: LogReader.refusals,
 }
+
+
+def _searched(reader: LogReader, conditions: dict[str, Any]) -> str:
+    """Where what was searched for could have been found."""
+    if conditions["search"] is None:
+        return ""
+    types = ", ".join(reader.searched_event_types()) or "none"
+    return (
+        "\nSearched: stderr and error of operations, and the event types in fts_event_types "
+        f"({types})."
+    )
 
 
 def _count(reader: LogReader, kind: type, conditions: dict[str, Any]) -> int:
