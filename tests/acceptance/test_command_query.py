@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import hansard
-from hansard_writer import RunningWriter
+from hansard_writer import RunningWriter, running
 from support import wait_until
 
 HANSARD = (sys.executable, "-m", "hansard_writer")
@@ -87,8 +87,9 @@ def test_operations_are_printed_column_by_column(log: Path) -> None:
     assert (failed["exit_code"], failed["stderr"]) == (1, "Error: no package numpy")
     assert list(failed)[:4] == ["id", "workflow_id", "node_id", "version_id"]
     table = run("query", log, "--operations", "--format", "table").stdout
-    for word in ("nightly", "failed", "Error: no"):
+    for word in ("nightly", "failed", "error", "Error: no package numpy", "duration_ms", "2.5"):
         assert word in table
+    assert "error" not in failed
     assert run("query", log, "--operations", "--format", "csv").returncode == 0
 
 
@@ -119,6 +120,17 @@ def test_where_nothing_is_found_the_answer_is_no(log: Path) -> None:
     for arguments in (["--search", "nothing"], ["--where", "n=2"], ["--workflow-id", "none"]):
         result = run("query", log, *arguments)
         assert (result.returncode, result.stdout) == (1, "")
+
+
+def test_where_a_search_finds_nothing_what_is_searched_is_said(directory: Path) -> None:
+    for types, named in [(None, "none"), (("note", "a.b"), "a.b, note")]:
+        with running(directory, fts_event_types=types):
+            result = run("query", directory, "--search", "nothing")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr == (
+            "No entry meets these conditions.\nSearched: stderr and error of operations, and "
+            f"the event types in fts_event_types ({named}).\n"
+        )
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,27 @@ def test_an_operation_is_read_by_its_id_with_all_its_facts(log: Log) -> None:
             operation.status = "success"  # type: ignore[misc, union-attr]
 
 
+@pytest.mark.parametrize(
+    ("facts", "error"),
+    [
+        ({"stderr": "Traceback:\n  1/0\nZeroDivisionError\n \n"}, "ZeroDivisionError"),
+        ({"stderr": "last", "metadata": {"error": "exit status 1"}}, "last"),
+        ({"stderr": " \n", "metadata": {"error": "RuntimeError: boom"}}, "RuntimeError: boom"),
+        ({"stderr": 5, "metadata": ["error"]}, None),
+        ({"stderr": None, "metadata": {"error": 5}}, None),
+        ({"stderr": "a warning", "status": "success"}, None),
+    ],
+)
+def test_a_failed_operation_says_in_a_line_why(
+    log: Log, facts: dict[str, Any], error: str | None
+) -> None:
+    log.add_operation(**{"status": "failed", **facts})
+    with LogReader(log.directory) as reader:
+        operation = reader.operation(1)
+        assert operation is not None
+        assert operation.error == error
+
+
 @pytest.mark.parametrize("by_index", [True, False], ids=["by index", "in order"])
 @pytest.mark.parametrize("conditions", LOOKUPS, ids="+".join)
 def test_operations_are_read_newest_first_by_every_lookup(

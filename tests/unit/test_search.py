@@ -38,9 +38,11 @@ def write_errors(log: Log) -> None:
     log.add_operation(stdout="error package")  # 4: not stderr
     log.add_operation(stderr="warning: package is old")  # 5
     log.add_operation(stderr="ERRORS in 2 packages")  # 6
+    log.add_operation(status="failed", metadata={"error": "RuntimeError: boom"})  # 7
+    log.add_operation(stderr="in a crash", metadata={"error": "boom too", "note": "crash"})  # 8
 
 
-@pytest.mark.parametrize("indexed_to", [0, 1, 3, 5, 6])
+@pytest.mark.parametrize("indexed_to", [0, 1, 3, 5, 7, 8])
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -53,6 +55,9 @@ def write_errors(log: Log) -> None:
         ("installed", [3]),
         ("(old OR installing) AND package", [3, 5]),
         ("NEAR(error package, 2)", [1, 6]),
+        ("boom", [7, 8]),
+        ("crash AND boom", [8]),
+        ("note", []),
         ("nothing", []),
     ],
 )
@@ -197,7 +202,7 @@ def test_a_search_that_is_held_open_does_not_hold_the_wal(log: Log) -> None:
 
 def test_what_is_found_by_index_is_not_looked_for_in_entries(log: Log) -> None:
     write_errors(log)
-    index(log, 6)
+    index(log, 8)
     with LogReader(log.directory) as reader:
         asked = statements_of(reader, lambda: list(reader.search("error")))
     assert not any("full_text_source" in sql for sql, _ in asked)
@@ -210,7 +215,7 @@ def test_following_a_search_shows_what_matches_as_it_comes(log: Log) -> None:
         assert [next(events).id for _ in range(2)] == [5, 6]
         log.add()
         log.add_operation(stderr="a package")
-        assert next(events).id == 8
+        assert next(events).id == 10
 
 
 @pytest.mark.parametrize(

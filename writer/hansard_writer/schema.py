@@ -204,7 +204,8 @@ _V2_READING: Final[tuple[str, ...]] = (
     FROM meta WHERE key IN ('full_text_indexed_to', 'full_text_event_types')
     """,
     # The text of an entry: of the types that the state names, all names and values of the payload;
-    # of an operation stderr. The unary plus keeps to the order of seq, by which it is asked.
+    # of an operation stderr, and the error in its metadata. The unary plus keeps to the order of
+    # seq, by which it is asked.
     """
     CREATE VIEW full_text_source(id, text) AS
     SELECT e.seq, CASE
@@ -217,7 +218,7 @@ _V2_READING: Final[tuple[str, ...]] = (
                 ELSE atom
             END), ' ') FROM json_tree(e.payload)
         )
-        ELSE e.payload ->> '$.stderr'
+        ELSE nullif(concat_ws(' ', e.payload ->> '$.stderr', e.payload ->> '$.metadata.error'), '')
     END
     FROM entries AS e
     WHERE +e.event_type IN (

@@ -4,6 +4,7 @@ It checks what it is asked for before anything is read, and says in which order 
 entries are reached is `conditions`' and `paging`'s business.
 """
 
+import json
 import math
 import os
 import time
@@ -134,8 +135,9 @@ class LogReader:
         newest_first: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Event]:
-        """The entries whose text matches: of operations stderr, of the types that the writer's
-        setting ``fts_event_types`` names the whole payload, names and values.
+        """The entries whose text matches: of operations stderr and the error in the metadata, of
+        the types that the writer's setting ``fts_event_types`` names the whole payload, names
+        and values.
 
         ``query`` is FTS5's: words, stemmed as English, with AND, OR, NOT and parentheses; "a
         phrase"; the beginning of a word as numpy*. What was committed before the first entry is
@@ -143,6 +145,11 @@ class LogReader:
         """
         conditions["search"] = text("query", query)
         return self._events(select(event_type, conditions), _limit(limit), newest_first)
+
+    def searched_event_types(self) -> list[str]:
+        """The types whose whole payload `search` looks at."""
+        types: list[str] = json.loads(self._rows("SELECT event_types FROM full_text_state")[0][0])
+        return types
 
     def count(self, event_type: str | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries meet all conditions."""

@@ -67,6 +67,17 @@ class Operation:
     metadata: Mapping[str, Any]
     created_at: str
 
+    @property
+    def error(self) -> str | None:
+        """Why it failed, in a line: the last of stderr, else the error in the metadata."""
+        if self.status != "failed":
+            return None
+        lines = self.stderr.split("\n") if isinstance(self.stderr, str) else []
+        metadata = self.metadata if isinstance(self.metadata, Mapping) else {}
+        said = [line.strip() for line in lines if line.strip()]
+        error = said[-1] if said else metadata.get("error")
+        return error if isinstance(error, str) else None
+
     @classmethod
     def of(cls, event: Event) -> Self:
         """The operation that an entry of type `OPERATION` is; what its payload lacks is None."""

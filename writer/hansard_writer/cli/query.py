@@ -20,7 +20,8 @@ OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operatio
 COLUMNS: Final[Mapping[type, tuple[str, ...]]] = {
     Event: ("id", "created_at", "event_type", "level", "actor", "task_id", "payload"),
     Operation: (
-        "id", "created_at", "workflow_id", "node_id", "operation", "status", "exit_code", "stderr",
+        "id", "created_at", "workflow_id", "node_id", "operation", "status", "exit_code",
+        "duration_ms", "error",
     ),
     Refusal: ("id", "created_at", "agent_id", "rule_id", "reason", "action"),
 }  # fmt: skip
@@ -32,8 +33,8 @@ def columns_for(kind: type, format: str) -> tuple[str, ...]:  # noqa: A002 - the
 
 
 def rows_of(kind: type, found: Iterable[object]) -> Iterator[Row]:
-    """What a reader found, as rows of all columns."""
-    names = tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    """What a reader found, as rows of all columns, and those that are only for people."""
+    names = dict.fromkeys((*kind.__dataclass_fields__, *COLUMNS[kind]))  # type: ignore[attr-defined]
     values = attrgetter(*names)
     return (dict(zip(names, values(each), strict=True)) for each in found)
 
@@ -88,8 +89,8 @@ def command(
             order = {"limit": limit or None, "newest_first": not oldest_first}
             rows = rows_of(kind, _READ[kind](reader, **conditions, **order))
             found = print_rows(rows, columns_for(kind, format), format)
-    if not found:
-        raise AnswerIsNo("No entry meets these conditions.")
+        if not found:
+            raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
 
 
 def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
@@ -114,6 +115,17 @@ _READ: Final[Mapping[type, Any]] = {
     Operation: LogReader.operations,
     Refusal: LogReader.refusals,
 }
+
+
+def _searched(reader: LogReader, conditions: dict[str, Any]) -> str:
+    """Where what was searched for could have been found."""
+    if conditions["search"] is None:
+        return ""
+    types = ", ".join(reader.searched_event_types()) or "none"
+    return (
+        "\nSearched: stderr and error of operations, and the event types in fts_event_types "
+        f"({types})."
+    )
 
 
 def _count(reader: LogReader, kind: type, conditions: dict[str, Any]) -> int:

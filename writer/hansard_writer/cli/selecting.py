@@ -54,7 +54,8 @@ def entry_options(function: Function) -> Function:
             "--search",
             type=TEXT,
             metavar="QUERY",
-            help='Only if the text matches: words, AND, OR, NOT, "a phrase", begin*.',
+            help='Only if the text matches: words, AND, OR, NOT, "a phrase", begin*. The text is '
+            "stderr and error of operations, and the payload of types in fts_event_types.",
         ),
     ]
     return _applied(options, function)
