@@ -26,6 +26,7 @@ from hansard.outcomes import (
     metadata_in,
 )
 from hansard.output import as_bytes, as_text
+from hansard.wording import kind_of
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -178,9 +179,7 @@ class Operation:
         if isinstance(error, BaseException):
             error = described(error)
         if not isinstance(error, str):
-            raise InvalidEvent(
-                f"error is a {type(error).__name__}: it must be a string or an exception"
-            )
+            raise InvalidEvent(f"error is {kind_of(error)}: it must be a string or an exception")
         return self._decide(FAILED, error, stdout, stderr, exit_code, metadata)
 
     def __enter__(self) -> Self:

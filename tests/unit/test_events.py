@@ -536,7 +536,7 @@ def test_the_actor_of_the_log_registers() -> None:
 @pytest.mark.parametrize(
     ("task_id", "rule"),
     [
-        (None, "task_id is a NoneType: it must be a string"),
+        (None, "task_id is None: it must be a string"),
         (7, "task_id is an int: it must be a string$"),
         ("", "task_id is empty: name the task"),
         ("a\0b", "task_id holds a NUL character"),

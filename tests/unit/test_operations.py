@@ -240,8 +240,8 @@ def test_a_bad_end_is_refused_and_the_operation_goes_on(log: Recorder) -> None:
     op = log.start_operation("run", **WHERE)
     for end, rule in (
         (lambda: op.success(metadata=[1]), "metadata is a list"),  # type: ignore[arg-type]
-        (lambda: op.success(stdout=1), "stdout is a int"),  # type: ignore[arg-type]
-        (lambda: op.failed(error=None), "error is a NoneType"),  # type: ignore[arg-type]
+        (lambda: op.success(stdout=1), "stdout is an int"),  # type: ignore[arg-type]
+        (lambda: op.failed(error=None), "error is None"),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidEvent, match=rule):
             end()
@@ -271,11 +271,11 @@ def test_an_environment_is_bound_once_and_used_for_many(log: Recorder) -> None:
     ("changed", "rule"),
     [
         ({"workflow_id": ""}, "workflow_id has 0 characters: it must have 1 to 255"),
-        ({"workflow_id": 7}, "workflow_id is a int"),
+        ({"workflow_id": 7}, "workflow_id is an int"),
         ({"node_id": "n" * 256}, "node_id has 256 characters: it must have 1 to 255"),
         ({"version_id": ""}, "version_id has 0 characters"),
         ({"name": "o" * 51}, "name has 51 characters: it must have 1 to 50"),
-        ({"name": None}, "name is a NoneType"),
+        ({"name": None}, "name is None"),
         ({"metadata": "x"}, "metadata is a str: it must be a mapping"),
         ({"metadata": {"x": object()}}, "metadata cannot be encoded as JSON"),
     ],
