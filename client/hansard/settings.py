@@ -132,7 +132,8 @@ def load_settings(
     shown: dict[str, str] = {}  # what to call each in an error
     path = directory / SETTINGS_FILE
     for key, value in _read_file(path).items():
-        _require_known(key, f"in {path}")
+        sections = "; settings stand without a section" if isinstance(value, dict) else ""
+        _require_known(key, f"in {path}{sections}")
         shown[key] = f"{key} in {path}"
         values[key] = _of_type(key, value, shown[key])
     for variable, text in environment.items():
