@@ -129,6 +129,29 @@ def metadata_in(text: bytes) -> dict[str, Any]:
     return metadata
 
 
+def rescued_metadata(
+    metadata: Mapping[Any, Any], at_start: bytes
+) -> tuple[dict[str, Any], list[str]]:
+    """Of metadata that cannot be entered as a whole what can be, key by key, and the keys, as
+    Python shows them, whose values cannot. Those have their value of the start, if they had one."""
+    first, kept, spoiled = metadata_in(at_start), dict[str, Any](), list[str]()
+    size_bytes = 0
+    for key, value in list(metadata.items()):
+        try:
+            text = check_metadata({key: value})
+        except Exception:  # noqa: BLE001 - values of the caller's may do anything
+            text = b""
+        size_bytes += len(text)
+        if text and size_bytes <= METADATA_BYTES_MAX:
+            kept |= metadata_in(text)
+            continue
+        size_bytes -= len(text)
+        spoiled.append(f"{key!r:.100}")
+        if key in first:
+            kept[key] = first[key]
+    return kept, spoiled
+
+
 def check_name(argument: str, value: object, chars_max: int) -> None:
     """Raises `InvalidEvent` unless ``value`` is text of 1 to ``chars_max`` characters."""
     if not isinstance(value, str):

@@ -133,7 +133,29 @@ def test_metadata_that_was_spoiled_meanwhile_costs_itself_only(
         "packages": ["numpy"],
         "error": "ZeroDivisionError: the business's own",
     }
-    assert "entered with its first metadata" in caplog.text
+    assert "entered without 'packages', or with the value of the start" in caplog.text
+
+
+def test_metadata_that_cannot_be_entered_costs_its_own_key_only(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log.operation("add_deps", **WHERE, metadata={"packages": ["numpy"], "gone": 1}) as op:
+        del op.metadata["gone"]
+        op.metadata |= {"a": 1, "thing": object(), "size": 2**70, "packages": ["numpy", "scipy"]}
+        op.metadata |= {"log": "x" * (200 << 10), "more": "x" * (200 << 10), "b": [2]}
+    metadata = log.only()["metadata"]
+    assert list(metadata) == ["packages", "a", "size", "log", "b"]
+    assert metadata["packages"] == ["numpy", "scipy"]
+    assert "entered without 'thing', 'more', or with the value of the start" in caplog.text
+
+
+def test_metadata_that_is_no_mapping_any_more_is_that_of_the_start(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log.operation("sync", **WHERE, metadata={"a": 1}) as op:
+        op.metadata = 5  # type: ignore[assignment]
+    assert log.only()["metadata"] == {"a": 1}
+    assert "metadata is an int: it must be a mapping; entered with its first" in caplog.text
 
 
 @pytest.mark.parametrize("failure", [OSError("no disk"), ClosedError("closed"), RuntimeError("x")])
