@@ -14,6 +14,7 @@ import msgpack
 
 from hansard import requester, wire
 from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected, WriterUnavailable
+from hansard.wording import kind_of
 
 TIMEOUT_S: Final = 5.0
 FOR_THE_ANSWER: Final = 0.05  # of the timeout: so that "it ran too long" is heard in time
@@ -93,7 +94,7 @@ def look_up(directory: Path, key: bytes, timeout: float) -> CallOutcome:
 def check_name(name: object) -> None:
     """Raises `InvalidEvent` unless ``name`` may be an operation's: the pattern of an event type."""
     if not isinstance(name, str):
-        raise InvalidEvent(f"name is a {type(name).__name__}: it must be a string")
+        raise InvalidEvent(f"name is {kind_of(name)}: it must be a string")
     if not (_NAME.fullmatch(name) and len(name) <= wire.EVENT_TYPE_CHARS_MAX):
         raise InvalidEvent(
             f"name is {name!r:.300}: it must start with a letter and go on with letters, digits "

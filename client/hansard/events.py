@@ -7,7 +7,7 @@ which checks them once more with the same functions.
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
@@ -273,9 +273,35 @@ def _plain(value: object) -> Any:
 def _encode_slowly(payload: object) -> bytes:
     """The stdlib's encoder: any integer, lone surrogates as escapes, keys that are no strings."""
     try:
-        return json.dumps(_finite(payload), separators=(",", ":"), default=_plain_slowly).encode()
+        return _slow_text(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(f"payload cannot be encoded as JSON: {error}") from error
+        place = _place_of_fault(payload) if isinstance(error, TypeError) else ""
+        at = f" (at {place:.200})" if place else ""
+        raise InvalidEvent(f"payload cannot be encoded as JSON: {error}{at}") from error
+
+
+def _slow_text(value: object) -> str:
+    return json.dumps(_finite(value), separators=(",", ":"), default=_plain_slowly)
+
+
+def _place_of_fault(value: object) -> str:
+    """Where the first value is that cannot be encoded, as ``user.list[1]``; empty for the whole."""
+    place = ""
+    for _ in range(wire.JSON_DEPTH_MAX):
+        steps: Iterable[tuple[str, object]] = ()
+        if isinstance(value, Mapping):
+            steps = ((f".{name}", item) for name, item in value.items() if isinstance(name, str))
+        elif isinstance(value, list | tuple):
+            steps = ((f"[{index}]", item) for index, item in enumerate(value))
+        for step, item in steps:
+            try:
+                _slow_text(item)
+            except (TypeError, ValueError, RecursionError):
+                place, value = place + step, item
+                break
+        else:
+            break
+    return place.removeprefix(".")
 
 
 def _plain_slowly(value: object) -> Any:

@@ -24,8 +24,10 @@ from hansard.outcomes import (
     check_name,
     described,
     metadata_in,
+    rescued_metadata,
 )
 from hansard.output import as_bytes, as_text
+from hansard.wording import kind_of
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -178,9 +180,7 @@ class Operation:
         if isinstance(error, BaseException):
             error = described(error)
         if not isinstance(error, str):
-            raise InvalidEvent(
-                f"error is a {type(error).__name__}: it must be a string or an exception"
-            )
+            raise InvalidEvent(f"error is {kind_of(error)}: it must be a string or an exception")
         return self._decide(FAILED, error, stdout, stderr, exit_code, metadata)
 
     def __enter__(self) -> Self:
@@ -362,10 +362,7 @@ class Operation:
         try:
             check_metadata(metadata)
         except Exception as error:  # noqa: BLE001 - values of the caller's may do anything
-            self._log._complaints.warn(
-                "metadata", "operation %r: %s; entered with its first metadata", self.name, error
-            )
-            metadata = metadata_in(self._metadata_at_start)
+            metadata = self._rescued_metadata(error)
         names = {
             "workflow_id": self._environment.workflow_id,
             "node_id": self._environment.node_id,
@@ -375,6 +372,15 @@ class Operation:
         kept = self._log.settings.output_bytes_max
         duration_ms = round(elapsed_ns / 1_000_000, 3)
         return orjson.Fragment(self._known.payload(names, duration_ms, metadata, kept))
+
+    def _rescued_metadata(self, error: Exception) -> dict[str, Any]:
+        try:
+            metadata, spoiled = rescued_metadata(self.metadata, self._metadata_at_start)
+            how = f"entered without {', '.join(spoiled)}, or with the value of the start"
+        except Exception:  # noqa: BLE001 - it is no mapping any more
+            metadata, how = metadata_in(self._metadata_at_start), "entered with its first metadata"
+        self._log._complaints.warn("metadata", "operation %r: %s; %s", self.name, error, how)
+        return metadata
 
     def _must_raise(self, failure: Exception, error: BaseException | None) -> bool:
         """Whether the caller asked for it, and no exception of the block would be hidden."""

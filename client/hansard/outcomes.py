@@ -12,6 +12,7 @@ from hansard import wire
 from hansard.errors import InvalidEvent
 from hansard.events import check_text, encode_payload
 from hansard.output import as_bytes, keep
+from hansard.wording import kind_of
 
 SUCCESS: Final = "success"
 FAILED: Final = "failed"
@@ -42,9 +43,7 @@ class Outcome:
         nothing changed."""
         for name, output in (("stdout", stdout), ("stderr", stderr)):
             if not isinstance(output, str | bytes | None):
-                raise InvalidEvent(
-                    f"{name} is a {type(output).__name__}: it must be a string or bytes"
-                )
+                raise InvalidEvent(f"{name} is {kind_of(output)}: it must be a string or bytes")
         if exit_code is not None:
             if type(exit_code) is not int or abs(exit_code) >= 1 << 31:
                 raise InvalidEvent(f"exit_code is {exit_code!r:.100}: it must be an exit status")
@@ -111,7 +110,7 @@ class Outcome:
 def check_metadata(metadata: Mapping[str, Any]) -> bytes:
     """``metadata`` as JSON text; raises `InvalidEvent` where it has none, or too much."""
     if not isinstance(metadata, Mapping):
-        raise InvalidEvent(f"metadata is a {type(metadata).__name__}: it must be a mapping")
+        raise InvalidEvent(f"metadata is {kind_of(metadata)}: it must be a mapping")
     try:
         text = encode_payload({"metadata": dict(metadata)})  # as deep as it will be
     except InvalidEvent as error:
@@ -130,10 +129,33 @@ def metadata_in(text: bytes) -> dict[str, Any]:
     return metadata
 
 
+def rescued_metadata(
+    metadata: Mapping[Any, Any], at_start: bytes
+) -> tuple[dict[str, Any], list[str]]:
+    """Of metadata that cannot be entered as a whole what can be, key by key, and the keys, as
+    Python shows them, whose values cannot. Those have their value of the start, if they had one."""
+    first, kept, spoiled = metadata_in(at_start), dict[str, Any](), list[str]()
+    size_bytes = 0
+    for key, value in list(metadata.items()):
+        try:
+            text = check_metadata({key: value})
+        except Exception:  # noqa: BLE001 - values of the caller's may do anything
+            text = b""
+        size_bytes += len(text)
+        if text and size_bytes <= METADATA_BYTES_MAX:
+            kept |= metadata_in(text)
+            continue
+        size_bytes -= len(text)
+        spoiled.append(f"{key!r:.100}")
+        if key in first:
+            kept[key] = first[key]
+    return kept, spoiled
+
+
 def check_name(argument: str, value: object, chars_max: int) -> None:
     """Raises `InvalidEvent` unless ``value`` is text of 1 to ``chars_max`` characters."""
     if not isinstance(value, str):
-        raise InvalidEvent(f"{argument} is a {type(value).__name__}: it must be a string")
+        raise InvalidEvent(f"{argument} is {kind_of(value)}: it must be a string")
     if not 1 <= len(value) <= chars_max:
         raise InvalidEvent(
             f"{argument} has {len(value):,} characters: it must have 1 to {chars_max}"

@@ -14,6 +14,7 @@ from hansard.errors import AuditLogError, ClosedError, InvalidEvent
 from hansard.events import check_text
 from hansard.producer import DROP, NOT_KEPT
 from hansard.settling import Facts
+from hansard.wording import kind_of
 
 if TYPE_CHECKING:
     from hansard.audit_log import AuditLog
@@ -109,7 +110,7 @@ def _second(seconds: int) -> str:
 def _require_mapping(argument: str, value: object, key: str) -> None:
     if type(value) is not dict and not isinstance(value, Mapping):  # the first alone is fast
         raise InvalidEvent(
-            f"{argument} is a {type(value).__name__}: it must be a mapping with the key {key!r}"
+            f"{argument} is {kind_of(value)}: it must be a mapping with the key {key!r}"
         )
     if key not in value:
         raise InvalidEvent(f"{argument} has no {key!r}: it must say it")

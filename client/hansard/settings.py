@@ -50,7 +50,11 @@ class Settings:
         minimum=SPOOL_BYTES_MIN,
         maximum=SPOOL_BYTES_MAX,
     )
-    on_full: str = _setting("block", "what a full queue does: block, drop or raise")
+    on_full: str = _setting(
+        "block",
+        "what a full queue does: block (up to ack_timeout, once, until there is room again), "
+        "drop or raise",
+    )
     ack_timeout: float = _setting(5.0, "how long a call waits for the writer (s)", minimum=0)
     close_timeout: float = _setting(2.0, "how long `close()` waits for the writer (s)", minimum=0)
     best_effort: bool = _setting(
@@ -132,7 +136,8 @@ def load_settings(
     shown: dict[str, str] = {}  # what to call each in an error
     path = directory / SETTINGS_FILE
     for key, value in _read_file(path).items():
-        _require_known(key, f"in {path}")
+        sections = "; settings stand without a section" if isinstance(value, dict) else ""
+        _require_known(key, f"in {path}{sections}")
         shown[key] = f"{key} in {path}"
         values[key] = _of_type(key, value, shown[key])
     for variable, text in environment.items():

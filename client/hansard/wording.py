@@ -7,6 +7,8 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def kind_of(value: object) -> str:
-    """The type of a value, with its article: ``a str``, ``an int``."""
+    """The type of a value, with its article: ``a str``, ``an int``; None is ``None``."""
+    if value is None:
+        return "None"
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

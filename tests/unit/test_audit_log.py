@@ -26,7 +26,7 @@ from support import held_lock, wait_until
         ({"event_type": "a.b"}, "events is a dict: it must be a list of mappings, even of one"),
         (5, "events is an int: it must be a list of mappings"),
         ("a.b", "events is a str: it must be a list of mappings"),
-        (None, "events is a NoneType: it must be a list of mappings"),
+        (None, "events is None: it must be a list of mappings"),
         ([5], r"event 0 is an int: it must be a mapping of record\(\)'s arguments"),
         ([{"event_type": "a.b"}, "a.b"], "event 1 is a str: it must be a mapping"),
         ([{"payload": {}}], "event 0 has no event_type"),

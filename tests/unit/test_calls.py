@@ -78,7 +78,7 @@ def test_a_name_that_breaks_the_rule_is_refused(directory: Path, name: str) -> N
 
 
 def test_a_name_that_is_no_string_is_refused(directory: Path) -> None:
-    with AuditLog(directory) as log, pytest.raises(InvalidEvent, match="name is a int: it must"):
+    with AuditLog(directory) as log, pytest.raises(InvalidEvent, match="name is an int: it must"):
         log.call(7)  # type: ignore[arg-type]
 
 

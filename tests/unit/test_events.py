@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections import OrderedDict, UserString, namedtuple
 from collections.abc import Callable
@@ -247,6 +248,28 @@ def test_a_value_that_json_has_no_place_for_is_refused(value: Any) -> None:
 def test_the_refusal_of_a_value_names_its_type() -> None:
     with pytest.raises(InvalidEvent, match="a Fraction has no place in JSON"):
         encode_payload({"v": Fraction(1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("payload", "place"),
+    [
+        ({"v": Fraction(1, 2)}, "v"),
+        ({"a": 1, "user": {"list": [1, Fraction(1, 2)], "z": Fraction(1, 3)}}, "user.list[1]"),
+        ({"a": ({"b": {Fraction(1, 2)}},)}, "a[0].b"),
+        ({"a": {(1, 2): "x"}}, "a"),
+    ],
+    ids=["at the top", "deep", "in a set", "a key"],
+)
+def test_the_refusal_of_a_value_says_where_it_is(payload: Any, place: str) -> None:
+    with pytest.raises(InvalidEvent, match=re.escape(f" (at {place})") + "$"):
+        encode_payload(payload)
+
+
+def test_a_payload_that_contains_itself_is_refused_although_it_has_no_place() -> None:
+    payload: dict[str, Any] = {}
+    payload |= {"self": payload, "thing": object()}
+    with pytest.raises(InvalidEvent, match="payload cannot be encoded as JSON"):
+        encode_payload(payload)
 
 
 # --- payloads that are no objects, too deep, or without end ---
@@ -536,7 +559,7 @@ def test_the_actor_of_the_log_registers() -> None:
 @pytest.mark.parametrize(
     ("task_id", "rule"),
     [
-        (None, "task_id is a NoneType: it must be a string"),
+        (None, "task_id is None: it must be a string"),
         (7, "task_id is an int: it must be a string$"),
         ("", "task_id is empty: name the task"),
         ("a\0b", "task_id holds a NUL character"),

@@ -110,7 +110,7 @@ def test_a_module_that_is_not_there_is_named(name: str) -> None:
         ("def (", "cannot be imported: File"),
         ("@operation(name='a b')\ndef f(c, p): ...", "its name is 'a b': it must start with"),
         ("@operation(name='')\ndef f(c, p): ...", "its name is '': it must start with"),
-        ("@operation(name=7)\ndef f(c, p): ...", "its name is a int: it must be a string"),
+        ("@operation(name=7)\ndef f(c, p): ...", "its name is an int: it must be a string"),
         ("f = operation(lambda c, p: 1)", "its name is '<lambda>': it must start with a letter"),
         ("@operation\nasync def f(c, p): ...", ".f is a coroutine or generator: it must be an"),
         ("@operation\ndef f(c, p): yield", ".f is a coroutine or generator: it must be an"),

@@ -133,7 +133,29 @@ def test_metadata_that_was_spoiled_meanwhile_costs_itself_only(
         "packages": ["numpy"],
         "error": "ZeroDivisionError: the business's own",
     }
-    assert "entered with its first metadata" in caplog.text
+    assert "entered without 'packages', or with the value of the start" in caplog.text
+
+
+def test_metadata_that_cannot_be_entered_costs_its_own_key_only(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log.operation("add_deps", **WHERE, metadata={"packages": ["numpy"], "gone": 1}) as op:
+        del op.metadata["gone"]
+        op.metadata |= {"a": 1, "thing": object(), "size": 2**70, "packages": ["numpy", "scipy"]}
+        op.metadata |= {"log": "x" * (200 << 10), "more": "x" * (200 << 10), "b": [2]}
+    metadata = log.only()["metadata"]
+    assert list(metadata) == ["packages", "a", "size", "log", "b"]
+    assert metadata["packages"] == ["numpy", "scipy"]
+    assert "entered without 'thing', 'more', or with the value of the start" in caplog.text
+
+
+def test_metadata_that_is_no_mapping_any_more_is_that_of_the_start(
+    log: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with log.operation("sync", **WHERE, metadata={"a": 1}) as op:
+        op.metadata = 5  # type: ignore[assignment]
+    assert log.only()["metadata"] == {"a": 1}
+    assert "metadata is an int: it must be a mapping; entered with its first" in caplog.text
 
 
 @pytest.mark.parametrize("failure", [OSError("no disk"), ClosedError("closed"), RuntimeError("x")])
@@ -240,8 +262,8 @@ def test_a_bad_end_is_refused_and_the_operation_goes_on(log: Recorder) -> None:
     op = log.start_operation("run", **WHERE)
     for end, rule in (
         (lambda: op.success(metadata=[1]), "metadata is a list"),  # type: ignore[arg-type]
-        (lambda: op.success(stdout=1), "stdout is a int"),  # type: ignore[arg-type]
-        (lambda: op.failed(error=None), "error is a NoneType"),  # type: ignore[arg-type]
+        (lambda: op.success(stdout=1), "stdout is an int"),  # type: ignore[arg-type]
+        (lambda: op.failed(error=None), "error is None"),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidEvent, match=rule):
             end()
@@ -271,11 +293,11 @@ def test_an_environment_is_bound_once_and_used_for_many(log: Recorder) -> None:
     ("changed", "rule"),
     [
         ({"workflow_id": ""}, "workflow_id has 0 characters: it must have 1 to 255"),
-        ({"workflow_id": 7}, "workflow_id is a int"),
+        ({"workflow_id": 7}, "workflow_id is an int"),
         ({"node_id": "n" * 256}, "node_id has 256 characters: it must have 1 to 255"),
         ({"version_id": ""}, "version_id has 0 characters"),
         ({"name": "o" * 51}, "name has 51 characters: it must have 1 to 50"),
-        ({"name": None}, "name is a NoneType"),
+        ({"name": None}, "name is None"),
         ({"metadata": "x"}, "metadata is a str: it must be a mapping"),
         ({"metadata": {"x": object()}}, "metadata cannot be encoded as JSON"),
     ],

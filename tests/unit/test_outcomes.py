@@ -103,7 +103,7 @@ def test_the_latest_word_on_the_outcome_counts() -> None:
 @pytest.mark.parametrize(
     ("given", "rule"),
     [
-        ({"stdout": 7}, "stdout is a int: it must be a string or bytes"),
+        ({"stdout": 7}, "stdout is an int: it must be a string or bytes"),
         ({"stderr": ["x"]}, "stderr is a list: it must be a string or bytes"),
         ({"exit_code": "1"}, "exit_code is '1': it must be an exit status"),
         ({"exit_code": True}, "exit_code is True"),
@@ -150,8 +150,8 @@ def test_metadata_comes_out_as_it_went_in() -> None:
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
-        (None, "node_id is a NoneType: it must be a string"),
-        (7, "node_id is a int: it must be a string"),
+        (None, "node_id is None: it must be a string"),
+        (7, "node_id is an int: it must be a string"),
         ("", "node_id has 0 characters: it must have 1 to 255"),
         ("x" * 256, "node_id has 256 characters: it must have 1 to 255"),
         ("a\0b", "node_id holds a NUL"),

@@ -16,6 +16,8 @@ def test_what_takes_no_s_has_its_own_plural() -> None:
     assert [counted(n, "entry", "entries") for n in (1, 2)] == ["1 entry", "2 entries"]
 
 
-@pytest.mark.parametrize(("value", "text"), [(1, "an int"), ("", "a str"), (object(), "an object")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1, "an int"), ("", "a str"), (object(), "an object"), (None, "None")]
+)
 def test_a_kind_has_its_article(value: object, text: str) -> None:
     assert kind_of(value) == text

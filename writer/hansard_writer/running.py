@@ -23,6 +23,9 @@ class RunningWriter:
         self.process = process
         self.ready_line = ready_line
 
+    def __repr__(self) -> str:
+        return f"<RunningWriter {str(self.directory)!r} pid {self.pid}>"
+
     @property
     def pid(self) -> int:
         """The process id."""

@@ -13,6 +13,7 @@ from hansard.events import created_at_ns
 from hansard.reader.containment import Path, contains
 from hansard.reader.rows import OPERATION, REFUSAL
 from hansard.wire import INT64_MAX, LEVELS
+from hansard.wording import kind_of
 
 STATUSES: Final = ("success", "failed")
 
@@ -178,7 +179,7 @@ def text(name: str, value: object) -> str:
     """Text that a column can hold; raises `ValueError` naming the argument."""
     if not isinstance(value, str):
         raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
-            f"{name} is a {type(value).__name__}: it must be a string"
+            f"{name} is {kind_of(value)}: it must be a string"
         )
     try:
         value.encode()
@@ -204,7 +205,7 @@ def _terms(name: str, value: Any) -> Iterator[Term]:  # noqa: C901 - one line a 
         yield _operation_term(name, text(name, value))
     elif name == "metadata":
         if not isinstance(value, Mapping):
-            raise ValueError(f"metadata is a {type(value).__name__}: it must be a mapping")
+            raise ValueError(f"metadata is {kind_of(value)}: it must be a mapping")
         yield Term("payload", *contains("metadata", value))
     elif name == "where":
         for path, wanted in _pairs(value):

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from hansard.wire import INT64_MAX, JSON_DEPTH_MAX
+from hansard.wording import kind_of
 
 PARTS_MAX: Final = 100  # of one condition: names, list elements and values
 
@@ -81,7 +82,7 @@ def _check(value: object, depth: int) -> None:
             left += [(inner, depth + 1) for inner in each]
         elif not (each is None or isinstance(each, str | int | float)):
             raise ValueError(
-                f"value holds a {type(each).__name__}: it must be what JSON can hold, so text, "
+                f"value holds {kind_of(each)}: it must be what JSON can hold, so text, "
                 "a number, true, false, None, a list or a mapping"
             )
         elif isinstance(each, float) and (each != each or abs(each) == float("inf")):

@@ -17,6 +17,7 @@ from hansard.reader.conditions import Selection
 from hansard.reader.paging import Rows, Span
 from hansard.reader.rows import Event
 from hansard.reader_connection import ReadConnection
+from hansard.wording import kind_of
 
 # Without content, because which text was indexed depends on a setting, and the entries have it.
 # Never ranked, so without sizes. The writer's schema makes the very same table.
@@ -117,7 +118,7 @@ _WAY_OUT: Final = (
 def _check(query: object) -> None:
     if not isinstance(query, str):
         raise ValueError(  # noqa: TRY004 - one kind of error for all arguments
-            f"query is a {type(query).__name__}: it must be a string"
+            f"query is {kind_of(query)}: it must be a string"
         )
     with contextlib.suppress(UnicodeEncodeError):
         query.encode()
