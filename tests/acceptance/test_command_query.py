@@ -79,6 +79,7 @@ def test_operations_are_found_by_each_of_their_columns(log: Path) -> None:
         (["--operation", "add_deps", "--where", "metadata.packages=numpy"], [1]),
         (["--status", "failed", "--search", "error AND packages"], [2]),
         (["--operations", "--oldest-first", "--limit", "2"], [1, 2]),
+        (["--operations", "--no-rest"], [3, 2, 1]),
     ]:
         assert ids(log, *arguments) == expected, arguments
     assert run("query", log, "--status", "failed", "--count").stdout == "2\n"
