@@ -52,7 +52,6 @@ Examples:
 )
 @directory_option
 @entry_options
-@click.option("--operations", is_flag=True, help="Environment operations, column by column.")
 @operation_options
 @click.option("--refusals", is_flag=True, help="Governance refusals, column by column.")
 @click.option("--agent-id", type=TEXT, help="Only refusals of this agent's actions.")
@@ -89,7 +88,7 @@ def command(
     While a writer runs, a query has the lowest priority and rests four fifths of the time, so
     that nobody who records waits for it; see --no-rest. Without a writer it does neither.
     """
-    kind = _kind(operations, refusals, conditions)
+    kind = kind_asked_for(operations, refusals, conditions)
     with reading_beside_a_writer(directory, rests=not no_rest) as reader:
         if count:
             found = _count(reader, kind, conditions)
@@ -102,11 +101,11 @@ def command(
             raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
 
 
-def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
+def kind_asked_for(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
     """What is asked for; only its own conditions are left over."""
     names = [name for name in OPERATION_CONDITIONS if conditions[name] is not None]
     of_operations = operations or bool(names)
-    of_refusals = refusals or conditions["agent_id"] is not None
+    of_refusals = refusals or conditions.get("agent_id") is not None
     if of_operations and of_refusals:
         raise click.UsageError("An entry is an operation or a refusal, not both.")
     if (of_operations or of_refusals) and conditions.pop("event_type") is not None:
@@ -115,7 +114,7 @@ def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
         for name in OPERATION_CONDITIONS:
             del conditions[name]
     if not of_refusals:
-        del conditions["agent_id"]
+        conditions.pop("agent_id", None)
     return Operation if of_operations else Refusal if of_refusals else Event
 
 

@@ -65,6 +65,9 @@ def entry_options(function: Function) -> Function:
 def operation_options(function: Function) -> Function:
     """What an operation may be chosen by besides."""
     options = [
+        click.option(
+            "--operations", is_flag=True, help="Environment operations, column by column."
+        ),
         click.option("--workflow-id", type=TEXT, help="Only this workflow's operations."),
         click.option("--node-id", type=TEXT, help="Only this node's operations."),
         click.option("--version-id", type=TEXT, help="Only this version's operations."),
