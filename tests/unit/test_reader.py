@@ -342,7 +342,7 @@ def test_a_condition_that_there_is_not_names_those_that_there_are(
 
 def test_where_no_log_is_the_message_names_the_way_out(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ConfigError, match=r"no log in .*hansard serve --dir .*HANSARD_DIR"):
+        with pytest.raises(ConfigError, match=r"no log in .*serve --dir .*--dir or HANSARD_DIR"):
             LogReader(directory)
 
 
