@@ -43,11 +43,12 @@ def prepare_for_client(directory: Path) -> None:
         directory.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
     except FileExistsError:
         raise ConfigError(
-            f"{directory} is not a directory: name another with HANSARD_DIR"
+            f"{directory} is not a directory: name another with --dir or HANSARD_DIR"
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"cannot make {directory}: {error.strerror}; make it, or name another with HANSARD_DIR"
+            f"cannot make {directory}: {error.strerror}; make it, or name another with --dir or "
+            "HANSARD_DIR"
         ) from error
     if not os.access(directory, os.X_OK):
         raise ConfigError(foreign_directory(directory))

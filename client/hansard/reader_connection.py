@@ -138,7 +138,7 @@ class ReadConnection:
         except (FileNotFoundError, NotADirectoryError):
             raise ConfigError(
                 f"there is no log in {self.directory}: start its writer with "
-                f"`hansard serve --dir {self.directory}`, or name another with HANSARD_DIR"
+                f"`hansard serve --dir {self.directory}`, or name another with --dir or HANSARD_DIR"
             ) from None
         except PermissionError as error:
             raise ConfigError(self._unreadable(error)) from error

@@ -76,6 +76,7 @@ def test_operations_are_found_by_each_of_their_columns(log: Path) -> None:
         (["--operation", "add_deps", "--where", "metadata.packages=numpy"], [1]),
         (["--status", "failed", "--search", "error AND packages"], [2]),
         (["--operations", "--oldest-first", "--limit", "2"], [1, 2]),
+        (["--operations", "--no-rest"], [3, 2, 1]),
     ]:
         assert ids(log, *arguments) == expected, arguments
     assert run("query", log, "--status", "failed", "--count").stdout == "2\n"
@@ -157,6 +158,23 @@ def test_tail_shows_only_what_meets_the_conditions(log: Path) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [6]
     result = run("tail", log, "--search", "package", "--level", "info")
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [2]
+
+
+def test_tail_shows_operations_by_conditions_on_them(log: Path) -> None:
+    result = run("tail", log, "--status", "failed")
+    shown = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["id"] for row in shown] == [2, 3]
+    assert shown[0]["stderr"] == "Error: no package numpy"
+    assert run("tail", log, "--status", "failed", "--event-type", "a").returncode == 2
+    following = [*HANSARD, "tail", "--dir", str(log), "-f", "--operations", "-n", "1"]
+    with subprocess.Popen(following, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["id"] == 3
+        with hansard.AuditLog(log) as audit:
+            audit.record("note", {"n": 2}, sync=True)
+            audit.record_many([operation("new", "run", "success")], sync=True)
+        assert json.loads(process.stdout.readline())["workflow_id"] == "new"
+        process.terminate()
 
 
 def test_tail_follows_what_meets_the_conditions_with_the_lowest_priority(log: Path) -> None:

@@ -50,13 +50,17 @@ def test_what_is_there_is_left_as_it_is(directory: Path) -> None:
 
 def test_a_file_in_its_place_is_refused(directory: Path) -> None:
     directory.write_text("")
-    with pytest.raises(ConfigError, match="log is not a directory: name another with HANSARD_DIR"):
+    with pytest.raises(
+        ConfigError, match="is not a directory: name another with --dir or HANSARD_DIR"
+    ):
         layout.prepare_for_client(directory)
 
 
 def test_a_directory_that_cannot_be_made_is_refused_with_the_cause(directory: Path) -> None:
     directory.write_text("")
-    with pytest.raises(ConfigError, match=r"cannot make .*/below: Not a directory; .*HANSARD_DIR"):
+    with pytest.raises(
+        ConfigError, match=r"cannot make .*/below: Not a directory; .*--dir or HANS"
+    ):
         layout.prepare_for_client(directory / "below")
 
 

@@ -78,6 +78,18 @@ def test_a_package_may_show_the_operations_of_its_modules(here: Path) -> None:
     assert list(both) == ["double"]
 
 
+def test_a_package_without_operations_is_told_from_a_module_without(here: Path) -> None:
+    package = here / "empty_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inner.py").write_text(HEADER + "@operation\ndef double(c, p): ...\n")
+    with pytest.raises(ConfigError) as caught:
+        operations.load(["empty_of_test"])
+    assert str(caught.value) == (
+        "'empty_of_test' is a package: name a module in it, such as empty_of_test.operations"
+    )
+
+
 def test_no_modules_are_no_operations() -> None:
     assert operations.load([]) == {}
 

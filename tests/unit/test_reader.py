@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -321,9 +322,27 @@ def test_a_dead_letter_says_of_which_type_its_first_event_is(log: Log) -> None:
 # --- what is refused ---
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda reader: reader.events(evnt_type="a"),
+            "did you mean 'event_type'? There are actor, after_id, event_type, level, metadata, ",
+        ),
+        (lambda reader: reader.operations(name="x"), "'name' is no condition; there are actor, "),
+        (lambda reader: reader.operations(stats="x"), "did you mean 'status'?"),
+    ],
+)
+def test_a_condition_that_there_is_not_names_those_that_there_are(
+    log: Log, ask: Callable[[LogReader], object], message: str
+) -> None:
+    with LogReader(log.directory) as reader, pytest.raises(TypeError, match=re.escape(message)):
+        ask(reader)
+
+
 def test_where_no_log_is_the_message_names_the_way_out(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "none"):
-        with pytest.raises(ConfigError, match=r"no log in .*hansard serve --dir .*HANSARD_DIR"):
+        with pytest.raises(ConfigError, match=r"no log in .*serve --dir .*--dir or HANSARD_DIR"):
             LogReader(directory)
 
 

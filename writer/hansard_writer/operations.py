@@ -57,7 +57,12 @@ def load(modules: Iterable[str]) -> dict[str, Function]:
         sys.path.append(os.getcwd())  # noqa: PTH109 - at the end: it hides nothing installed
     operations: dict[str, Function] = {}
     for module in modules:
-        found = _marked(_imported(module))
+        imported = _imported(module)
+        found = _marked(imported)
+        if not found and hasattr(imported, "__path__"):
+            raise ConfigError(
+                f"{module!r} is a package: name a module in it, such as {module}.operations"
+            )
         if not found:
             raise ConfigError(
                 f"operations module {module!r} has no operation: mark one with "

@@ -211,7 +211,17 @@ def _terms(name: str, value: Any) -> Iterator[Term]:  # noqa: C901 - one line a 
         for path, wanted in _pairs(value):
             yield Term("payload", *contains(path, wanted))
     else:
-        raise TypeError(f"{name!r} is no condition")
+        raise TypeError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    """Says which conditions there are, and which of them was perhaps meant."""
+    from difflib import get_close_matches
+
+    known = sorted({"event_type", *OperationConditions.__annotations__})
+    near = get_close_matches(name, known, 1)
+    guess = f"did you mean {near[0]!r}? There" if near else "there"
+    return f"{name!r} is no condition; {guess} are {', '.join(known)}"
 
 
 def _operation_term(name: str, value: str) -> Term:

@@ -61,6 +61,9 @@ class LogReader:
     ``considerate``: whoever goes through much of a log beside busy workers rests four fifths of
     the time between pages, so that they do not wait for a processor.
 
+    A ``limit`` of None is none at all, and 0 gives nothing (``--limit 0`` of the command is the
+    former).
+
     Another user's log whose writer is stopped is read as immutable: a writer that starts waits
     until this reader is closed, or waits in `follow`.
     """

@@ -11,7 +11,7 @@ from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import NUMBER, TEXT, directory_option, format_option
 from hansard_writer.cli.output import Row, print_rows
-from hansard_writer.cli.selecting import entry_options, operation_options, reading_considerately
+from hansard_writer.cli.selecting import entry_options, operation_options, reading_beside_a_writer
 
 LIMIT: Final = 20
 OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operation", "status")
@@ -52,7 +52,6 @@ Examples:
 )
 @directory_option
 @entry_options
-@click.option("--operations", is_flag=True, help="Environment operations, column by column.")
 @operation_options
 @click.option("--refusals", is_flag=True, help="Governance refusals, column by column.")
 @click.option("--agent-id", type=TEXT, help="Only refusals of this agent's actions.")
@@ -60,6 +59,11 @@ Examples:
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")
 @click.option("--count", is_flag=True, help="Print only how many there are, without a limit.")
+@click.option(
+    "--no-rest",
+    is_flag=True,
+    help="Go on without rests, though it takes processor time from those who record.",
+)
 @format_option
 def command(
     directory: Path,
@@ -68,6 +72,7 @@ def command(
     limit: int,
     oldest_first: bool,
     count: bool,
+    no_rest: bool,
     format: str,  # noqa: A002 - the option's name
     **conditions: Any,
 ) -> None:
@@ -79,9 +84,12 @@ def command(
     In --where, PATH is names with dots between them (a backslash makes a dot part of a name), and
     VALUE is JSON, or else text. It is found where it stands there itself, or in a list that
     stands there; an object or a list is found in what contains all of it.
+
+    While a writer runs, a query has the lowest priority and rests four fifths of the time, so
+    that nobody who records waits for it; see --no-rest. Without a writer it does neither.
     """
-    kind = _kind(operations, refusals, conditions)
-    with reading_considerately(directory) as reader:
+    kind = kind_asked_for(operations, refusals, conditions)
+    with reading_beside_a_writer(directory, rests=not no_rest) as reader:
         if count:
             found = _count(reader, kind, conditions)
             click.echo(found)
@@ -93,11 +101,11 @@ def command(
             raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
 
 
-def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
+def kind_asked_for(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
     """What is asked for; only its own conditions are left over."""
     names = [name for name in OPERATION_CONDITIONS if conditions[name] is not None]
     of_operations = operations or bool(names)
-    of_refusals = refusals or conditions["agent_id"] is not None
+    of_refusals = refusals or conditions.get("agent_id") is not None
     if of_operations and of_refusals:
         raise click.UsageError("An entry is an operation or a refusal, not both.")
     if (of_operations or of_refusals) and conditions.pop("event_type") is not None:
@@ -106,7 +114,7 @@ def _kind(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
         for name in OPERATION_CONDITIONS:
             del conditions[name]
     if not of_refusals:
-        del conditions["agent_id"]
+        conditions.pop("agent_id", None)
     return Operation if of_operations else Refusal if of_refusals else Event
 
 

@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from hansard import directory as layout
 from hansard.reader import LogReader
 from hansard_writer.cli.exits import Unusable
 from hansard_writer.cli.options import LEVEL, TEXT, TIME, Function
@@ -64,6 +65,9 @@ def entry_options(function: Function) -> Function:
 def operation_options(function: Function) -> Function:
     """What an operation may be chosen by besides."""
     options = [
+        click.option(
+            "--operations", is_flag=True, help="Environment operations, column by column."
+        ),
         click.option("--workflow-id", type=TEXT, help="Only this workflow's operations."),
         click.option("--node-id", type=TEXT, help="Only this node's operations."),
         click.option("--version-id", type=TEXT, help="Only this version's operations."),
@@ -84,15 +88,25 @@ def _applied(options: list[Callable[[Any], Any]], function: Function) -> Functio
 
 
 @contextmanager
-def reading_considerately(directory: Path) -> Iterator[LogReader]:
+def reading_considerately(
+    directory: Path, *, steps_back: bool = True, rests: bool = True
+) -> Iterator[LogReader]:
     """A reader that gets what nobody else wants of the processor, and rests besides, because a
     question about the log must not slow down what is logged. What it refuses is bad usage."""
-    step_back()
+    if steps_back:
+        step_back()
     try:
-        with LogReader(directory, considerate=True) as reader:
+        with LogReader(directory, considerate=rests) as reader:
             yield reader
     except ValueError as error:
         raise Unusable(str(error)) from error
+
+
+def reading_beside_a_writer(directory: Path, *, rests: bool) -> AbstractContextManager[LogReader]:
+    """The same for a question that ends: where no writer lives as it begins, it slows down
+    nobody, so it goes on as fast as it can."""
+    is_recorded = layout.a_writer_lives(directory)
+    return reading_considerately(directory, steps_back=is_recorded, rests=rests and is_recorded)
 
 
 def step_back() -> None:

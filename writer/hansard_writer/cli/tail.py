@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import click
 
-from hansard.reader import Event
+from hansard.reader import Event, Operation
+from hansard.reader.rows import OPERATION
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
-from hansard_writer.cli.query import columns_for, rows_of
-from hansard_writer.cli.selecting import entry_options, reading_considerately
+from hansard_writer.cli.query import columns_for, kind_asked_for, rows_of
+from hansard_writer.cli.selecting import entry_options, operation_options, reading_considerately
 
 LINES: Final = 10
 
@@ -31,27 +32,35 @@ Examples:
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with new entries, until Ctrl-C.")
 @entry_options
+@operation_options
 @format_option
 def command(
     directory: Path,
     lines: int,
     follow: bool,
+    operations: bool,
     format: str,  # noqa: A002 - the option's name
     **conditions: Any,
 ) -> None:
     """Print the last entries, oldest first.
 
-    Of those that meet all conditions, which are query's.
+    Of those that meet all conditions, which are query's. A condition on operations, or
+    --operations, prints operations by their columns.
     """
+    kind = kind_asked_for(operations, False, conditions)
+    if kind is Operation:
+        conditions["event_type"] = OPERATION
     with reading_considerately(directory) as reader:
         end = next(reader.events(limit=1, newest_first=True), None)
         last = list(reader.events(limit=lines, newest_first=True, **conditions))[::-1]
         after_id = max([each.id for each in (end, *last[-1:]) if each], default=0)
         coming = _until_interrupted(reader.follow(after_id, **conditions)) if follow else iter(())
+        events = chain(last, coming)
+        found = map(Operation.of, events) if kind is Operation else events
         with contextlib.suppress(KeyboardInterrupt):
             print_rows(
-                rows_of(Event, chain(last, coming)),
-                columns_for(Event, format),
+                rows_of(kind, found),
+                columns_for(kind, format),
                 format,
                 sample_rows=len(last),
                 at_once=follow,
