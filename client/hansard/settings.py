@@ -98,7 +98,7 @@ class Settings:
         minimum=0,
     )
     fts_event_types: tuple[str, ...] | None = _setting(
-        None, "event types whose payload is searchable, besides stderr"
+        None, "event types whose payload is searchable, besides operations' stderr and error"
     )
     group: str | None = _setting(None, "group whose members' workers may record")
 
