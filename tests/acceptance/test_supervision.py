@@ -60,7 +60,7 @@ class Supervised:
         """What `hansard stats` says."""
         command = [*SERVE[:-1], "stats", "--dir", str(self.directory), "--format", "json"]
         done = subprocess.run(command, capture_output=True, timeout=20, check=True)
-        figures: dict[str, Any] = json.loads(done.stdout)[0]
+        figures: dict[str, Any] = json.loads(done.stdout)
         return figures
 
 
