@@ -11,6 +11,7 @@ import pytest
 
 from hansard import AuditLog, ClosedError, InvalidEvent, QueueFull, operations
 from hansard.operations import Operation
+from hansard.producer import Producer, exclusively
 from recorder import WHERE, Recorder
 
 
@@ -406,8 +407,11 @@ def test_an_operation_of_another_process_is_not_complained_of(
 def test_a_complaint_from_within_a_call_waits_until_its_lock_is_free(
     log: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with log._producer._exclusively():
+    @exclusively
+    def within(_producer: Producer) -> None:
         log.operation("run", **WHERE)
         assert caplog.messages == []
+
+    within(log._producer)
     log._complaints.say()
     assert caplog.messages == [NEVER]
