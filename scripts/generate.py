@@ -35,7 +35,7 @@ def commands_table() -> str:
 
 
 SHOWN = {
-    ("ingest", "to the last commit"): "4 workers → commit (`synchronous=FULL`, 2 indexes)",
+    ("ingest", "to the last commit"): "4 workers → commit (`synchronous=FULL`, all indexes)",
     ("limit", "bare executemany"): "bare `apsw.executemany`, same rows and table, one process",
     ("limit", "writer CPU / bare executemany"): "writer CPU an event / bare `executemany`",
     ("record", "record() p50"): "`record()` p50",
