@@ -19,6 +19,7 @@ from bench.entered import WrongEntries
 from bench.figures import Figure, percentile
 from bench.processes import in_fresh_process
 from bench.workload import Event, events
+from hansard.operations import ENV_OPERATION
 from hansard.reader import Event as Row
 from hansard.reader import LogReader
 from hansard_writer.entering import Position
@@ -101,8 +102,8 @@ def _cost(directory: Path, count: int) -> list[Figure]:
     Committed as the writer does it, and looked at behind the commits; by turns, the least counts.
     """
     directory.mkdir()
-    operations = [row for row in _rows(count * OPERATIONS_SHARE) if row[4] == _OPERATION]
-    others = [row for row in _rows(count * 2) if row[4] != _OPERATION][:count]
+    operations = [row for row in _rows(count * OPERATIONS_SHARE) if row[4] == ENV_OPERATION]
+    others = [row for row in _rows(count * 2) if row[4] != ENV_OPERATION][:count]
     cases = [(operations, False), (operations, True), (others, False), (others, True)]
     least = [math.inf] * len(cases)
     for turn in range(COST_TURNS):
@@ -149,9 +150,6 @@ def _insert(store: Store, rows: Iterator[tuple[Any, ...]]) -> None:
         limit.keep_wal_small(store)
 
 
-_OPERATION: Final = "env.operation"
-
-
 def _rows(count: int, *, first: int = 1, rare: Container[int] = ()) -> Iterator[tuple[Any, ...]]:
     """Rows of `limit.INSERT`; every tenth an operation."""
     chance = random.Random(first)
@@ -180,4 +178,4 @@ def _operation(
         "stderr": f"{stderr} {_RARE}" if seq in rare else stderr,
         "exit_code": 1, "duration_ms": 12.5, "metadata": {"error": "exit status 1"},
     }  # fmt: skip
-    return _OPERATION, "error", "agent:0", None, orjson.dumps(payload).decode()
+    return ENV_OPERATION, "error", "agent:0", None, orjson.dumps(payload).decode()

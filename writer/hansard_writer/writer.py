@@ -12,6 +12,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard_writer.acks import Acks
@@ -236,14 +237,14 @@ class Writer:
         state = self._intake.state_of(lookup.producer_hash)
         number = lookup.producer_seq
         if state is None or not 0 < number <= state.committed_watermark:
-            return wire.LookupReply("unknown", -1, "", 0)
-        for first, count, first_seq in self._store.outcomes(state.id, number, number)[0]:
+            return wire.LookupReply(outcome.UNKNOWN, -1, "", 0)
+        runs, dead, _ = self._store.outcomes(state.id, number, number)
+        for first, count, first_seq in runs:
             if first <= number < first + count:
                 seq = first_seq + number - first
-                return wire.LookupReply("committed", seq, *self._store.entry_facts(seq))
-        dead = self._store.outcomes(state.id, number, number)[1]
+                return wire.LookupReply(outcome.COMMITTED, seq, *self._store.entry_facts(seq))
         is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
-        return wire.LookupReply("orphaned" if is_orphan else "rejected", -1, "", 0)
+        return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
     # --- dead letters with a way back ---
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypedDict
 
 from hansard.events import created_at_ns
+from hansard.operations import ENV_OPERATION
 from hansard.reader.containment import Path, contains
-from hansard.reader.rows import OPERATION, REFUSAL
+from hansard.refusals import GOVERNANCE_REFUSAL
 from hansard.wire import INT64_MAX, LEVELS
 from hansard.wording import kind_of
 
@@ -189,7 +190,7 @@ def text(name: str, value: object) -> str:
 
 
 def _terms(name: str, value: Any) -> Iterator[Term]:  # noqa: C901 - one line a condition
-    if name == "event_type" and value in (OPERATION, REFUSAL):
+    if name == "event_type" and value in (ENV_OPERATION, GOVERNANCE_REFUSAL):
         yield Term(name, f"event_type = '{value}'", ())  # literally, as their indexes say it
     elif name in ("event_type", "task_id", "actor"):
         yield Term(name, f"{name} = ?", (text(name, value),))
@@ -251,11 +252,11 @@ def _way(given: Mapping[str, Any]) -> tuple[frozenset[str], bool]:
     if "task_id" in given:
         return frozenset({"task_id"}), True
     event_type = given.get("event_type")
-    if event_type == OPERATION:
+    if event_type == ENV_OPERATION:
         for columns, in_order in _OPERATION_INDEXES:
             if columns <= given.keys():
                 return columns | {"event_type"}, in_order
-    if event_type == REFUSAL and "actor" in given:
+    if event_type == GOVERNANCE_REFUSAL and "actor" in given:
         return frozenset({"actor", "event_type"}), True
     if event_type is not None:
         return frozenset({"event_type", "created_at"}), False

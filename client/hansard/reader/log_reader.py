@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
+from hansard.operations import ENV_OPERATION
 from hansard.reader import paging
 from hansard.reader.conditions import (
     Conditions,
@@ -28,9 +29,10 @@ from hansard.reader.containment import Path
 from hansard.reader.first_event import EVENT_TYPE_WITHIN_BYTES, first_event
 from hansard.reader.paging import EVENT, PAGE_ROWS, UNLIMITED, Rows, Span
 from hansard.reader.resting import RestingRows
-from hansard.reader.rows import OPERATION, REFUSAL, DeadLetter, Event, Operation, Refusal
+from hansard.reader.rows import DeadLetter, Event, Operation, Refusal
 from hansard.reader.search import FullTextSearch
 from hansard.reader_connection import ReadConnection
+from hansard.refusals import GOVERNANCE_REFUSAL
 from hansard.settings import log_directory
 from hansard.wire import INT64_MAX
 
@@ -188,7 +190,7 @@ class LogReader:
     def operation(self, id: int) -> Operation | None:  # noqa: A002 - the column's name
         """The operation that is the entry with this id, None if there is none."""
         event = self.get(id)
-        return Operation.of(event) if event and event.event_type == OPERATION else None
+        return Operation.of(event) if event and event.event_type == ENV_OPERATION else None
 
     def operations(
         self,
@@ -199,7 +201,7 @@ class LogReader:
     ) -> Iterator[Operation]:
         """The operations that meet all conditions; ``metadata`` must be contained in theirs, as
         `where` says."""
-        found = self._events(select(OPERATION, conditions), _limit(limit), newest_first)
+        found = self._events(select(ENV_OPERATION, conditions), _limit(limit), newest_first)
         return map(Operation.of, found)
 
     def failed_operations(
@@ -212,12 +214,12 @@ class LogReader:
     ) -> Iterator[Operation]:
         """The operations that failed, of one workflow or of all."""
         given = {**conditions, "workflow_id": workflow_id, "status": "failed"}
-        found = self._events(select(OPERATION, given), _limit(limit), newest_first)
+        found = self._events(select(ENV_OPERATION, given), _limit(limit), newest_first)
         return map(Operation.of, found)
 
     def count_operations(self, **conditions: Unpack[OperationConditions]) -> int:
         """How many operations meet all conditions."""
-        return self._count(select(OPERATION, conditions))
+        return self._count(select(ENV_OPERATION, conditions))
 
     def refusals(
         self,
@@ -228,12 +230,12 @@ class LogReader:
         **conditions: Unpack[Conditions],
     ) -> Iterator[Refusal]:
         """The refusals that meet all conditions, of one agent or of all."""
-        selection = select(REFUSAL, _by_agent(agent_id, conditions))
+        selection = select(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions))
         return map(Refusal.of, self._events(selection, _limit(limit), newest_first))
 
     def count_refusals(self, agent_id: str | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many refusals meet all conditions."""
-        return self._count(select(REFUSAL, _by_agent(agent_id, conditions)))
+        return self._count(select(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions)))
 
     # --- dead letters ---
 

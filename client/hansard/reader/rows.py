@@ -6,12 +6,9 @@ It asks nothing of a database; who has an entry has all that it takes.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from hansard.reader.first_event import FirstEvent, first_event
-
-OPERATION: Final = "env.operation"
-REFUSAL: Final = "governance.refusal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class Operation:
 
     @classmethod
     def of(cls, event: Event) -> Self:
-        """The operation that an entry of type `OPERATION` is; what its payload lacks is None."""
+        """The operation that an entry is; what its payload lacks is None."""
         said = event.data or {}
         columns: dict[str, Any] = {name: said.get(name) for name in cls.__slots__}
         columns |= {"id": event.id, "created_at": event.created_at}
@@ -103,7 +100,7 @@ class Refusal:
 
     @classmethod
     def of(cls, event: Event) -> Self:
-        """The refusal that an entry of type `REFUSAL` is; what its payload lacks is None."""
+        """The refusal that an entry is; what its payload lacks is None."""
         said = event.data or {}
         columns: dict[str, Any] = {name: said.get(name) for name in cls.__slots__}
         return cls(**columns | {"id": event.id, "created_at": event.created_at})

@@ -12,8 +12,8 @@ It knows no sockets, files or clocks. Two directions:
 msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
+from hansard.entry import COMMITTED, QUEUED, REJECTED, UNKNOWN
 from hansard.wire.delivery import (
-    COMMITTED,
     PENDING,
     RESUME,
     Ack,
@@ -62,9 +62,6 @@ from hansard.wire.limits import (
     WIRE_VERSION,
 )
 from hansard.wire.questions import (
-    QUEUED,
-    REJECTED,
-    UNKNOWN,
     Call,
     CallReply,
     Lookup,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from hansard.entry import COMMITTED
 from hansard.wire.values import WireError, check_producer_id, is_natural, naturals
 
 
@@ -66,7 +67,6 @@ class Wait(NamedTuple):
     report: Report
 
 
-COMMITTED: Final = "committed"
 PENDING: Final = "pending"
 RESUME: Final = "resume"
 

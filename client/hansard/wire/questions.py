@@ -4,13 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from hansard.wire.delivery import COMMITTED
+from hansard.entry import COMMITTED, QUEUED, REJECTED, UNKNOWN
 from hansard.wire.limits import CALL_VALUE_BYTES_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPE_PATTERN
 from hansard.wire.values import WireError, check_call_id, is_natural
-
-REJECTED: Final = "rejected"
-QUEUED: Final = "queued"
-UNKNOWN: Final = "unknown"
 
 
 class Lookup(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import click
 
+from hansard.operations import ENV_OPERATION
 from hansard.reader import Event, Operation
-from hansard.reader.rows import OPERATION
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 from hansard_writer.cli.query import columns_for, kind_asked_for, rows_of
@@ -49,7 +49,7 @@ def command(
     """
     kind = kind_asked_for(operations, False, conditions)
     if kind is Operation:
-        conditions["event_type"] = OPERATION
+        conditions["event_type"] = ENV_OPERATION
     with reading_considerately(directory) as reader:
         end = next(reader.events(limit=1, newest_first=True), None)
         last = list(reader.events(limit=lines, newest_first=True, **conditions))[::-1]
