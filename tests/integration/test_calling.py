@@ -78,7 +78,8 @@ class Caller:
 
     def __init__(self, log: Log, request: wire.Call | wire.LookupCall) -> None:
         self._log = log
-        self._envelope = [next(_CALLERS).to_bytes(4, "big"), b"\0\0\0\1", b""]
+        address = b"caller" + next(_CALLERS).to_bytes(4, "big")  # no worker's
+        self._envelope = [address, b"\0\0\0\1", b""]
         self.key = request.call_id
         log.link.requests.append((self._envelope, wire.pack_request(request)))
 
