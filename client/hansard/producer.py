@@ -42,9 +42,6 @@ MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
 SET_ASIDE: Final = "set_aside"
 
-NONE_REFUSED: Final = wire.Refusals()
-
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -264,9 +261,7 @@ class Producer(Holding):
         return self._log_id == log_id
 
     @exclusively
-    def acknowledge(
-        self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals = NONE_REFUSED
-    ) -> bool:
+    def acknowledge(self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals) -> bool:
         """Everything up to ``watermark`` is committed, but for the refusals: free it.
 
         False, and nothing changed, when the log's CRC there is not this producer's: somebody else

@@ -15,7 +15,7 @@ import hansard
 from hansard.reader import LogReader
 from hansard_writer import RunningWriter, running
 
-ROWS = 200_000
+ROWS = 50_000
 RSS_GROWTH_MAX = 8 << 20
 
 

@@ -15,7 +15,7 @@ CLIENT = Path(hansard.__file__).parent
 HEAVY = {"apsw", "click", "cryptography", "hansard_writer", "sqlite3"}
 NEEDS_APSW = {"reader_connection.py", "search.py"}
 ROUNDS = 5
-TIMED = "import time; begin = time.perf_counter(); import {}; print(time.perf_counter() - begin)"
+TIMED = "import time; begin = time.process_time(); import {}; print(time.process_time() - begin)"
 
 
 def run(program: str) -> str:

@@ -186,7 +186,7 @@ def test_a_run_gets_numbers_in_a_row(make: Make) -> None:
     assert producer.append_run(*joined(3)) == 4
     assert producer.append(b"b") == 5
     assert held_by(producer) == b"a<1><2><3>b"
-    assert producer.acknowledge(4, crc_of(b"a", *numbered(3)), 0)
+    assert producer.acknowledge(4, crc_of(b"a", *numbered(3)), 0, Refusals())
     assert_accounted_for(producer, 5)
 
 
@@ -196,7 +196,7 @@ def test_a_run_is_awaited_with_a_ticket_for_each_of_its_events(make: Make) -> No
     last, tickets = producer.append_run_awaited(*joined(3))
     assert (last, [ticket.seq for ticket in tickets]) == (4, [2, 3, 4])
     assert producer.wanted() == (2, 4)
-    producer.acknowledge(4, crc_of(b"a", *numbered(3)), 0)
+    producer.acknowledge(4, crc_of(b"a", *numbered(3)), 0, Refusals())
     producer.settle(ack(4, [(1, 4, 70)]), 2)
     assert all(ticket.wait(0) for ticket in tickets)
     assert [ticket.id for ticket in tickets] == [71, 72, 73]
@@ -230,10 +230,10 @@ def test_what_is_committed_is_freed(make: Make) -> None:
     producer = make()
     for data in numbered(5):
         producer.append(data)
-    assert producer.acknowledge(3, crc_of(*numbered(3)), 0)
+    assert producer.acknowledge(3, crc_of(*numbered(3)), 0, Refusals())
     assert (producer.waiting, producer.committed) == (2, 3)
     assert held_by(producer) == b"".join(numbered(2, first=4))
-    assert producer.acknowledge(5, crc_of(*numbered(5)), 0)
+    assert producer.acknowledge(5, crc_of(*numbered(5)), 0, Refusals())
     assert (producer.waiting, producer.committed, producer.statistics()["spool_bytes"]) == (0, 5, 0)
     assert not producer.has_work
     assert producer.append(b"more") == 6
@@ -243,8 +243,8 @@ def test_an_ack_that_comes_late_takes_nothing_back(make: Make) -> None:
     producer = make()
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(2, crc_of(*numbered(2)), 0)
-    assert producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0, Refusals())
+    assert producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
     assert producer.acked == 2
 
 
@@ -253,7 +253,7 @@ def test_another_ones_crc_is_not_acknowledged(make: Make, watermark: int, crc: i
     producer = make()
     for data in numbered(3):
         producer.append(data)
-    assert not producer.acknowledge(watermark, crc, 0)
+    assert not producer.acknowledge(watermark, crc, 0, Refusals())
     assert (producer.acked, producer.waiting) == (0, 3)
     assert held_by(producer) == b"".join(numbered(3))
 
@@ -263,7 +263,7 @@ def test_a_hello_says_what_is_still_held(make: Make, directory: Path) -> None:
     assert producer.hello()[1:3] == (1, 0)
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0, Refusals())
     hello = producer.hello()
     assert (hello.producer_id, hello.first_seq) == (producer.producer_id, 3)
     assert (hello.crc_before, hello.pid, hello.log_id) == (crc_of(*numbered(2)), os.getpid(), None)
@@ -325,7 +325,7 @@ def test_an_event_recorded_while_the_crc_is_made_is_kept(
     monkeypatch.setattr(producer_module, "crc32", crc32)
     assert producer.append(b"outer") == 1
     assert held_by(producer) == b"outerinner"
-    assert producer.acknowledge(2, crc_of(b"outer", b"inner"), 0)
+    assert producer.acknowledge(2, crc_of(b"outer", b"inner"), 0, Refusals())
 
 
 def test_no_logging_handler_is_called_under_the_lock(
@@ -388,7 +388,7 @@ CALLS: dict[str, Callable[[Producer], object]] = {
     "statistics": lambda producer: producer.statistics(),
     "wanted": lambda producer: producer.wanted(),
     "acknowledge": lambda producer: producer.acknowledge(
-        producer.seq, crc_at(producer, producer.seq), 0
+        producer.seq, crc_at(producer, producer.seq), 0, Refusals()
     ),
 }
 
@@ -411,7 +411,7 @@ def test_an_event_recorded_at_any_line_of_a_call_is_kept_once(make: Make, call: 
         assert_accounted_for(producer, submitted)
         inside = held_by(producer).removeprefix(expected)
         assert (producer.acked and not producer.waiting) or inside.count(b"[inner]") == 1
-        producer.acknowledge(producer.seq, crc_at(producer, producer.seq), 0)
+        producer.acknowledge(producer.seq, crc_at(producer, producer.seq), 0, Refusals())
         assert producer.waiting == 0
     assert line > 3, "nothing was interrupted"
 
@@ -429,7 +429,7 @@ def test_an_interruption_that_raises_leaves_nothing_half_done(make: Make, after:
         producer.append(b"interrupted")
     assert producer.append(b"second") == 2
     assert held_by(producer) == b"firstsecond"
-    assert producer.acknowledge(2, crc_of(b"first", b"second"), 0)
+    assert producer.acknowledge(2, crc_of(b"first", b"second"), 0, Refusals())
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -450,7 +450,7 @@ def test_an_interruption_that_records_and_raises_has_recorded(make: Make, after:
 def test_an_interruption_knows_that_its_event_is_not_committed(make: Make) -> None:
     producer = make()
     producer.append(b"first")
-    producer.acknowledge(1, crc_of(b"first"), 0)
+    producer.acknowledge(1, crc_of(b"first"), 0, Refusals())
     had_work = []
 
     def interrupt() -> None:
@@ -487,7 +487,7 @@ def test_an_event_recorded_at_any_line_of_a_run_does_not_part_it(make: Make) -> 
         assert held_by(producer) in (b"[inner]" + run, run + b"[inner]")
         assert producer.seq == before + 4
         assert last in (before + 3, before + 4)
-        assert producer.acknowledge(producer.seq, crc_at(producer, producer.seq), 0)
+        assert producer.acknowledge(producer.seq, crc_at(producer, producer.seq), 0, Refusals())
     assert line > 8, "nothing was interrupted"
     assert_accounted_for(producer, 4 * (line - 1) + 3)
 
@@ -502,7 +502,7 @@ def test_a_run_recorded_inside_a_record_is_kept_whole_behind_it(make: Make) -> N
     assert inner == [NOT_NUMBERED]
     assert held_by(producer) == b"firstouter" + run
     assert producer.append(b"last") == 6
-    assert producer.acknowledge(5, crc_of(b"firstouter", run), 0), "as one record"
+    assert producer.acknowledge(5, crc_of(b"firstouter", run), 0, Refusals()), "as one record"
     assert_accounted_for(producer, 6)
 
 
@@ -573,7 +573,7 @@ def test_an_interruption_that_raises_while_anothers_event_is_kept_loses_and_doub
         producer.append(b"outer")
     assert producer.append(b"last") == 4
     assert held_by(producer) == b"firstouterinnerlast"
-    assert producer.acknowledge(4, crc_of(b"firstouterinnerlast"), 0)
+    assert producer.acknowledge(4, crc_of(b"firstouterinnerlast"), 0, Refusals())
     assert_accounted_for(producer, 4)
 
 
@@ -600,7 +600,7 @@ def test_an_interruption_that_raises_while_anothers_rest_is_cleared_away_leaves_
         producer.append(b"torn") if call == "append" else producer.append_run(*joined(3))
     assert producer.append(b"last") == 2
     assert held_by(producer) == b"firstlast"
-    assert producer.acknowledge(2, crc_of(b"firstlast"), 0)
+    assert producer.acknowledge(2, crc_of(b"firstlast"), 0, Refusals())
 
 
 def test_an_interruption_whose_traceback_is_kept_does_not_keep_the_lock(make: Make) -> None:
@@ -666,7 +666,7 @@ def test_a_full_queue_blocks_again_once_the_writer_has_answered(
     waits = Waits(producer, monkeypatch)
     for data in numbered(3):
         producer.append(data)
-    assert producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    assert producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
     assert producer.append(b"a") == 3
     assert producer.append(b"b") == NOT_KEPT
     assert waits.waited == [3.0, 3.0]
@@ -678,7 +678,7 @@ def test_a_blocked_call_goes_on_when_there_is_room(
     woken: list[int] = []
     producer = make(queue_maxsize=2, ack_timeout=3.0, wake=lambda: woken.append(producer.seq))
     waits = Waits(producer, monkeypatch)
-    waits.meanwhile = lambda: producer.acknowledge(1, crc_of(*numbered(1)), 0) and None
+    waits.meanwhile = lambda: producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals()) and None
     for data in numbered(2):
         producer.append(data)
     woken.clear()
@@ -705,14 +705,14 @@ def test_a_blocked_call_lets_other_threads_in(make: Make) -> None:
     blocked.start()
     assert waiting.wait(10)
     assert producer.statistics()["waiting"] == 1
-    producer.acknowledge(1, crc_of(b"first"), 0)
+    producer.acknowledge(1, crc_of(b"first"), 0, Refusals())
     blocked.join(10)
     assert numbers == [2]
 
 
 def test_a_blocked_call_may_wait_without_end(make: Make) -> None:
     def commit() -> None:
-        producer.acknowledge(1, crc_of(b"first"), 0)
+        producer.acknowledge(1, crc_of(b"first"), 0, Refusals())
 
     committer = threading.Thread(target=commit)
     producer = make(queue_maxsize=1, ack_timeout=float("inf"))
@@ -761,7 +761,7 @@ def test_a_full_queue_raises_where_that_is_asked_for(make: Make, best_effort: bo
     with pytest.raises(QueueFull, match=r"1 event waiting .* raise spool_bytes or queue_maxsize"):
         producer.append(b"second")
     assert producer.accounts.dropped == {}, "the caller knows: nothing is lost behind its back"
-    producer.acknowledge(1, crc_of(b"first"), 0)
+    producer.acknowledge(1, crc_of(b"first"), 0, Refusals())
     assert producer.append(b"second") == 2
 
 
@@ -859,7 +859,7 @@ def test_a_run_waits_for_room_for_all_of_it(make: Make, monkeypatch: pytest.Monk
     def meanwhile() -> None:
         watermark = next(acked)
         waits.now -= 9.0  # it is woken at once
-        producer.acknowledge(watermark, crc_of(*numbered(watermark)), 0)
+        producer.acknowledge(watermark, crc_of(*numbered(watermark)), 0, Refusals())
 
     waits.meanwhile = meanwhile
     assert producer.append_run(*joined(3, first=5)) == 7
@@ -892,8 +892,8 @@ def test_a_spool_is_full_when_its_bytes_are_used(make: Make) -> None:
     with pytest.raises(QueueFull):
         producer.append(large)
     assert producer.append(b"small") == 2
-    producer.acknowledge(1, crc_of(large), 0)
-    producer.acknowledge(2, crc_of(large, b"small"), 0)
+    producer.acknowledge(1, crc_of(large), 0, Refusals())
+    producer.acknowledge(2, crc_of(large, b"small"), 0, Refusals())
     assert producer.append(large) == 3
 
 
@@ -904,7 +904,7 @@ def test_without_a_spool_ten_thousand_events_wait_at_most(make: Make) -> None:
     for _ in range(EVENTS_MAX):
         producer.append(b"x")
     assert producer.append(b"x") == NOT_KEPT
-    producer.acknowledge(1, crc_of(b"x"), 0)
+    producer.acknowledge(1, crc_of(b"x"), 0, Refusals())
     assert producer.append(b"x") == EVENTS_MAX + 1
 
 
@@ -941,10 +941,10 @@ def test_drops_are_work_until_the_log_has_them(make: Make, monkeypatch: pytest.M
     waits = Waits(producer, monkeypatch)
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
     assert producer.has_work
     assert producer.accounts.has_unreported
-    producer.acknowledge(1, crc_of(*numbered(1)), 2)
+    producer.acknowledge(1, crc_of(*numbered(1)), 2, Refusals())
     assert not producer.has_work
     assert producer.frame(2) is None
     waits.now = 300
@@ -959,7 +959,7 @@ def test_drops_outlive_their_producer(make: Make, directory: Path) -> None:
     producer = make(queue_maxsize=1, on_full="drop")
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
     (path,) = (directory / "spool").iterdir()
     assert producer.close() == 0
     count, _, drops, _ = left_in(path)
@@ -1053,7 +1053,7 @@ def test_a_renumbered_producer_goes_on_from_one_under_a_new_id(make: Make, direc
     for data in numbered(5):
         producer.append(data)
     producer.belongs_to(LOG)
-    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0, Refusals())
     old_id, (old_path,) = producer.producer_id, (directory / "spool").iterdir()
     ticket = producer.ticket(4, wants_outcome=True)
     producer.renumber()
@@ -1065,7 +1065,7 @@ def test_a_renumbered_producer_goes_on_from_one_under_a_new_id(make: Make, direc
     assert list((directory / "spool").iterdir()) == [old_path], "in its place, at one moment"
     assert ticket.seq == 2
     assert producer.append(b"<6>") == 4
-    assert producer.acknowledge(4, crc_of(*numbered(4, first=3)), 0)
+    assert producer.acknowledge(4, crc_of(*numbered(4, first=3)), 0, Refusals())
     assert_accounted_for(producer, 6)
 
 
@@ -1074,11 +1074,11 @@ def test_a_renumbered_producer_keeps_runs_whole(make: Make) -> None:
     for data in numbered(2):
         producer.append(data)
     producer.append_run(*joined(3, first=3))
-    producer.acknowledge(1, crc_of(*numbered(1)), 0)
+    producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
     producer.renumber()
     assert (producer.seq, producer.waiting) == (4, 4)
     assert list(producer._store.records()) == [(b"<2>", 1), (b"<3><4><5>", 3)]  # type: ignore[union-attr]
-    assert producer.acknowledge(4, crc_of(*numbered(4, first=2)), 0)
+    assert producer.acknowledge(4, crc_of(*numbered(4, first=2)), 0, Refusals())
     assert_accounted_for(producer, 5)
 
 
@@ -1086,7 +1086,7 @@ def test_a_renumbered_producer_does_not_tell_its_drops_twice(make: Make) -> None
     producer = make(queue_maxsize=1, on_full="drop")
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(0, 0, 2)
+    producer.acknowledge(0, 0, 2, Refusals())
     producer.renumber()
     frame = producer.frame(1)
     assert frame is not None
@@ -1108,7 +1108,7 @@ def test_outcomes_of_numbers_of_before_are_not_asked_for(make: Make) -> None:
     for data in numbered(5):
         producer.append(data)
     ticket = producer.ticket(2, wants_outcome=True)
-    producer.acknowledge(4, crc_of(*numbered(4)), 0)  # its outcome is still to come
+    producer.acknowledge(4, crc_of(*numbered(4)), 0, Refusals())  # its outcome is still to come
     producer.renumber()
     assert producer.wanted()[0] >= 0, "the wire knows no negative numbers"
     producer.settle(ack(1, [(1, 1, 9)]), 1)
@@ -1141,7 +1141,7 @@ def test_a_source_goes_on_behind_what_the_log_has(make: Make) -> None:
     frame = producer.frame(42)
     assert frame is not None
     assert frame.crc_before == 17
-    assert producer.acknowledge(42, crc_of(b"a", before=17), 0)
+    assert producer.acknowledge(42, crc_of(b"a", before=17), 0, Refusals())
     assert_accounted_for(producer, 1)
 
 
@@ -1176,7 +1176,7 @@ def test_a_source_whose_log_is_ahead_skips_to_where_it_is(make: Make) -> None:
     assert producer.waiting == 0
     assert [producer.append(data) for data in numbered(4, first=3)] == [0, 0, 0, 6]
     assert held_by(producer) == b"<6>"
-    assert producer.acknowledge(6, crc_of(b"<6>", before=17), 0)
+    assert producer.acknowledge(6, crc_of(b"<6>", before=17), 0, Refusals())
 
 
 def test_a_source_whose_log_gets_ahead_again_skips_that_too(make: Make) -> None:
@@ -1219,7 +1219,7 @@ def test_events_of_another_log_are_left_in_their_spool(make: Make, directory: Pa
     producer.belongs_to(LOG)
     for data in numbered(5):
         producer.append(data)
-    producer.acknowledge(2, crc_of(*numbered(2)), 0)
+    producer.acknowledge(2, crc_of(*numbered(2)), 0, Refusals())
     waiting = producer.ticket(4, wants_outcome=True)
     old_id, (path,) = producer.producer_id, (directory / "spool").iterdir()
     producer.leave_log()
@@ -1249,7 +1249,7 @@ def test_events_of_another_log_that_are_in_memory_are_lost_and_counted(make: Mak
 def test_leaving_a_log_with_nothing_to_keep_leaves_no_file(make: Make, directory: Path) -> None:
     producer = make()
     producer.append(b"a")
-    producer.acknowledge(1, crc_of(b"a"), 0)
+    producer.acknowledge(1, crc_of(b"a"), 0, Refusals())
     (old,) = (directory / "spool").iterdir()
     producer.leave_log()
     assert not old.exists()
@@ -1260,7 +1260,7 @@ def test_another_log_is_not_told_what_the_first_one_knows(make: Make) -> None:
     producer = make(queue_maxsize=1, on_full="drop")
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(1, crc_of(*numbered(1)), 2)
+    producer.acknowledge(1, crc_of(*numbered(1)), 2, Refusals())
     producer.leave_log()
     assert producer.append(b"new") == 1
     frame = producer.frame(1)
@@ -1274,7 +1274,7 @@ def test_another_log_is_not_told_what_the_first_one_knows(make: Make) -> None:
 def test_a_flush_of_what_is_committed_does_not_wait(make: Make) -> None:
     producer = make()
     producer.append(b"a")
-    producer.acknowledge(1, crc_of(b"a"), 0)
+    producer.acknowledge(1, crc_of(b"a"), 0, Refusals())
     ticket = producer.ticket(1, wants_outcome=False)
     assert ticket.wait(0)
     assert ticket.status == "committed"
@@ -1284,7 +1284,7 @@ def test_a_flush_of_what_is_committed_does_not_wait(make: Make) -> None:
 def test_an_outcome_is_asked_for_even_when_it_is_committed(make: Make) -> None:
     producer = make()
     producer.append(b"a")
-    producer.acknowledge(1, crc_of(b"a"), 0)
+    producer.acknowledge(1, crc_of(b"a"), 0, Refusals())
     ticket = producer.ticket(1, wants_outcome=True)
     assert not ticket.wait(0)
     assert producer.has_work
@@ -1328,7 +1328,7 @@ def test_an_empty_spool_is_removed_and_another_stays(make: Make, directory: Path
         producer = make()
         producer.append(b"a")
         if committed:
-            producer.acknowledge(1, crc_of(b"a"), 0)
+            producer.acknowledge(1, crc_of(b"a"), 0, Refusals())
         assert producer.close() == (not committed)
         assert len(list((directory / "spool").iterdir())) == (not committed)
 
