@@ -3,6 +3,7 @@
 It numbers, keeps and renumbers. It knows no lock, no callers and no sender.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
 
 FULL: Final = "full"
+OTHER_LOG: Final = "other_log"
+SET_ASIDE: Final = "set_aside"
 
 
 class Holding:
@@ -142,12 +145,49 @@ class Holding:
             self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
         self._set_room()
 
+    def _take_to_spool(self) -> None:
+        """Put a spool in place of memory, under the same numbers. Where none can be had, or not
+        all of it fits, everything stays as it was."""
+        source = Source(self.producer_id, self.acked, self._base_crc)
+        held, drops = self._held(), self.accounts.drops
+        with making, contextlib.suppress(OSError):
+            replaced = self._keeper.replace(
+                None, source, self._log_id, drops, held, or_memory=False
+            )
+            if replaced.seq == self.seq:
+                self._store = replaced.store
+            else:
+                replaced.store.close(remove=True)
+        self._set_room()
+
+    def _leave_log(self) -> None:
+        """Go on without what belongs to a log that is gone: set aside in its spool, or lost."""
+        count = self.waiting
+        if self.spooled and count:
+            self.accounts.lose(SET_ASIDE, count)
+        elif count:
+            self._drop(OTHER_LOG, count)
+        with making:
+            if self._store:
+                self._store.close(remove=not (self.spooled and count))
+            self._store, self._log_id = None, None
+        self.accounts.committed_before += self.acked - self.first_seq + 1
+        if self.source is not None:
+            self._closed = True  # its numbers mean the old log's: nothing may follow them
+        self._number_from(Source(new_producer_id()))
+        self._open_store()
+
     def _restart(self, source: Source, records: list[Record]) -> None:
         """Go on under other numbers, with a store that holds ``records`` in place of the old.
         Raises OSError with everything as it was."""
         with making:
             replaced = self._keeper.replace(
-                self._store, source, self._log_id, self.accounts.drops, records
+                self._store,
+                source,
+                self._log_id,
+                self.accounts.drops,
+                records,
+                or_memory=not self.spooled,
             )
             self._store = replaced.store
             self._number_from(source)

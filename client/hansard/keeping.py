@@ -81,7 +81,7 @@ class Keeper:
             self._complaints.later(
                 "no spool",
                 "no spool in %s (%s): events are kept in memory only and end with this process; "
-                "make room there and restart it",
+                "mend that, and it is tried again soon",
                 self._directory,
                 error.strerror,
             )
@@ -94,13 +94,13 @@ class Keeper:
         log_id: bytes | None,
         drops: Drops,
         records: list[Record],
+        *,
+        or_memory: bool,
     ) -> Replaced:
-        """A store that holds ``records`` under other numbers, in place of ``old``. Of two spools
-        one is there at any moment; OSError leaves the old one as it was."""
+        """A store that holds ``records`` behind ``source``, as many as fit, in place of ``old``.
+        Of two spools one is there at any moment; OSError leaves the old one as it was."""
         with making:
-            new = self.open(
-                source, log_id, drops, named=False, or_memory=not isinstance(old, Spool)
-            )
+            new = self.open(source, log_id, drops, named=False, or_memory=or_memory)
             seq, crc = source.watermark, source.crc
             for data, count in records:
                 if not new.append_run(seq + 1, crc32(data, crc), data, count):

@@ -37,10 +37,10 @@ TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say 
 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
+SPOOL_AGAIN_S: Final = 30.0  # between two tries to have a spool after all
+
 UNSENT: Final = "closed"
 MEMORY_LOST: Final = "memory_lost"
-OTHER_LOG: Final = "other_log"
-SET_ASIDE: Final = "set_aside"
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -101,6 +101,7 @@ class Producer(Holding):
         self._tickets = Tickets()
         self._blocked = 0  # callers that wait for room
         self._is_inherited = False
+        self._seek_spool_at = 0.0  # where memory has to do
         self._stalled = False  # a caller waited in vain: fail fast until the writer answers
 
     # --- the callers' side ---
@@ -237,6 +238,17 @@ class Producer(Holding):
             self._log_id,
         )
 
+    def seek_spool(self, now: float) -> None:
+        """Where no spool could be had, try again now and then."""
+        if self._store is None or self.spooled or now < self._seek_spool_at:
+            return
+        self._seek_spool_at = now + SPOOL_AGAIN_S
+        self._find_spool()
+        if self.spooled:
+            self._complaints.warn(
+                "spool again", "a spool again in %s: events survive this process", self._directory
+            )
+
     def frame(self, first_seq: int) -> wire.Frame | None:
         """The next frame from ``first_seq`` on; an empty one reports drops; None for nothing."""
         last_seq = self.seq
@@ -328,21 +340,8 @@ class Producer(Holding):
 
         The spool stays as it is, for who brings the old log back; memory is lost and counted.
         """
-        count = self.waiting
-        if self.spooled and count:
-            self.accounts.lose(SET_ASIDE, count)
-        elif count:
-            self._drop(OTHER_LOG, count)
-        with making:
-            if self._store:
-                self._store.close(remove=not (self.spooled and count))
-            self._store, self._log_id = None, None
-        self.accounts.committed_before += self.acked - self.first_seq + 1
+        self._leave_log()
         self._tickets.give_up()
-        if self.source is not None:
-            self._closed = True  # its numbers mean the old log's: nothing may follow them
-        self._number_from(Source(new_producer_id()))
-        self._open_store()
 
     @exclusively
     def refuse(self) -> None:
@@ -395,6 +394,11 @@ class Producer(Holding):
             if self._is_torn:
                 self._mend()
             raise
+
+    @exclusively
+    def _find_spool(self) -> None:
+        if self._store and not self._closed:
+            self._take_to_spool()
 
     @exclusively
     def _open(self, ticket: Ticket) -> None:

@@ -163,6 +163,7 @@ class Sender:
         sockets.request(transmission.greeting())
         asked_at = time.monotonic()
         while not self._stopping:
+            self._producer.seek_spool(time.monotonic())
             self._complaints.say()
             sent_before = transmission.frames_pushed
             blocked = self._push(sockets)

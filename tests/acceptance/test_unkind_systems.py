@@ -170,3 +170,21 @@ def test_a_log_that_is_opened_to_a_group_later_lets_the_group_read(directory: Pa
     with hansard_writer.running(directory):
         assert (directory / "log.db").stat().st_mode & 0o777 == 0o600
         assert directory.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_worker_that_had_no_room_for_a_spool_gets_one_when_there_is(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hansard.producer.SPOOL_AGAIN_S", 0.01)
+    directory.mkdir()
+    in_the_way = directory / "spool"
+    in_the_way.touch()
+    with AuditLog(directory) as log:
+        log.record("kept.in.memory")
+        assert not log.statistics()["spooled"]
+        in_the_way.unlink()
+        in_the_way.mkdir()
+        wait_until(lambda: log.statistics()["spooled"], "there is a spool")
+        with hansard_writer.running(directory):
+            assert log.record("kept.in.the.spool", sync=True, timeout=20).id == 2
+    assert_log_is_sound(directory)

@@ -29,7 +29,7 @@ from hansard import producer as producer_module
 from hansard.complaints import Complaints
 from hansard.errors import ClosedError, QueueFull
 from hansard.memory_queue import EVENTS_MAX
-from hansard.producer import DROP, NO_ROOM, NOT_KEPT, NOT_NUMBERED, TELL, Producer
+from hansard.producer import DROP, NO_ROOM, NOT_KEPT, NOT_NUMBERED, SPOOL_AGAIN_S, TELL, Producer
 from hansard.settings import SPOOL_BYTES_MIN, Settings
 from hansard.source import Source
 from hansard.spool import live as spool_module
@@ -992,6 +992,48 @@ def test_without_a_spool_events_are_kept_in_memory_with_a_warning(
     (message,) = caplog.messages
     assert "no spool in" in message
     assert "No such file or directory" in message
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_where_a_spool_can_be_had_again_it_takes_over_from_memory_under_the_same_numbers(
+    make: Make, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = make()
+    for data in numbered(2):
+        producer.append(data)
+    producer.append_run(*joined(2, first=3))
+    producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
+    producer.seek_spool(0)
+    assert not producer.spooled
+    (directory / "spool").mkdir()
+    producer.seek_spool(SPOOL_AGAIN_S - 1)
+    assert not producer.spooled, "not so soon again"
+    producer.seek_spool(SPOOL_AGAIN_S)
+    assert producer.spooled
+    assert "a spool again in" in caplog.messages[-1]
+    assert held_by(producer) == b"<2><3><4>"
+    assert producer.append(b"<5>") == 5
+    assert producer.acknowledge(2, crc_of(*numbered(2)), 0, Refusals())
+    assert_accounted_for(producer, 5)
+    assert producer.close() == 3
+    (path,) = (directory / "spool").iterdir()
+    assert left_in(path)[:2] == (3, b"<3><4><5>")
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_a_spool_that_not_everything_fits_into_does_not_take_over(
+    make: Make, directory: Path
+) -> None:
+    producer = make(queue_maxsize=1_000_000)
+    while producer.append(bytes(10_000)) > 0 and producer.seq < SPOOL_BYTES_MIN // 10_000:
+        pass
+    (directory / "spool").mkdir()
+    producer.seek_spool(0)
+    assert not producer.spooled
+    assert list((directory / "spool").iterdir()) == []
+    waiting = producer.seq
+    assert producer.append(b"more") == waiting + 1
+    assert held_by(producer).endswith(b"more")
 
 
 def fill_disk(directory: Path) -> None:
