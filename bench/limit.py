@@ -18,8 +18,9 @@ from bench.figures import Figure
 from bench.processes import in_fresh_process
 from hansard.directory import DATABASE, PRIVATE_FILE_MODE
 from hansard.settings import Settings
-from hansard_writer.store import PAGE_BYTES, Store
-from hansard_writer.writer import PASSIVE_SHARE
+from hansard_writer.handle import PAGE_BYTES
+from hansard_writer.store import Store
+from hansard_writer.wal_governor import PASSIVE_SHARE
 
 PART: Final = "limit"
 RATIO_MAX: Final = 1.5
@@ -54,8 +55,8 @@ def open_store(directory: Path) -> tuple[Store, apsw.Connection]:
 
 def keep_wal_small(store: Store) -> None:
     """As the writer does it."""
-    if store.wal_pages >= _PASSIVE_PAGES:
-        store.checkpoint_passive()
+    if store.handle.wal_pages >= _PASSIVE_PAGES:
+        store.handle.checkpoint_passive()
 
 
 def _insert(source: Path, directory: Path, batch: int) -> tuple[int, float, float]:

@@ -16,6 +16,7 @@ from hansard.errors import ConfigError
 DATABASE: Final = "log.db"
 LOCK: Final = "writer.lock"
 SPOOL: Final = "spool"
+RESERVE: Final = "reserve"
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"
 

@@ -87,14 +87,14 @@ class Settings:
         128 * MIB, "free space below which intake is suspended and spools take over", minimum=0
     )
     reserve_bytes: int = _setting(
-        8 * MIB, "file held ready to be released on a full disk (no effect yet)", minimum=0
+        8 * MIB, "file held ready to be released on a full disk; 0 for none", minimum=0
     )
     wal_bytes_target: int = _setting(
         64 * MIB, "WAL size that checkpoints aim to stay under", minimum=1 * MIB
     )
     reader_age_max: float = _setting(
         60.0,
-        "age of a read transaction that is complained of (s) (no effect yet)",
+        "age of a read transaction in the WAL's way that is complained of (s)",
         minimum=0,
     )
     fts_event_types: tuple[str, ...] | None = _setting(

@@ -11,6 +11,7 @@ from typing import Final
 from hansard import wire
 from hansard.complaints import Complaints
 from hansard.producer import UNSENT, Producer
+from hansard.wording import counted
 
 CALM_S: Final = 0.02  # between two waits that nobody hurries
 
@@ -42,6 +43,7 @@ class Transmission:
     def begin(self) -> None:
         """Nothing of what was sent may be counted on: start with a hello."""
         self.welcomed = False
+        self.suspended = ""  # why the writer takes nothing in, as it last said
         self.outstanding: wire.Wait | None = None
         self._sent_to = 0
         self._drops_sent = 0
@@ -124,6 +126,7 @@ class Transmission:
             "duplicates_dropped": self.duplicates_dropped,
             "send_failures": self.send_failures + producer.accounts.dropped.get(UNSENT, 0),
             "writer_restarts": self.writer_restarts,
+            "suspended": bool(self.suspended),
         }
 
     def on_reply(self, message: bytes, now: float) -> Verdict:
@@ -158,6 +161,7 @@ class Transmission:
             producer.leave_log()
             return Verdict.GREET_AGAIN
         producer.meet(welcome.refusals)
+        self._note_suspension(welcome.suspended)
         if not self._acknowledged(welcome):
             return Verdict.GREET_AGAIN
         self.welcomed = True
@@ -172,6 +176,7 @@ class Transmission:
             return Verdict.GREET_AGAIN
         if not self._acknowledged(ack):
             return Verdict.GREET_AGAIN
+        self._note_suspension(ack.suspended)
         self.duplicates_dropped += max(ack.duplicates - self._duplicates_told, 0)
         self._duplicates_told = ack.duplicates
         for notice in self._producer.unawaited(ack.notices):
@@ -184,6 +189,18 @@ class Transmission:
         if not asked.urgent:
             self._calm_until = now + CALM_S
         return Verdict.GO_ON
+
+    def _note_suspension(self, reason: str) -> None:
+        """The writer says whether it takes anything in; while it does not, this process keeps."""
+        self.suspended = reason
+        if reason and self._producer.waiting:
+            self._complaints.warn(
+                "suspended",
+                "the writer takes nothing in: %s; events wait here (%s so far), and go on by "
+                "themselves",
+                reason,
+                counted(self._producer.waiting, "event"),
+            )
 
     def _warn_of(self, notice: wire.Notice) -> None:
         if notice.reason == wire.ORPHAN:

@@ -14,7 +14,8 @@ from stepped import EPOCH_NS, Log, write_lock_taken
 from hansard import calls as client
 from hansard import wire
 from hansard_writer import calls
-from hansard_writer.store import Store, StoreFull
+from hansard_writer.retries import StoreFull
+from hansard_writer.store import Store
 from hooked_vfs import HookedVfs
 
 _CALLERS = itertools.count(1)
@@ -227,7 +228,7 @@ def test_a_writer_without_operations_says_how_it_gets_some(directory: Path) -> N
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (GeneratorExit(), "GeneratorExit"),
-        (StoreFull("not ours"), "hansard_writer.store.StoreFull: not ours"),
+        (StoreFull("not ours"), "hansard_writer.retries.StoreFull: not ours"),
         (ValueError("x" * 1_000), "ValueError: " + "x" * 488),
         (ValueError("lone \ud800"), "ValueError: lone ?"),
         (ValueError("two\nlines"), "ValueError: two lines"),
@@ -329,7 +330,7 @@ def test_calls_are_rejected_while_intake_is_suspended(directory: Path) -> None:
     log.operations = {"add": add}
     log.start_writer()
     caller = call(log, "add", {"name": "a", "by": 1})
-    assert caller.reason.startswith("too little disk space is left")
+    assert caller.reason.startswith("the writer takes nothing: ")
     assert counters(log) == {}
     log.close()
 

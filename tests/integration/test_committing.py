@@ -616,8 +616,8 @@ def test_a_checkpoint_that_another_program_is_at_does_not_stop_the_writer(
 
     def meanwhile(_name: str) -> None:
         hooked_vfs.on_write = None
-        store.checkpoint_passive()
-        assert not store.checkpoint_truncate()
+        store.handle.checkpoint_passive()
+        assert not store.handle.checkpoint_truncate()
 
     hooked_vfs.on_write = meanwhile
     other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

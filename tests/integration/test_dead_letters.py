@@ -10,7 +10,8 @@ from stepped import Log, encode, write_lock_taken
 
 from frames import Chain, event, parts
 from hansard import wire
-from hansard_writer.store import REPLAYED, StoreFull
+from hansard_writer.retries import StoreFull
+from hansard_writer.store import REPLAYED
 
 EVERYTHING = wire.Replay(0, None, None, dry_run=False)
 

@@ -12,7 +12,8 @@ from stepped import Log, encode, write_lock_taken
 from hansard import ConfigError
 from hansard.reader import LogReader
 from hansard_writer import full_text, schema
-from hansard_writer.writer import FULL_TEXT_IDLE_S, RETRY_S
+from hansard_writer.retries import RETRY_S
+from hansard_writer.writer import FULL_TEXT_IDLE_S
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def test_entries_without_text_cost_no_commit_until_the_mark_is_far_behind(
 
 def test_while_the_disk_is_full_nothing_is_indexed(log: Log) -> None:
     record_operations(log, 3)
-    log.writer._suspended = True
-    log.writer._look_at_disk_at = float("inf")
+    log.writer._disk.reason = "the disk is full"
+    log.writer._disk.next_look = float("inf")
     idle(log)
     assert mark(log) == 0
     assert found(log, "common") == [1, 2, 3]

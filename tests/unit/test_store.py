@@ -16,9 +16,11 @@ from frames import Chain, event
 from hansard import wire
 from hansard.errors import ConfigError
 from hansard_writer import schema
+from hansard_writer.damage import LogUnusable
 from hansard_writer.decoding import Refused
 from hansard_writer.intake import Batch, Intake, ProducerState
-from hansard_writer.store import OWN_PRODUCER, Store, StoreBusy, StoreFull
+from hansard_writer.retries import StoreBusy, StoreFull
+from hansard_writer.store import OWN_PRODUCER, Store
 
 AN_ENTRY = (
     "INTO entries(seq, producer, producer_seq, created_at, event_type, level)"
@@ -160,7 +162,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(
     path: Path, statements: list[str]
 ) -> None:
     before = other_database(path, *statements)
-    with pytest.raises(ConfigError, match=r"another program .* move it away"):
+    with pytest.raises(LogUnusable, match=r"another program .* move it away"):
         open_store(path)
     assert path.read_bytes() == before
 
@@ -168,7 +170,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     open_store(path).close()
     before = other_database(path, f"PRAGMA user_version = {schema.VERSION + 1}")
-    with pytest.raises(ConfigError, match=rf"newer release \(schema {schema.VERSION + 1}"):
+    with pytest.raises(LogUnusable, match=rf"newer release \(schema {schema.VERSION + 1}"):
         open_store(path)
     assert path.read_bytes() == before
 
@@ -176,7 +178,7 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"no database at all, but text " * 100, b"x" * 5_000])
 def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(ConfigError):
+    with pytest.raises(LogUnusable, match=r"damaged or no database: move .* away"):
         open_store(path)
     assert path.read_bytes() == content
 

@@ -390,6 +390,7 @@ def test_a_lost_connection_sends_again_what_is_not_committed(client: Client) -> 
         "duplicates_dropped": 0,
         "send_failures": 0,
         "writer_restarts": 0,
+        "suspended": False,
     }
 
 

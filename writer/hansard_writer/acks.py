@@ -44,6 +44,7 @@ class Acks:
         self._refusals = refusals
         self._waiters: dict[bytes, _Waiter] = {}
         self._greeted: dict[bytes, tuple[list[bytes], ProducerState]] = {}
+        self.suspended = ""  # why nothing is taken in: every answer says so
 
     def __len__(self) -> int:
         return len(self._waiters) + len(self._greeted)
@@ -104,7 +105,15 @@ class Acks:
             "frame_bytes_max": wire.FRAME_BYTES_MAX,
         }
         welcome = wire.Welcome(
-            self._log_id, self._run_id, self._epoch, watermark, crc, dropped, refusals, limits
+            self._log_id,
+            self._run_id,
+            self._epoch,
+            watermark,
+            crc,
+            dropped,
+            refusals,
+            limits,
+            self.suspended,
         )
         return wire.pack_reply("hello", welcome)
 
@@ -135,6 +144,7 @@ class Acks:
             runs,
             dead,
             _notices(state, wait.seen_seq),
+            self.suspended,
         )
         return wire.pack_reply("wait", ack)
 

@@ -21,7 +21,8 @@ from hansard.calls import pack_value, unpack_value
 from hansard.wording import counted
 from hansard_writer.operation_connection import OperationConnection, OperationError, guarded
 from hansard_writer.operations import Function, place_of, text_of
-from hansard_writer.store import Store, StoreBusy, StoreFull
+from hansard_writer.retries import StoreUnready
+from hansard_writer.store import Store
 
 WAITING_MAX: Final = 1_000
 RUN_PER_STEP_MAX: Final = 32
@@ -137,7 +138,7 @@ class Calls:
         before = self._clock_ns() - KEPT_S * _NS
         if not self._store.has_calls_before(before):
             return
-        with contextlib.suppress(StoreBusy, StoreFull), self._store.transaction() as connection:
+        with contextlib.suppress(StoreUnready), self._store.transaction() as connection:
             connection.execute(_FORGET, (before, FORGOTTEN_AT_ONCE_MAX))
             if connection.changes() == FORGOTTEN_AT_ONCE_MAX:
                 self._forget_at = now
@@ -160,7 +161,7 @@ class Calls:
                     packed = _run(function, given, params)
                 reply = wire.CallReply(wire.COMMITTED, packed)
                 self._keep(connection, call, reply)
-        except (StoreBusy, StoreFull) as error:
+        except StoreUnready as error:
             return self._refused(f"{error}: nothing of it was kept; try again later")
         except OperationError as error:
             where = place_of(error, function)
@@ -177,7 +178,7 @@ class Calls:
             with self._store.transaction() as connection:
                 for waiting, reply in rejected:
                     self._keep(connection, waiting.call, reply)
-        except (StoreBusy, StoreFull) as error:
+        except StoreUnready as error:
             calls = counted(len(rejected), "rejected call")
             _LOG.warning("%s: the reasons of %s are not kept", error, calls)
 

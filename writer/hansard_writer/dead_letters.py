@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from hansard import wire
-from hansard_writer.decoding import Decoder, Refused, without
+from hansard_writer.decoding import Decoder, Fault, Refused, without
 from hansard_writer.entering import Entering, malformed
 from hansard_writer.tasks import TaskBook
 
@@ -182,7 +182,11 @@ class DeadLetters:
         for run in runs:
             faults = self._tasks.faults(run) if self._tasks else {}
             refused += without(run, faults or malformed(run, self._connection))[1]
-        return refused[0] if refused else min(entering.enter(producer, run) for run in runs)
+        if refused:
+            return refused[0]
+        (run,) = runs  # a body of which nothing is refused is one
+        outcome = entering.attempt(producer, run)
+        return without(run, {0: outcome})[1][0] if isinstance(outcome, Fault) else outcome
 
     def _keep_on(
         self, letter: int, producer: int, count: int, reason: str, refused: Refused

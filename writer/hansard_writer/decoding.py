@@ -168,11 +168,11 @@ def without(run: Run, faults: Mapping[int, Fault]) -> tuple[list[Run], list[Refu
     runs, refused, start = [], [], 0
     for first, stop in _groups(run.kinds, sorted(faults)):
         if first > start:
-            runs.append(_part(run, start, first))
-        refused.append(_refusal(_part(run, first, stop), first, faults))
+            runs.append(part(run, start, first))
+        refused.append(_refusal(part(run, first, stop), first, faults))
         start = stop
     if start < run.length:
-        runs.append(_part(run, start, run.length))
+        runs.append(part(run, start, run.length))
     return runs, refused
 
 
@@ -190,7 +190,8 @@ def _groups(kinds: Sequence[int], indexes: Sequence[int]) -> Iterator[tuple[int,
         yield first, stop
 
 
-def _part(run: Run, start: int, stop: int) -> Run:
+def part(run: Run, start: int, stop: int) -> Run:
+    """The events of a run from one index to before another."""
     columns = tuple(column[start:stop] for column in run.columns)
     return Run(run.first_seq + start, run.kinds[start:stop], columns)
 

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from hansard_writer.decoding import Fault, Run
+from hansard_writer.decoding import DETAIL_CHARS_MAX, Fault, Run, part
+from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 
 _INSERT_ENTRY: Final = (
     "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
@@ -35,6 +36,7 @@ class Entering:
     """Enters runs behind a position, in the order of the calls."""
 
     def __init__(self, connection: apsw.Connection, position: Position) -> None:
+        self._connection = connection
         self._many = connection.executemany
         self._size, self._last_run = position
         self._runs: list[tuple[int, int, int, int]] = []
@@ -74,6 +76,34 @@ class Entering:
         self.newest_runs[producer] = last[1:]
         self._size += length
         return seq
+
+    def attempt(self, producer: int, run: Run) -> int | Fault:
+        """Enter a run, or nothing of it where SQLite does not take it: its first seq, or what is
+        wrong. For the few that are in doubt: each costs two statements more."""
+        execute, tasks = self._connection.execute, dict(self.registered)
+        execute("SAVEPOINT attempt")
+        try:
+            seq = self.enter(producer, run)
+        except apsw.Error as error:
+            is_gone = not self._connection.in_transaction  # a trigger may undo all of it
+            if is_gone or kind_of(code_of(error)) is not Kind.CONTENT:
+                raise
+            execute("ROLLBACK TO attempt")
+            self.registered = tasks
+            return Fault(str(error)[:DETAIL_CHARS_MAX])
+        finally:
+            if self._connection.in_transaction:
+                execute("RELEASE attempt")
+        return seq
+
+    def faults(self, producer: int, run: Run) -> dict[int, Fault]:
+        """The events of a run that cannot be entered, by index; the others are."""
+        faults = {}
+        for index in range(run.length):
+            outcome = self.attempt(producer, part(run, index, index + 1))
+            if isinstance(outcome, Fault):
+                faults[index] = outcome
+        return faults
 
     def finish(self) -> None:
         """Write the runs. Once, behind everything."""

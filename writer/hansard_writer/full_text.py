@@ -11,7 +11,8 @@ from typing import Final
 
 from hansard import wire
 from hansard.errors import ConfigError
-from hansard_writer.store import Store, StoreBusy, StoreFull
+from hansard_writer.retries import StoreUnready
+from hansard_writer.store import Store
 
 PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
 PIECE_TEXT_BYTES_MAX: Final = 256 << 10  # ... and of their text what fits, or one entry's
@@ -80,9 +81,9 @@ class FullText:
     def index_piece(self) -> bool:
         """Look at the next entries, and index their text; whether something was written.
 
-        Raises `hansard_writer.store.StoreBusy` and `StoreFull`, with nothing changed.
+        Raises `hansard_writer.retries.StoreUnready`, with nothing changed.
         """
-        seen_to, texts = self._next_texts()
+        seen_to, texts = self._store.handle.read(self._next_texts)
         self._worked_to = self._store.size
         wrote = bool(texts) or seen_to - self.indexed_to >= MARK_BEHIND_MAX
         if wrote:
@@ -110,7 +111,7 @@ class FullText:
                 connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
                 connection.execute(_SET, (0, "full_text_indexed_to"))
                 connection.execute(_SET, (event_types, "full_text_event_types"))
-        except (StoreBusy, StoreFull) as error:
+        except StoreUnready as error:
             raise ConfigError(f"the index of full text cannot be made anew: {error}") from error
         self.indexed_to = 0
 

@@ -21,7 +21,8 @@ PROGRESS_STEPS: Final = 10_000  # of SQLite's machine between two looks at the c
 
 Bindings = Sequence[Any] | Mapping[str, Any]
 
-_FATAL: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+# The disk's, whatever the operation makes of them.
+_FATAL: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError)
 
 
 class OperationError(AuditLogError):

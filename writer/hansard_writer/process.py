@@ -13,15 +13,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import apsw
+
 from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer.adoption import Adopter
+from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.disk import Reserve
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
+from hansard_writer.retries import StoreFull
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
@@ -43,8 +48,9 @@ def serve(
 
     ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
     once the log can be used. ``supervised_restarts`` is for the figures: how often a supervisor
-    started the writer again, None without one. Raises `ConfigError` for what cannot be served,
-    `hansard_writer.lock.DirectoryTaken` when another writer serves it.
+    started the writer again, None without one. Raises `ConfigError` and `LogUnusable` for what
+    cannot be served, `hansard_writer.lock.DirectoryTaken` when another writer serves it. Ends the
+    process at once, with exit status 1, after an error of SQLite's that does not pass.
     """
     require_sqlite()
     forbid_second_sqlite()
@@ -54,13 +60,7 @@ def serve(
     lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
     stop = _StopFlag()
     try:
-        store = Store(
-            directory / layout.DATABASE,
-            GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
-            dead_letters_max=settings.dead_letters_max,
-            dead_letters_bytes_max=settings.dead_letters_bytes_max,
-            enforce_tasks=settings.enforce_tasks,
-        )
+        store = _open_store(directory, settings, shared=shared)
         run_id = secrets.token_bytes(16)
         lock.announce(store.epoch, run_id)
         endpoints = Endpoints(
@@ -87,8 +87,36 @@ def serve(
         endpoints.close()
         store.close()
         _LOG.info("stopped by %s; %s", stop.reason, _entries(store))
+    except apsw.Error as error:  # what may pass was tried again where it came up
+        end_at_once(directory / layout.DATABASE, error)
     finally:
         lock.close()
+
+
+def _open_store(directory: Path, settings: Settings, *, shared: bool) -> Store:
+    """The store; on a full disk with the room of the reserve. Raises `LogUnusable`."""
+
+    def opened() -> Store:
+        return Store(
+            directory / layout.DATABASE,
+            GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
+            dead_letters_max=settings.dead_letters_max,
+            dead_letters_bytes_max=settings.dead_letters_bytes_max,
+            enforce_tasks=settings.enforce_tasks,
+        )
+
+    try:
+        try:
+            return opened()
+        except StoreFull:
+            if not Reserve(directory / layout.RESERVE, settings.reserve_bytes).release():
+                raise
+            _LOG.warning("the disk is full: %s is released", layout.RESERVE)
+            return opened()
+    except StoreFull as error:
+        raise LogUnusable(
+            f"{error}: make room on the disk of {directory}, and start again"
+        ) from error
 
 
 def prepare_directory(directory: Path, group: str | None) -> int | None:

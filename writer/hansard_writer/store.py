@@ -1,11 +1,10 @@
 """The store: the one connection that writes the log, and the transaction of a batch.
 
-It owns SQLite in this process and is used by one thread. It knows no sockets and decides neither
-when to commit nor what to accept.
+It is used by one thread. It knows no sockets and decides neither when to commit nor what to accept;
+what an error means is the handle's to judge.
 """
 
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -15,19 +14,17 @@ from typing import Any, Final
 import apsw
 
 from hansard import wire
-from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
-from hansard_writer import schema
+from hansard_writer import recovered
 from hansard_writer.dead_letters import LETTERS_PER_REPLAY_MAX, Again, DeadLetters
-from hansard_writer.decoding import Run, without
+from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
+from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState, own_run
+from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 from hansard_writer.tasks import TaskBook
 
-PAGE_BYTES: Final = 4_096
-PAGE_CACHE_KIB: Final = 64 << 10
 OWN_PRODUCER: Final = 0
-START_BUSY_MS: Final = 5_000  # a backup, or a reader's recovery, at the start
 
 REPLAYED: Final = "hansard.replayed"
 
@@ -43,14 +40,6 @@ _SELECT_PRODUCER: Final = (
 )
 
 
-class StoreBusy(Exception):
-    """Another program holds SQLite's write lock. The batch is untouched; try again."""
-
-
-class StoreFull(Exception):
-    """The disk is full. The batch is untouched; try again when there is room."""
-
-
 class _DryRun(Exception):
     """Ends a transaction whose outcome was only to be seen."""
 
@@ -58,7 +47,9 @@ class _DryRun(Exception):
 class Store:
     """The log's database, open for writing. Opening it begins a new epoch, durably.
 
-    With ``enforce_tasks`` only events of registered tasks are entered.
+    With ``enforce_tasks`` only events of registered tasks are entered. Raises
+    `hansard_writer.damage.LogUnusable` for what cannot be served, which is not touched then, and
+    `StoreFull`. What SQLite raises later and is no `StoreUnready` MUST end the process.
     """
 
     def __init__(
@@ -74,38 +65,20 @@ class Store:
         require_sqlite()
         self.path = path
         self.commits = 0
-        self.wal_pages = 0
-        is_new = not path.exists()
-        if is_new:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
-        self._connection = apsw.Connection(str(path), vfs=vfs)
-        self._execute = self._connection.execute
-        self._connection.set_busy_timeout(START_BUSY_MS)
-        try:
-            self._configure()
-            self._migrate()
+        self.handle = handle = Handle(path, mode, vfs)
+        self._connection, self._execute = handle.connection, handle.connection.execute
+        self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
+        with handle.starting():
             self._begin_epoch()
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            self._connection.close()
-            raise ConfigError(
-                f"{path} is damaged or no database ({error}): move it away and put a copy back"
-            ) from error
-        except StoreBusy as error:
-            self._connection.close()
-            raise ConfigError(f"{path}: {error}; end that program, then start again") from error
-        except BaseException:
-            self._connection.close()
-            raise
-        self._connection.set_busy_timeout(0)  # the loop tries again; workers never wait for it
-        self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
-        self._producer_id: int = self._one("SELECT max(id) FROM producers")
-        self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
-        self._dead_letters = DeadLetters(
-            self._connection,
-            letters_max=dead_letters_max,
-            bytes_max=dead_letters_bytes_max,
-            tasks=self.tasks,
-        )
+            self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
+            self._producer_id: int = self._one("SELECT max(id) FROM producers")
+            self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
+            self._dead_letters = DeadLetters(
+                self._connection,
+                letters_max=dead_letters_max,
+                bytes_max=dead_letters_bytes_max,
+                tasks=self.tasks,
+            )
 
     # --- reading ---
 
@@ -222,8 +195,8 @@ class Store:
     def transaction(self) -> Iterator[apsw.Connection]:
         """A transaction beside the batches', with the connection to use in it and not after it.
 
-        Committed at the end of the block, rolled back if that raises. Raises `StoreBusy` and
-        `StoreFull`, with the database as it was.
+        Committed at the end of the block, rolled back if that raises. Raises `StoreUnready`, with
+        the database as it was.
         """
         with self._transaction():
             yield self._connection
@@ -233,43 +206,30 @@ class Store:
         """Commit a batch: entries, runs, dead letters and watermarks in one transaction, with
         the orphans of the tasks that it registers.
 
-        Payloads that are no JSON objects to SQLite become dead letters; the rest is committed.
-        Raises `StoreBusy` and `StoreFull` with the batch and the database as they were.
+        Events that SQLite does not take become dead letters; the rest is committed. Raises
+        `StoreUnready` with the batch and the database as they were.
         """
         try:
             self._write(batch, now_ns)
-        except apsw.ConstraintError:
-            self._refuse_malformed(batch)
+        except apsw.Error as error:
+            if kind_of(code_of(error)) is not Kind.CONTENT or not self._refuse_faulty(batch):
+                raise
             self._write(batch, now_ns)
 
     def replay(self, replay: wire.Replay, own: ProducerState, now_ns: int) -> wire.Replayed:
         """Try to enter the next dead letters that are asked for, in one transaction, with an
         entry that says so. Raises as `write`."""
-        ids = self._dead_letters.waiting(replay)
+        ids = self.handle.read(lambda: self._dead_letters.waiting(replay))
         return self._try_again(ids, replay.reason, own, now_ns, dry_run=replay.dry_run)
 
     def sweep(self, after_id: int, own: ProducerState, now_ns: int) -> wire.Replayed:
         """The same with the next orphans that nothing keeps out any more."""
-        ids = self._dead_letters.returnable(after_id)
+        ids = self.handle.read(lambda: self._dead_letters.returnable(after_id))
         return self._try_again(ids, wire.ORPHAN, own, now_ns)
-
-    def checkpoint_passive(self) -> None:
-        """Move the WAL's pages into the database, as far as readers let it; waits for nobody."""
-        with contextlib.suppress(apsw.BusyError, apsw.LockedError, apsw.FullError):
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-
-    def checkpoint_truncate(self) -> bool:
-        """Empty the WAL; False if a reader, or a full disk, stands in the way."""
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except (apsw.BusyError, apsw.LockedError, apsw.FullError):
-            return False
-        self.wal_pages = 0
-        return True
 
     def close(self) -> None:
         """End; the last connection of all also removes the WAL."""
-        self._connection.close()
+        self.handle.close()
 
     # --- inside ---
 
@@ -357,81 +317,42 @@ class Store:
         entering.enter(own.id, own_run(seq, REPLAYED, "info", facts, now_ns))
         self._execute("UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id))
 
-    def _refuse_malformed(self, batch: Batch) -> None:
-        """Take the payloads out of the batch that SQLite does not take for JSON objects."""
+    def _refuse_faulty(self, batch: Batch) -> bool:
+        """Take the events out of the batch that SQLite does not take; whether there were any.
+
+        Most often a payload is no JSON object to SQLite. Whatever else it may be (an index or a
+        trigger of somebody else's) is found by entering each event alone.
+        """
+        found = [malformed(run, self._connection) for _, run in batch.runs]
+        if not any(found):
+            found = self._tried_alone(batch)
         runs: list[tuple[ProducerState, Run]] = []
-        for state, run in batch.runs:
-            faults = malformed(run, self._connection)
+        for (state, run), faults in zip(batch.runs, found, strict=True):
             good, refused = without(run, faults) if faults else ([run], [])
             runs.extend((state, each) for each in good)
             batch.refused.extend((state, each) for each in refused)
         batch.runs = runs
+        return any(found)
+
+    def _tried_alone(self, batch: Batch) -> list[dict[int, Fault]]:
+        """What is wrong with which event of each run, in a transaction that is undone."""
+        entering = Entering(self._connection, self._position)
+        found = []
+        with contextlib.suppress(_DryRun), self._transaction():
+            for state, run in batch.runs:
+                found.append(entering.faults(state.id, run))
+            raise _DryRun
+        return found
 
     def _is_registered(self, task_id: str) -> bool:
         return self._one("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)) is not None
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """BEGIN to COMMIT, or a rollback. Errors are told apart by code, never by text."""
-        try:
-            self._execute("BEGIN IMMEDIATE")
-            yield
-            if not self._connection.in_transaction:
-                raise AssertionError("a statement ended the transaction")
-            self._execute("COMMIT")
-        except BaseException as error:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            if isinstance(error, apsw.BusyError | apsw.LockedError):
-                raise StoreBusy("another program holds the write lock of log.db") from error
-            if isinstance(error, apsw.FullError):
-                raise StoreFull("the disk that holds log.db is full") from error
-            raise
-
-    def _configure(self) -> None:
-        application_id, version = self._one("PRAGMA application_id"), self._user_version()
-        is_empty = self._one("SELECT count(*) FROM sqlite_schema") == 0
-        if not (is_empty or application_id == schema.APPLICATION_ID):
-            raise ConfigError(
-                f"{self.path} is a database of another program (application id {application_id}): "
-                "move it away, or name another directory"
-            )
-        if version > schema.VERSION:
-            raise ConfigError(
-                f"{self.path} was written by a newer release (schema {version}, this one knows "
-                f"{schema.VERSION}): install that release or a later one"
-            )
-        for pragma in (
-            f"page_size = {PAGE_BYTES}",
-            f"application_id = {schema.APPLICATION_ID}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "secure_delete = ON",
-            "recursive_triggers = ON",  # or REPLACE would delete behind the triggers' back
-            "trusted_schema = OFF",
-            "temp_store = MEMORY",
-            "wal_autocheckpoint = 0",  # the loop says when
-            f"cache_size = -{PAGE_CACHE_KIB}",
-        ):
-            self._execute(f"PRAGMA {pragma}").fetchall()
-        if self._one("PRAGMA journal_mode") != "wal":
-            raise ConfigError(f"{self.path} cannot be put into WAL mode: use a local file system")
-        self._connection.set_wal_hook(self._on_wal)
-
-    def _on_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self.wal_pages = pages
-        return apsw.SQLITE_OK
-
-    def _migrate(self) -> None:
-        for version in range(self._user_version(), schema.VERSION):
-            with self._transaction():
-                for statement in schema.MIGRATIONS[version]:
-                    self._execute(statement)
-                self._execute(f"PRAGMA user_version = {version + 1}")
-
     def _begin_epoch(self) -> None:
-        """A run's first commit, fsynced: recovery may have shown commits that never were."""
+        """A run's first commit, fsynced: recovery may have shown commits that never were. What
+        it has shown is written once more, while the write lock keeps it as it is; then it is
+        moved into the database, which may itself be the work of a sync that failed."""
         with self._transaction():
+            recovered.rewrite(self.handle.wal)
             self._execute(
                 "INSERT INTO meta VALUES('log_id', ?) ON CONFLICT DO NOTHING",
                 (secrets.token_bytes(16),),
@@ -446,13 +367,4 @@ class Store:
                 _INSERT_PRODUCER + " ON CONFLICT DO NOTHING",
                 (OWN_PRODUCER, own, "", 0, time.time_ns()),
             )
-
-    def _user_version(self) -> int:
-        version: int = self._one("PRAGMA user_version")
-        return version
-
-    def _rows(self, statement: str, bindings: tuple[Any, ...]) -> list[Any]:
-        return self._execute(statement, bindings).fetchall()
-
-    def _one(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
-        return self._execute(statement, bindings).get
+        self.handle.checkpoint_passive()

@@ -18,18 +18,17 @@ from hansard.settings import Settings
 from hansard_writer.acks import Acks
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
+from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake
 from hansard_writer.operations import Function
-from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
+from hansard_writer.retries import Retries, StoreFull, StoreUnready
+from hansard_writer.store import Store
+from hansard_writer.wal_governor import WalGovernor
 
 REQUESTS_PER_STEP_MAX: Final = 256
-RETRY_S: Final = 0.1  # after a commit that found the store busy or full
-DISK_LOOK_S: Final = 1.0
-IDLE_S: Final = 1.0  # without a commit, before the WAL is emptied
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
-TRUNCATE_RETRY_S: Final = 10.0  # after a reader stood in the way
-PASSIVE_SHARE: Final = 8  # of wal_bytes_target: checkpoint well before it is reached
+COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -76,25 +75,23 @@ class Writer:
         self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
-        self._retry_at = 0.0
-        self._busy_retries = 0
-        self._in_the_way = ""  # of the last commit that did not succeed
-        self._look_at_disk_at = 0.0
-        self._suspended = False
-        self._warned_of_disk = False
+        self._retries = Retries()
+        self._disk = Disk(store.path.parent, settings)
+        self._governor = WalGovernor(store.handle, settings)
         self._last_commit_at = 0.0
-        self._truncate_at = 0.0
+        self._now = 0.0  # of the present step
 
     def step(self, now: float) -> float:
         """One turn. Returns how long (s) to wait at most, unless something can be read: 0 for
         not at all."""
-        if now >= self._look_at_disk_at:
+        self._now = now
+        if now >= self._disk.next_look:
             self._look_at_disk(now)
-        read_all = self._suspended or self._read_messages(now)
+        read_all = self._disk.suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
         if now >= self._adopter.next_scan():
             self._require_place()
-        if not self._suspended and not self._is_full():
+        if not self._disk.suspended and not self._is_full():
             self._adopter.step(self._intake, now, self._clock_ns())
         if self._should_commit(now, read_all and asked_all):
             self._commit(now)
@@ -106,13 +103,13 @@ class Writer:
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
-        self._keep_wal_small(now)
+        self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
 
     @property
     def takes_messages(self) -> bool:
         """Whether a message that can be read would be read."""
-        return not self._suspended and not self._is_full()
+        return not self._disk.suspended and not self._is_full()
 
     def finish(self, now: float) -> None:
         """Commit what was read, answer, and leave a small WAL. Reads nothing more."""
@@ -124,7 +121,7 @@ class Writer:
         if not self._intake.batch:
             self._adopter.committed()
         self._adopter.close()
-        self._store.checkpoint_truncate()
+        self._store.handle.checkpoint_truncate()
 
     def figures(self) -> dict[str, Any]:
         """What `hansard stats` shows. Counts since the start, sizes now."""
@@ -146,9 +143,11 @@ class Writer:
             "spools_of_other_logs": adopter.foreign,
             "waiting_requests": len(self._acks),
             **self._calls.figures(),
-            "busy_retries": self._busy_retries,
-            "suspended": self._suspended,
-            "wal_bytes": store.wal_pages * PAGE_BYTES,
+            "busy_retries": self._retries.count,
+            "held_up_by": self._retries.why if batch else "",
+            "store_errors": dict(store.handle.errors),
+            **self._disk.figures(),
+            **self._governor.figures(self._now),
         }
 
     def _accounts(self) -> dict[str, Any]:
@@ -250,20 +249,21 @@ class Writer:
 
     def _replay(self, replay: wire.Replay, now: float) -> wire.Replayed:
         """In a transaction of its own, behind the batch's."""
-        if self._suspended:
-            raise wire.WireError("intake is suspended, for the disk is nearly full: make room")
+        if self._disk.suspended:
+            raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch:
             self._commit(now)
         if self._intake.batch:
-            raise wire.WireError(f"{self._in_the_way}: try again")
+            raise wire.WireError(f"{self._retries.why}: try again")
         try:
             return self._store.replay(replay, self._intake.own, self._clock_ns())
-        except (StoreBusy, StoreFull) as error:
+        except StoreUnready as error:
+            self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
-        return self._swept_to is not None and not self._suspended and now >= self._retry_at
+        return self._swept_to is not None and not self._disk.suspended and now >= self._retries.at
 
     def _sweep(self, now: float) -> None:
         """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
@@ -271,9 +271,10 @@ class Writer:
         assert self._swept_to is not None
         try:
             replayed = self._store.sweep(self._swept_to, self._intake.own, self._clock_ns())
-        except (StoreBusy, StoreFull):
-            self._retry_at = now + RETRY_S
+        except StoreUnready as error:
+            self._hold_up(error, now)
             return
+        self._retries.succeeded()
         if replayed.entered:
             _LOG.info("%d orphans entered: nothing keeps them out any more", replayed.entered)
         self._swept_to = None if replayed.is_last else replayed.last_id
@@ -286,7 +287,7 @@ class Writer:
 
     def _should_commit(self, now: float, read_all: bool) -> bool:
         batch = self._intake.batch
-        if not batch or now < self._retry_at:
+        if not batch or now < self._retries.at:
             return False
         if self._is_full() or (read_all and self._acks.hurry()):
             return True
@@ -297,19 +298,34 @@ class Writer:
     def _commit(self, now: float) -> None:
         try:
             self._store.write(self._intake.batch, self._clock_ns())
-        except (StoreBusy, StoreFull) as error:
-            self._retry_at, self._in_the_way = now + RETRY_S, str(error)
-            if self._busy_retries % 100 == 0:
-                _LOG.warning("%s: intake waits, and tries again", error)
-            self._busy_retries += 1
+        except StoreUnready as error:
+            self._hold_up(error, now)
             return
         self._intake.fresh_batch()
+        self._wrote(now)
+
+    def _wrote(self, now: float) -> None:
+        self._retries.succeeded()
         self._last_commit_at = now
-        self._truncate_at = now + IDLE_S
+        self._governor.wrote(now)
+
+    def _hold_up(self, error: StoreUnready, now: float) -> None:
+        """What was to be written is kept, and tried again; on a full disk there is room first."""
+        if self._retries.count % COMPLAINT_EVERY == 0:
+            _LOG.warning("%s: intake waits, and tries again", error)
+        self._retries.failed(error, now)
+        if isinstance(error, StoreFull):
+            self._look_at_disk(now)
+            self._governor.make_room(now)
+
+    def _look_at_disk(self, now: float) -> None:
+        is_waited_for = bool(self._intake.batch) and bool(self._retries.why)
+        self._disk.look(now, self._store.handle.fulls, is_waited_for=is_waited_for)
+        self._acks.suspended = self._disk.reason
 
     def _run_calls(self, now: float) -> None:
-        if self._suspended:
-            reason = "too little disk space is left: the writer takes nothing until there is more"
+        if self._disk.suspended:
+            reason = f"the writer takes nothing: {self._disk.reason}"
             self._reply_to_calls(self._calls.refuse_all(reason))
             return
         commits_before = self._store.commits
@@ -317,7 +333,7 @@ class Writer:
         self._calls.forget_old(now)
         if self._store.commits > commits_before:
             self._last_commit_at = now
-            self._truncate_at = now + IDLE_S
+            self._governor.wrote(now)
 
     def _reply_to_calls(self, replies: Iterable[tuple[list[bytes], wire.CallReply]]) -> None:
         for envelope, reply in replies:
@@ -327,7 +343,7 @@ class Writer:
 
     def _keep_full_text(self, now: float) -> None:
         """Behind a commit when there is much to do, and whatever is left when nothing is."""
-        if self._suspended or now < self._retry_at or not self._full_text.tail:
+        if self._disk.suspended or now < self._retries.at or not self._full_text.tail:
             return
         try:
             if now == self._last_commit_at:
@@ -336,51 +352,26 @@ class Writer:
                 wrote = self._full_text.index_piece()
             else:
                 return
-        except (StoreBusy, StoreFull):
-            self._retry_at = now + RETRY_S
+        except StoreUnready as error:
+            self._hold_up(error, now)
             return
         if wrote:
-            self._truncate_at = now + IDLE_S
+            self._retries.succeeded()
+            self._governor.wrote(now)
 
     def _full_text_due(self) -> float:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
 
-    def _keep_wal_small(self, now: float) -> None:
-        """PASSIVE by pages, because a blocking checkpoint would stall; TRUNCATE when idle."""
-        store = self._store
-        is_large = store.wal_pages * PAGE_BYTES * PASSIVE_SHARE >= self._settings.wal_bytes_target
-        if is_large and self._truncate_at == now + IDLE_S:  # something was just written
-            store.checkpoint_passive()
-        is_idle = now >= self._truncate_at and not self._intake.batch
-        if store.wal_pages and is_idle and not store.checkpoint_truncate():
-            self._truncate_at = now + TRUNCATE_RETRY_S
-
-    def _look_at_disk(self, now: float) -> None:
-        self._look_at_disk_at = now + DISK_LOOK_S
-        facts = os.statvfs(self._store.path.parent)
-        free = facts.f_bavail * facts.f_frsize
-        if free < self._settings.disk_suspend:
-            if not self._suspended:
-                _LOG.error("%d MiB free: intake is suspended until there is more", free >> 20)
-            self._suspended = True
-            return
-        if self._suspended:
-            _LOG.warning("%d MiB free: intake goes on", free >> 20)
-            self._suspended = False
-        if free < self._settings.disk_warn and not self._warned_of_disk:
-            _LOG.warning("only %d MiB are free on the disk of %s", free >> 20, self._store.path)
-        self._warned_of_disk = free < self._settings.disk_warn
-
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
         if len(self._calls):
             return 0.0
-        if self._adopter.is_working and self.takes_messages and now >= self._retry_at:
+        if self._adopter.is_working and self.takes_messages and now >= self._retries.at:
             return 0.0
         if not read_all and self.takes_messages:
             return 0.0
-        moments = [self._look_at_disk_at]
+        moments = [self._disk.next_look, self._governor.due(is_idle=not batch)]
         if self.takes_messages:
             moments.append(self._adopter.next_scan())
         deadline = self._acks.next_deadline()
@@ -388,13 +379,11 @@ class Writer:
             moments.append(deadline)
         if batch:
             due = (batch.oldest_at or now) + self._settings.commit_interval
-            moments.append(max(due, self._retry_at))
-        elif self._store.wal_pages:
-            moments.append(self._truncate_at)
-        if self._full_text.tail and not self._suspended:
-            moments.append(max(self._full_text_due(), self._retry_at))
-        if self._swept_to is not None and not (self._suspended or batch):
-            moments.append(self._retry_at)
+            moments.append(max(due, self._retries.at))
+        if self._full_text.tail and not self._disk.suspended:
+            moments.append(max(self._full_text_due(), self._retries.at))
+        if self._swept_to is not None and not (self._disk.suspended or batch):
+            moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)
 
 

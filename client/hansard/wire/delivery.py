@@ -31,7 +31,8 @@ class Refusals(NamedTuple):
 
 
 class Welcome(NamedTuple):
-    """The answer to a hello: which log and run this is, and what of the producer is committed."""
+    """The answer to a hello: which log and run this is, and what of the producer is committed.
+    ``suspended`` is why the writer takes nothing in now, empty while it does."""
 
     log_id: bytes
     run_id: bytes
@@ -41,6 +42,7 @@ class Welcome(NamedTuple):
     dropped: int
     refusals: Refusals
     limits: Mapping[str, int]
+    suspended: str = ""
 
 
 class Report(NamedTuple):
@@ -85,7 +87,8 @@ class Ack(NamedTuple):
     ``watermark + 1``). ``runs`` are ``(first producer_seq, count, first seq)`` and ``dead``
     ``(first producer_seq, count, reason, detail)``; they cover the wanted numbers up to
     ``outcomes_to``. ``duplicates`` counts what was dropped because it was there already;
-    ``notices`` are some of what was refused behind the wait's ``seen_seq``."""
+    ``notices`` are some of what was refused behind the wait's ``seen_seq``; ``suspended`` is as
+    in `Welcome`."""
 
     status: str
     run_id: bytes
@@ -98,6 +101,7 @@ class Ack(NamedTuple):
     runs: Sequence[Sequence[int]]
     dead: Sequence[tuple[int, int, str, str]]
     notices: Sequence[Notice]
+    suspended: str = ""
 
 
 def hello_of(arguments: list[Any]) -> Hello:
@@ -139,6 +143,8 @@ def welcome_of(content: Any) -> Welcome:
         raise WireError("log_id and run_id are bytes")
     if not all(map(is_natural, welcome[2:6])) or type(welcome.limits) is not dict:
         raise WireError("epoch, watermark, crc and dropped are natural numbers, limits a map")
+    if type(welcome.suspended) is not str:
+        raise WireError("suspended is a string")
     return welcome._replace(refusals=Refusals(*naturals("refusals", welcome.refusals, 3)))
 
 
@@ -151,6 +157,8 @@ def ack_of(content: Any) -> Ack:
         raise WireError("an ack has a status and a run_id")
     if not all(map(is_natural, ack[2:7])):
         raise WireError("watermark, crc, dropped, outcomes_to and duplicates are natural numbers")
+    if type(ack.suspended) is not str:
+        raise WireError("suspended is a string")
     for rows, size in ((ack.runs, 3), (ack.dead, 4), (ack.notices, 4)):
         if type(rows) is not list or any(type(row) is not list or len(row) != size for row in rows):
             raise WireError("runs are lists of three, dead letters and notices of four")

@@ -1,0 +1,167 @@
+"""A log that cannot be used as it is: how that is seen before SQLite opens it, and what is said.
+
+It repairs nothing and touches nothing: what is damaged is evidence.
+"""
+
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Final, NoReturn
+
+import apsw
+
+from hansard.errors import AuditLogError
+from hansard_writer import schema
+from hansard_writer.sqlite_errors import Kind as ErrorKind
+from hansard_writer.sqlite_errors import code_of, is_damage, is_failed_sync, kind_of, name_of
+
+_MAGIC: Final = b"SQLite format 3\0"
+_HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat.html#the_database_header
+_PAGE_SIZE_AT: Final = 16
+_USER_VERSION_AT: Final = 60
+_APPLICATION_ID_AT: Final = 68
+
+_WAY_OUT: Final = (
+    "move log.db, log.db-wal and log.db-shm away together, put a copy back, and start again; what "
+    "was not acked is in the spools"
+)
+
+_LOG: Final = logging.getLogger("hansard.writer")
+
+
+class LogUnusable(AuditLogError):
+    """What is in the directory cannot be served as it is, and was not touched. Read what the
+    message says to do."""
+
+
+def require_log(path: Path) -> None:
+    """Raises `LogUnusable` unless there is a log at ``path``, an empty file or nothing at all.
+
+    SQLite would do harm to some of what it refuses: a WAL without its database is deleted.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        _require_no_wal(path, "is missing")
+        return
+    except OSError as error:
+        raise LogUnusable(f"cannot look at {path}: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise LogUnusable(f"{path} is no file: move it away, and start again")
+    by_effective_user = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=by_effective_user):
+        raise LogUnusable(
+            f"{path} (mode {stat.S_IMODE(facts.st_mode):04o}, uid {facts.st_uid}) cannot be read "
+            f"and written by uid {os.geteuid()}: chown or chmod it, and start again"
+        )
+    if not facts.st_size:
+        _require_no_wal(path, "is empty")
+        return
+    _require_header(path, _header(path), facts.st_size)
+
+
+def require_version(path: Path, version: int) -> None:
+    """Raises `LogUnusable` for the schema of a later release."""
+    if version > schema.VERSION:
+        raise LogUnusable(
+            f"{path} was written by a newer release (schema {version}, this one knows "
+            f"{schema.VERSION}): install that release or a later one"
+        )
+
+
+def another_programs(path: Path, application_id: int) -> LogUnusable:
+    """For a database that is no log."""
+    return LogUnusable(
+        f"{path} is a database of another program (application id {application_id}): "
+        "move it away, or name another directory"
+    )
+
+
+def reason_to_end(path: Path, error: apsw.Error) -> str:
+    """What an error of SQLite's says about the log and what to do, in a sentence."""
+    code = code_of(error)
+    because = ": ".join([name_of(code), *getattr(error, "__notes__", [str(error)])])
+    kind = kind_of(code)
+    primary = code & 0xFF
+    if is_damage(code):
+        return f"{path} is damaged ({because}): {_WAY_OUT}"
+    if is_failed_sync(code):
+        return (
+            f"the disk did not keep what was written to {path} ({because}): look after the disk "
+            "(dmesg), and start again; what was not acked is in the spools"
+        )
+    if kind is ErrorKind.BUSY:
+        return f"another program holds {path} ({because}): end that program, and start again"
+    if kind is ErrorKind.FULL:
+        return f"the disk that holds {path} is full ({because}): make room, and start again"
+    if primary in (apsw.SQLITE_READONLY, apsw.SQLITE_PERM):
+        return (
+            f"{path} cannot be written to any more ({because}): see to its mode, and that its disk "
+            "is not mounted read-only; then start again"
+        )
+    if primary in (apsw.SQLITE_IOERR, apsw.SQLITE_CANTOPEN):
+        return (
+            f"{path} cannot be read or written ({because}): look after the disk (dmesg), and start "
+            "again; what was not acked is in the spools"
+        )
+    if kind is ErrorKind.TRANSIENT:
+        return f"{path} could not be used, again and again ({because}): start again"
+    return f"SQLite failed on {path} ({because}): start again; what was not acked is in the spools"
+
+
+def is_ours(error: apsw.Error) -> bool:
+    """Whether it looks like a fault of Hansard's own, of which a traceback is wanted."""
+    return code_of(error) & 0xFF in (apsw.SQLITE_ERROR, apsw.SQLITE_MISUSE, apsw.SQLITE_INTERNAL)
+
+
+def end_at_once(path: Path, error: apsw.Error) -> NoReturn:
+    """End the process with exit status 1, and say why. Nothing is closed: the last connection's
+    close would run a checkpoint, and sync the handle once more whose sync has failed."""
+    _LOG.critical(
+        "the writer ends: %s",
+        reason_to_end(path, error),
+        exc_info=error if is_ours(error) else None,
+    )
+    logging.shutdown()
+    os._exit(1)
+
+
+def _require_no_wal(path: Path, what: str) -> None:
+    wal = path.with_name(path.name + "-wal")
+    try:
+        has_entries = wal.stat().st_size > 0
+    except FileNotFoundError:
+        return
+    if has_entries:
+        raise LogUnusable(
+            f"{path} {what}, but {wal.name} beside it holds entries of it: put {path.name} back, "
+            f"or move {wal.name} away to begin a new log"
+        )
+
+
+def _header(path: Path) -> bytes:
+    """By SQLite's own file system: to close a descriptor of ours would drop the locks that a
+    connection of this process holds."""
+    flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
+    try:
+        file = apsw.VFSFile("", str(path.absolute()), flags)
+    except apsw.Error as error:
+        raise LogUnusable(reason_to_end(path, error)) from error
+    try:
+        return file.xRead(min(_HEADER_BYTES, file.xFileSize()), 0)
+    except apsw.Error as error:
+        raise LogUnusable(reason_to_end(path, error)) from error
+    finally:
+        file.xClose()
+
+
+def _require_header(path: Path, header: bytes, size: int) -> None:
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise LogUnusable(f"{path} is damaged or no database: {_WAY_OUT}")
+    application_id = int.from_bytes(header[_APPLICATION_ID_AT:][:4], "big")
+    page_size = int.from_bytes(header[_PAGE_SIZE_AT:][:2], "big")
+    if application_id != schema.APPLICATION_ID and size > page_size > 1:
+        raise another_programs(path, application_id)
+    if application_id == schema.APPLICATION_ID:
+        require_version(path, int.from_bytes(header[_USER_VERSION_AT:][:4], "big"))
