@@ -21,6 +21,7 @@ from hansard_writer.calls import Calls
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake
 from hansard_writer.operations import Function
+from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
 
 REQUESTS_PER_STEP_MAX: Final = 256
@@ -73,7 +74,7 @@ class Writer:
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
-        self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
+        self._letters = Reconsidering(store, self._intake.own, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
         self._retry_at = 0.0
@@ -221,8 +222,8 @@ class Writer:
             return None
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb == "replay":
-            return wire.pack_reply(verb, self._replay(wire.replay_of(arguments), now))
+        if verb in ("replay", "drop"):
+            return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -248,8 +249,11 @@ class Writer:
 
     # --- dead letters with a way back ---
 
-    def _replay(self, replay: wire.Replay, now: float) -> wire.Replayed:
+    def _reconsider(
+        self, verb: str, arguments: list[Any], now: float
+    ) -> wire.Replayed | wire.LettersDropped:
         """In a transaction of its own, behind the batch's."""
+        asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
         if self._suspended:
             raise wire.WireError("intake is suspended, for the disk is nearly full: make room")
         if self._intake.batch:
@@ -257,26 +261,21 @@ class Writer:
         if self._intake.batch:
             raise wire.WireError(f"{self._in_the_way}: try again")
         try:
-            return self._store.replay(replay, self._intake.own, self._clock_ns())
+            if isinstance(asked, wire.Replay):
+                return self._letters.replay(asked)
+            return self._letters.drop(asked)
         except (StoreBusy, StoreFull) as error:
             raise wire.WireError(f"{error}: try again") from error
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
-        return self._swept_to is not None and not self._suspended and now >= self._retry_at
+        return not (self._letters.has_swept or self._suspended) and now >= self._retry_at
 
     def _sweep(self, now: float) -> None:
-        """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
-        not asked for any more."""
-        assert self._swept_to is not None
         try:
-            replayed = self._store.sweep(self._swept_to, self._intake.own, self._clock_ns())
+            self._letters.sweep()
         except (StoreBusy, StoreFull):
             self._retry_at = now + RETRY_S
-            return
-        if replayed.entered:
-            _LOG.info("%d orphans entered: nothing keeps them out any more", replayed.entered)
-        self._swept_to = None if replayed.is_last else replayed.last_id
 
     # --- committing ---
 
@@ -393,7 +392,7 @@ class Writer:
             moments.append(self._truncate_at)
         if self._full_text.tail and not self._suspended:
             moments.append(max(self._full_text_due(), self._retry_at))
-        if self._swept_to is not None and not (self._suspended or batch):
+        if not (self._letters.has_swept or self._suspended or batch):
             moments.append(self._retry_at)
         return max(min(moments) - now, 0.0)
 
