@@ -26,6 +26,10 @@ _INSERT: Final = (
 _COUNT_REFUSED: Final = (
     "UPDATE producers SET refused = refused + ?, orphaned = orphaned + ? WHERE id = ?"
 )
+_COUNT_NOT_KEPT: Final = (
+    "INSERT INTO meta VALUES('dead_letters_not_kept', ?)"
+    " ON CONFLICT DO UPDATE SET value = excluded.value"
+)
 _SELECT: Final = (
     "SELECT producer, producer_seq, count, reason, frame FROM dead_letters WHERE id = ?"
 )
@@ -144,23 +148,23 @@ class DeadLetters:
         """Keep what is refused, by producer, as far as the limits allow; beyond them only the
         counter in ``meta`` moves. The id of each letter, 0 where it is not kept."""
         ids = []
+        letters, size, not_kept = self._now_kept
         for producer, each in refused:
-            letters, size, not_kept = self._now_kept
             is_kept = letters < self._letters_max and size + len(each.data) <= self._bytes_max
             if is_kept:
-                self._now_kept = Kept(letters + 1, size + len(each.data), not_kept)
+                letters, size = letters + 1, size + len(each.data)
                 first_seq = each.first_seq or None
                 facts = (each.numbers, each.reason, each.detail, each.data, each.task_id)
                 self._execute(_INSERT, (now_ns, producer, first_seq, *facts))
             else:
-                self._now_kept = Kept(letters, size, not_kept + 1)
-                self._execute(
-                    "INSERT INTO meta VALUES('dead_letters_not_kept', 1)"
-                    " ON CONFLICT DO UPDATE SET value = value + 1"
-                )
+                not_kept += 1
             ids.append(self._connection.last_insert_rowid() if is_kept else 0)
             orphaned = each.numbers if is_kept and each.reason == wire.ORPHAN else 0
-            self._execute(_COUNT_REFUSED, (each.numbers, orphaned, producer))
+            if each.numbers:
+                self._execute(_COUNT_REFUSED, (each.numbers, orphaned, producer))
+        if not_kept > self._now_kept.not_kept:
+            self._execute(_COUNT_NOT_KEPT, (not_kept,))
+        self._now_kept = Kept(letters, size, not_kept)
         return ids
 
     def return_orphans(self, task_id: str, entering: Entering) -> Again:
