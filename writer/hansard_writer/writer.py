@@ -25,6 +25,11 @@ from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.store import PAGE_BYTES, Store, StoreBusy, StoreFull
 
 REQUESTS_PER_STEP_MAX: Final = 256
+LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats"})  # one a step
+MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
+READ_BYTES_PER_STEP_MAX: Final = 32 << 20
+ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
+ENVELOPE_PARTS_MAX: Final = 8
 RETRY_S: Final = 0.1  # after a commit that found the store busy or full
 DISK_LOOK_S: Final = 1.0
 IDLE_S: Final = 1.0  # without a commit, before the WAL is emptied
@@ -175,12 +180,16 @@ class Writer:
     # --- reading ---
 
     def _read_messages(self, now: float) -> bool:
-        """Until the batch is full; whether nothing more is to be read."""
+        """Until the batch is full, or it is others' turn; whether nothing more is to be read."""
         intake, now_ns = self._intake, self._clock_ns()
-        while not self._is_full():
+        room = READ_BYTES_PER_STEP_MAX
+        for _ in range(MESSAGES_PER_STEP_MAX):
+            if room < 0 or self._is_full():
+                break
             parts = self._transport.message()
             if parts is None:
                 return True
+            room -= sum(map(len, parts))
             intake.take_message(parts, now, now_ns)
         return False
 
@@ -189,13 +198,17 @@ class Writer:
             request = self._transport.request()
             if request is None:
                 return True
-            self._answer(*request, now)
+            if self._answer(*request, now) in LONG_REQUESTS:
+                break
         return False
 
-    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> None:
-        """Answer a request now, or when the commit that it waits for is done."""
-        if len(envelope) < 2:
-            return  # no REQ sent this, and nobody could be answered
+    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> str:
+        """Answer a request now, or when the commit that it waits for is done; its verb."""
+        verb = ""
+        if not 2 <= len(envelope) <= ENVELOPE_PARTS_MAX:
+            return verb  # no REQ sent this, and nobody could be answered
+        if sum(map(len, envelope)) > ENVELOPE_BYTES_MAX:
+            return verb
         try:
             verb, arguments = wire.unpack_request(content)
             reply = self._reply_to(verb, arguments, envelope, now)
@@ -203,6 +216,7 @@ class Writer:
             reply = wire.pack_error(str(error))
         if reply is not None:
             self._transport.reply(envelope, reply)
+        return verb
 
     def _reply_to(
         self, verb: str, arguments: list[Any], envelope: list[bytes], now: float
@@ -215,11 +229,7 @@ class Writer:
             self._acks.wait(envelope, wait, state, now)
             return None
         if verb == "hello":
-            hello = wire.hello_of(arguments)
-            if hello.log_id not in (None, self._store.log_id):
-                return self._acks.welcome_stranger()
-            self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()))
-            return None
+            return self._greet(envelope, wire.hello_of(arguments), now)
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in ("replay", "drop"):
@@ -233,6 +243,14 @@ class Writer:
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
+
+    def _greet(self, envelope: list[bytes], hello: wire.Hello, now: float) -> bytes | None:
+        if hello.log_id not in (None, self._store.log_id):
+            return self._acks.welcome_stranger()
+        if not self._intake.has_room_for(hello):
+            raise wire.WireError("too many report losses, and none is committed: hello again")
+        self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()), now)
+        return None
 
     def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
         state = self._intake.state_of(lookup.producer_hash)
