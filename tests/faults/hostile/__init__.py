@@ -62,9 +62,7 @@ print(json.dumps({"noted": noted, "slowest": slowest, "figures": figures}))
 """
 
 
-def run(
-    size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print
-) -> list[Row]:
+def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print) -> list[Row]:
     """About ``size`` hostile messages, connections and files."""
     total = FULL if size is None else size
     chance = random.Random(seed)
@@ -106,9 +104,7 @@ class _Campaign:
         self._say = say
         self._vitals = Vitals(writer.pid)
         self._noted: list[Noted] = []
-        self.counts = dict.fromkeys(
-            ("frames", "requests", "deaf", "raw", "spools", "thefts"), 0
-        )
+        self.counts = dict.fromkeys(("frames", "requests", "deaf", "raw", "spools", "thefts"), 0)
         self._seconds = 0.0
         self._threads = (0, 0)
         self._files = (0, 0)

@@ -193,7 +193,7 @@ class Frames:
     def _drops(self) -> Message:
         """It says of itself that it dropped events; no number moves."""
         chance = self._chance
-        chain, frame = self._frame()
+        _, frame = self._frame()
         drops = wire.Drops(chance.randint(1, 1 << 40), 1, 2)
         return parts(frame._replace(drops=drops, event_count=0, body=b""))
 
@@ -246,7 +246,8 @@ class Requests:
         if kind == 2:
             verbs = ("hello", "wait", "lookup", "replay", "drop", "call", "stats", "error", "x")
             arguments = [value(chance) for _ in range(chance.randrange(9))]
-            return bytes(msgpack.packb([chance.choice((1, 1, 2)), chance.choice(verbs), *arguments]))
+            version, verb = chance.choice((1, 1, 2)), chance.choice(verbs)
+            return bytes(msgpack.packb([version, verb, *arguments]))
         good = self._good()
         return good if kind > 5 else mutated(chance, good)
 

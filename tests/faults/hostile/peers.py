@@ -1,11 +1,10 @@
 """Hostile peers at the writer's two sockets, and what a look from outside says of the writer."""
 
 import contextlib
-import os
 import random
 import socket
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgpack
@@ -46,9 +45,7 @@ class Peers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for half_open in self._half_open:
             half_open.close()
         self._context.destroy(linger=0)
@@ -155,13 +152,13 @@ class Peers:
             self.ask(wire.pack_request(last.hello()))
             pushing.send_multipart(parts(last.frame(event(task_id=None))))
             wait = wire.Wait(last.producer_id, 0, 1, 0, 0, True, wire.Report())
-            wait_until(
-                lambda asked=wire.pack_request(wait): self.ask(asked)[1][0] == "committed",
-                "the last frame of a hostile peer is committed",
-                timeout=120,
-            )
+            is_in = partial(self._is_committed, wire.pack_request(wait))
+            wait_until(is_in, "the last frame of a hostile peer is committed", timeout=120)
         for asker in self._askers:
             self._read(asker)
+
+    def _is_committed(self, wait: bytes) -> bool:
+        return bool(self.ask(wait)[1][0] == "committed")
 
     def _introduce(self, frames: Frames) -> None:
         while frames.unknown:
@@ -221,7 +218,7 @@ class Vitals:
 
     @property
     def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self._pid}/fd"))
+        return len(list(Path(f"/proc/{self._pid}/fd").iterdir()))
 
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self._pid}/status").read_text().splitlines():

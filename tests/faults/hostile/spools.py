@@ -20,6 +20,7 @@ from hansard.spool.layout import SIZE_BITS, SLOTS, STATE, STATE_CRC
 
 FILE_BYTES = 16 << 10
 EVENTS = 20
+NUMBERS = (0, 1, 2, 1 << 31, 1 << 40, wire.INT64_MAX - 1, wire.INT64_MAX, (1 << 64) - 1)
 
 
 class Facts(NamedTuple):
@@ -80,31 +81,14 @@ def bad(chance: random.Random, ids: list[bytes]) -> bytes:
     kind = chance.randrange(8)
     if kind == 0:
         return chance.randbytes(chance.choice((0, 1, 100, RECORDS_AT, FILE_BYTES)))
-    producer_id = chance.choice([*ids, chance.randbytes(16)])
-    facts = Facts((producer_id, "host", 7, 1))
+    facts = Facts((chance.choice([*ids, chance.randbytes(16)]), "host", 7, 1))
     events = [event(task_id=None) for _ in range(EVENTS)]
-    numbers = (0, 1, 2, 1 << 31, 1 << 40, wire.INT64_MAX - 1, wire.INT64_MAX, (1 << 64) - 1)
-    if kind == 1:  # fields of the state, under a good CRC
-        field = chance.choice(("head", "base_seq", "base_crc", "generation"))
-        number = chance.choice(numbers) & (0xFFFF_FFFF if field == "base_crc" else (1 << 64) - 1)
-        facts = facts._replace(**{field: number})
-    elif kind == 2:  # no smaller than the producer's, which the writer has, and with lies
-        signed = chance.choice((0, -1, wire.INT64_MAX, -(1 << 63)))
-        facts = facts._replace(drops=(chance.choice(numbers[:7]), signed, signed))
-        if chance.random() < 0.2:
-            facts = facts._replace(log_id=chance.randbytes(16))
-    elif kind == 3:  # an identity that is none, under a good CRC
-        facts = facts._replace(
-            identity=chance.choice(
-                (None, [], {}, [producer_id], (b"", "h", 1, 1), (producer_id, "h" * 300, 1, 1),
-                 (producer_id, "h", -1, 1), (producer_id, "h", 1, 1, 7), (producer_id, b"", 1, 1),
-                 (producer_id, "h", 1, 1 << 64 - 1, True))
-            )
-        )  # fmt: skip
-    elif kind == 4:  # events that break rules, in a good file
+    if kind < 4:
+        facts = (_lying_state, _lying_drops, _no_identity)[kind - 1](chance, facts)
+    if kind == 4:  # events that break rules, in a good file
         events = [chance.randbytes(chance.randint(1, 60)) for _ in range(EVENTS)]
     content = packed(facts, events)
-    if kind == 5:  # lengths and counts of a record
+    if kind == 5:  # length and count of a record
         at = RECORDS_AT + chance.randrange(3) * (RECORD.size + len(events[0]))
         count = chance.choice((1, 999, 1_000, 1_001, 2_047))
         length = chance.choice((0, 1, len(events[0]), 1 << 20, (1 << SIZE_BITS) - 1))
@@ -115,3 +99,34 @@ def bad(chance: random.Random, ids: list[bytes]) -> bytes:
     elif kind == 7:
         del content[chance.randrange(len(content)) :]
     return bytes(content)
+
+
+def _lying_state(chance: random.Random, facts: Facts) -> Facts:
+    field = chance.choice(("head", "base_seq", "base_crc", "generation"))
+    bits = 32 if field == "base_crc" else 64
+    return facts._replace(**{field: chance.choice(NUMBERS) & (1 << bits) - 1})
+
+
+def _lying_drops(chance: random.Random, facts: Facts) -> Facts:
+    signed = chance.choice((0, -1, wire.INT64_MAX, -(1 << 63)))
+    facts = facts._replace(drops=(chance.choice(NUMBERS), signed, signed))
+    return facts._replace(log_id=chance.randbytes(16)) if chance.random() < 0.2 else facts
+
+
+def _no_identity(chance: random.Random, facts: Facts) -> Facts:
+    producer_id = facts.identity[0]
+    identity = chance.choice(
+        (
+            None,
+            [],
+            {},
+            [producer_id],
+            (b"", "h", 1, 1),
+            (producer_id, "h" * 300, 1, 1),
+            (producer_id, "h", -1, 1),
+            (producer_id, "h", 1, 1, 7),
+            (producer_id, b"", 1, 1),
+            (producer_id, "h", 1, 1 << 63, True),
+        )
+    )
+    return facts._replace(identity=identity)
