@@ -429,6 +429,62 @@ def test_dlq_replay_says_why_there_is_nothing_to_replay(log: AuditLog) -> None:
     assert "Dead letter 1 was entered already" in result.stderr
 
 
+# --- dlq drop ---
+
+
+def test_dlq_drop_gives_orphans_up_and_the_log_says_so(log: AuditLog) -> None:
+    entry = log.record("task.step", task_id="T1", sync=True)
+    log.record("task.step", task_id="T2", sync=True)
+    result = dlq(log.directory, "drop", "1")
+    assert (result.returncode, result.stdout) == (0, "1 dead letter dropped, 1 event given up\n")
+    assert log.lookup(entry.key).status == "rejected"
+    log.register_task("T1")
+    log.register_task("T2")
+    assert log.flush()
+    figures = log.statistics()
+    assert (figures["appended"], figures["dead_lettered"], figures["orphaned"]) == (3, 1, 0)
+    ((said,),) = query(
+        log.directory, "SELECT payload FROM entries WHERE event_type = 'hansard.dropped'"
+    )
+    assert json.loads(said)["producers"] == {entry.key[0].hex(): [[1, 1]]}
+
+
+def test_dlq_drop_of_everything_has_to_be_asked_for(log: AuditLog) -> None:
+    log.record("task.step", task_id="T1", sync=True)
+    for arguments in ((), ("--all", "1"), ("--all", "--reason", "orphan"), ("--all", "--entered")):
+        result = dlq(log.directory, "drop", *arguments)
+        assert result.returncode == 2
+        assert "--all" in result.stderr
+    dry = dlq(log.directory, "drop", "--all", "--dry-run")
+    assert dry.stdout == "1 dead letter would be dropped, 1 event given up\n"
+    assert dlq(log.directory, "list").returncode == 0
+    assert dlq(log.directory, "drop", "--all").returncode == 0
+    again = dlq(log.directory, "drop", "--all")
+    assert (again.returncode, again.stderr) == (1, "There was no dead letter to drop.\n")
+
+
+def test_dlq_drop_says_why_there_is_nothing_to_drop(log: AuditLog) -> None:
+    log.record("task.step", task_id="T1", sync=True)
+    log.register_task("T1")
+    assert log.flush()
+    result = dlq(log.directory, "drop", "1", "99")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Dead letter 1 was entered already, as entry 2.\nThere is no dead letter 99.\n"
+    )
+    result = dlq(log.directory, "drop", "--entered")
+    assert (result.returncode, result.stdout) == (0, "1 dead letter dropped, 0 events given up\n")
+    assert dlq(log.directory, "list", "--all").returncode == 1
+
+
+def test_dlq_drop_without_a_writer_says_how_to_start_one(directory: Path) -> None:
+    with hansard_writer.running(directory):
+        pass
+    result = dlq(directory, "drop", "--all")
+    assert result.returncode == 3
+    assert "hansard serve" in result.stderr
+
+
 def test_dlq_tells_a_person_what_a_dead_letter_is(
     log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ there as ``{"w": name, "n": number}``; a worker notes each event that `record()`
 """
 
 import collections
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,9 @@ class Account(NamedTuple):
 def account(directory: Path, noted: Iterable[Noted]) -> Account:
     """Check a log at rest, with all spools entered; fails with the first thing that is wrong.
 
-    Everything noted is an entry or in a dead letter, once, under the very key that its caller
-    got, in its worker's order; seqs have no holes; runs and watermarks lead to what is there.
+    Everything noted is an entry or in a dead letter (or in one that `hansard dlq drop` gave up,
+    which an entry says), once, under the very key that its caller got, in its worker's order;
+    seqs have no holes; runs and watermarks lead to what is there.
     """
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
@@ -119,8 +121,21 @@ def _dead_letters(connection: apsw.Connection) -> set[tuple[bytes, int]]:
         "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"
         " ON producers.id = producer WHERE replayed_as IS NULL",
     )
-    return {
+    kept = {
         (hash_, number) for hash_, first, count in rows for number in range(first, first + count)
+    }
+    return kept | _given_up(connection)
+
+
+def _given_up(connection: apsw.Connection) -> set[tuple[bytes, int]]:
+    """The numbers of dead letters that were dropped, as the log itself says."""
+    said = _rows(connection, "SELECT payload FROM entries WHERE event_type = 'hansard.dropped'")
+    return {
+        (bytes.fromhex(hash_), number)
+        for (payload,) in said
+        for hash_, runs in json.loads(payload)["producers"].items()
+        for first, count in runs
+        for number in range(first, first + count)
     }
 
 

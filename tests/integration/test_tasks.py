@@ -10,7 +10,7 @@ import pytest
 from stepped import Log, Worker, encode
 
 from hansard import wire
-from hansard_writer.store import REPLAYED
+from hansard_writer.reconsidering import REPLAYED
 
 
 @pytest.fixture
@@ -255,8 +255,7 @@ def test_the_sweep_at_a_start_goes_by_pieces_and_leaves_orphans_whose_task_is_un
     connection = apsw.Connection(str(log.directory / "log.db"))  # behind the writer's back
     connection.execute("INSERT INTO tasks VALUES('T1', 1, NULL)")
     connection.close()
-    monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_REPLAY_MAX", 2)
-    monkeypatch.setattr("hansard_writer.store.LETTERS_PER_REPLAY_MAX", 2)
+    monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_PIECE_MAX", 2)
     log.start_writer()
     assert [log.step() == 0 for _ in range(3)] == [True, True, False], "piece by piece, at once"
     assert tasks_of(log) == ["T1"] * 5
@@ -273,8 +272,7 @@ def test_the_sweep_at_a_start_goes_on_under_load(log: Log, monkeypatch: pytest.M
     log.settle()
     log.stop_writer()
     log.settings = dataclasses.replace(log.settings, enforce_tasks=False, batch_events_max=1)
-    monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_REPLAY_MAX", 2)
-    monkeypatch.setattr("hansard_writer.store.LETTERS_PER_REPLAY_MAX", 2)
+    monkeypatch.setattr("hansard_writer.dead_letters.LETTERS_PER_PIECE_MAX", 2)
     log.start_writer()
     worker = log.worker()
     log.turn()

@@ -118,14 +118,14 @@ def test_a_newer_wait_of_a_peer_replaces_the_older(acks: Acks, state: ProducerSt
 
 def test_a_hello_replaces_the_wait_of_the_same_peer(acks: Acks, state: ProducerState) -> None:
     acks.wait(envelope(), wait(5), state, 0.0)
-    acks.greet(envelope(), state)
+    acks.greet(envelope(), state, 0.0)
     (reply,) = acks.due(1.0)
     assert wire.unpack_reply(reply.content)[0] == "hello"
 
 
 def test_a_welcome_says_what_is_committed(acks: Acks, state: ProducerState) -> None:
     commit(state, 6, crc=44)
-    acks.greet(envelope(), state)
+    acks.greet(envelope(), state, 0.0)
     verb, content = wire.unpack_reply(acks.due(0.0)[0].content)
     assert verb == "hello"
     welcome = wire.Welcome(*content)
@@ -137,8 +137,8 @@ def test_a_welcome_waits_until_the_batch_has_nothing_of_the_producer(
     acks: Acks, state: ProducerState
 ) -> None:
     state.watermark = 4
-    acks.greet(envelope(), state)
-    assert acks.due(99.0) == []
+    acks.greet(envelope(), state, 0.0)
+    assert acks.due(1.0) == []
     assert acks.hurry()
     state.committed()
     assert len(acks.due(99.0)) == 1
@@ -258,7 +258,7 @@ def test_an_ack_and_a_welcome_say_how_much_was_refused(
 ) -> None:
     commit(state, 5)
     assert answer_to(acks, wait(5), state).refusals == refused.answer
-    acks.greet(envelope(), state)
+    acks.greet(envelope(), state, 0.0)
     _, content = wire.unpack_reply(acks.due(0.0)[0].content)
     assert wire.welcome_of(content).refusals == refused.answer
     assert refused.asked == [7, 7]
@@ -267,7 +267,7 @@ def test_an_ack_and_a_welcome_say_how_much_was_refused(
 def test_of_a_producer_without_a_row_nothing_was_refused(
     acks: Acks, state: ProducerState, refused: Refused
 ) -> None:
-    acks.greet(envelope(), state)
+    acks.greet(envelope(), state, 0.0)
     _, content = wire.unpack_reply(acks.due(0.0)[0].content)
     assert wire.welcome_of(content).refusals == wire.Refusals()
     assert answer_to(acks, wait(5), state).refusals == wire.Refusals()

@@ -259,7 +259,7 @@ def test_a_registration_is_an_entry_and_a_task() -> None:
     assert (run.first_seq, run.length) == (5, 4)
     assert list(run.kinds) == [0, 1, 0, 1]
     at = 1_700_000_000_000_000_000
-    assert list(run.tasks) == [(1, "T1", at, '{"repo":"r"}'), (3, "T2", at, None)]
+    assert list(run.tasks) == [("T1", at, '{"repo":"r"}'), ("T2", at, None)]
     assert run.columns[1][1] == wire.TASK_REGISTERED
 
 
@@ -304,7 +304,7 @@ def test_a_bad_registration_costs_itself_only(bad: object) -> None:
     assert [(each.first_seq, each.numbers, each.reason) for each in refused] == [(2, 1, INVALID)]
     assert refused[0].data == packed
     assert [run.first_seq for run in runs] == [1, 3]
-    assert [task[1] for run in runs for task in run.tasks] == ["T9"]
+    assert [task[0] for run in runs for task in run.tasks] == ["T9"]
 
 
 @pytest.mark.parametrize(

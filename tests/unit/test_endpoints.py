@@ -1,5 +1,6 @@
 """The writer's sockets: bytes in, bytes out, and nothing that waits for anybody."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -97,6 +98,37 @@ def test_a_message_beyond_the_limit_does_not_arrive_and_others_do(
     parts = wait_until(endpoints.message, "the good one arrives")
     assert parts[0] == b"header"
     assert endpoints.message() is None
+
+
+def test_who_never_reads_gets_no_more_than_a_few_answers(
+    endpoints: Endpoints, connect: Connect
+) -> None:
+    deaf = connect(zmq.DEALER)
+    deaf.rcvhwm = 1
+    deaf.send_multipart([b"", b"question"])
+    envelope, _ = wait_until(endpoints.request, "the request arrives")
+    for _ in range(1_000):
+        endpoints.reply(envelope, bytes(1 << 20))
+    read = 0
+    while deaf.poll(500):
+        deaf.recv_multipart()
+        read += 1
+    assert 1 <= read < 50, "the others were thrown away"
+
+
+def test_of_many_questions_at_once_few_are_held(endpoints: Endpoints, connect: Connect) -> None:
+    """The others stay with who asks."""
+    asking = connect(zmq.DEALER)
+    asking.sndhwm = 1
+    asking.sndtimeo = 1_000
+    sent = 0
+    with contextlib.suppress(zmq.Again):
+        for _ in range(100):
+            asking.send_multipart([b"", bytes(1 << 20)])
+            sent += 1
+    assert sent < 100
+    for _ in range(sent):
+        wait_until(endpoints.request, "each arrives in the end")
 
 
 def test_waiting_ends_after_its_time(endpoints: Endpoints) -> None:

@@ -147,7 +147,7 @@ def test_a_letter_that_returned_makes_room_for_others(connection: apsw.Connectio
 def test_an_orphan_is_entered_under_its_own_number_and_time(box: Box) -> None:
     (letter,) = box.write(orphan(7, event('{"n":1}', created_at=99)))
     box.register("T1")
-    assert box.try_again(letter) == Again(1, 0, 0, frozenset({letter}))
+    assert box.try_again(letter) == Again({letter: 1}, {})
     assert box.rows("SELECT seq, producer, producer_seq, created_at, payload FROM entries") == [
         (1, P, 7, 99, '{"n":1}')
     ]
@@ -158,7 +158,7 @@ def test_an_orphan_is_entered_under_its_own_number_and_time(box: Box) -> None:
 def test_an_orphan_whose_task_is_still_unknown_stays_and_counts_the_attempt(box: Box) -> None:
     (letter,) = box.write(orphan())
     for _ in range(2):
-        assert box.try_again(letter) == Again(0, 1, 0, frozenset())
+        assert box.try_again(letter) == Again({}, {letter: 1})
     assert box.rows("SELECT attempts, reason, task_id, replayed_as FROM dead_letters") == [
         (2, "orphan", "T1", None)
     ]
@@ -167,7 +167,7 @@ def test_an_orphan_whose_task_is_still_unknown_stays_and_counts_the_attempt(box:
 
 def test_where_nobody_asks_for_tasks_every_orphan_is_entered(connection: apsw.Connection) -> None:
     (letter,) = Box(connection).write(orphan())
-    assert Box(connection, enforce_tasks=False).try_again(letter).entered == 1
+    assert Box(connection, enforce_tasks=False).try_again(letter).entered == {letter: 1}
 
 
 def test_joined_events_return_wholly_or_not_at_all(box: Box) -> None:
@@ -179,11 +179,11 @@ def test_joined_events_return_wholly_or_not_at_all(box: Box) -> None:
     ]
     (letter,) = box.write(orphan(4, *events))
     box.register("T1")
-    assert box.try_again(letter) == Again(0, 3, 0, frozenset())
+    assert box.try_again(letter) == Again({}, {letter: 3})
     assert box.rows("SELECT count(*) FROM entries") == [(0,)]
     assert box.rows("SELECT reason, task_id FROM dead_letters") == [("orphan", "T2")]
     box.register("T2")
-    assert box.try_again(letter) == Again(3, 0, 0, frozenset({letter}))
+    assert box.try_again(letter) == Again({letter: 3}, {})
     assert box.rows("SELECT producer_seq FROM entries ORDER BY seq") == [(4,), (5,), (6,)]
     assert box.refusals() == wire.Refusals(refused=3, returned=3, orphaned=0)
 
@@ -192,7 +192,7 @@ def test_what_is_lasting_becomes_the_reason_and_is_an_orphan_no_more(box: Box) -
     (letter,) = box.write(orphan(1, event("[1]", task_id="T1")))
     assert box.refusals().orphaned == 1
     box.register("T1")
-    assert box.try_again(letter).refused == 1
+    assert box.try_again(letter).refused == {letter: 1}
     ((reason, detail, task_id),) = box.rows("SELECT reason, detail, task_id FROM dead_letters")
     assert (reason, task_id) == (INVALID, None)
     assert "array" in detail
@@ -202,20 +202,20 @@ def test_what_is_lasting_becomes_the_reason_and_is_an_orphan_no_more(box: Box) -
 def test_what_would_be_good_but_for_its_task_becomes_an_orphan(box: Box) -> None:
     """It was refused for a rule that a later release has dropped."""
     (letter,) = box.write(Refused(1, 1, INVALID, "an old rule", event(task_id="T5")))
-    assert box.try_again(letter).refused == 1
+    assert box.try_again(letter).refused == {letter: 1}
     assert box.rows("SELECT reason, task_id FROM dead_letters") == [("orphan", "T5")]
     assert box.refusals() == wire.Refusals(refused=1, returned=0, orphaned=1)
 
 
 def test_what_cannot_be_decoded_stays(box: Box) -> None:
     (letter,) = box.write(bad(1, count=3))
-    assert box.try_again(letter) == Again(0, 3, 0, frozenset())
+    assert box.try_again(letter) == Again({}, {letter: 3})
     assert box.rows("SELECT reason, attempts FROM dead_letters") == [(UNDECODABLE, 1)]
 
 
 def test_a_letter_of_nobodys_numbers_is_hopeless(box: Box) -> None:
     ids = box.write(Refused(0, 0, "bad_header", "why", b"x"), producer=None)
-    assert box.try_again(*ids) == Again(0, 0, 1, frozenset())
+    assert box.try_again(*ids) == Again({}, {}, 1)
 
 
 # --- which ones ---
@@ -229,7 +229,10 @@ def test_a_replay_is_of_letters_that_wait_behind_an_id(box: Box) -> None:
     ids = box.write(orphan(1), bad(2), orphan(3), bad(4))
     box.register("T1")
     box.try_again(ids[0])
-    waiting = box.letters.waiting
+
+    def waiting(asked: wire.Replay) -> list[int]:
+        return box.letters.selected(asked).ids
+
     assert waiting(ask()) == ids[1:]
     assert waiting(ask(after_id=ids[1])) == ids[2:]
     assert waiting(ask(reason="orphan")) == [ids[2]]
@@ -239,22 +242,22 @@ def test_a_replay_is_of_letters_that_wait_behind_an_id(box: Box) -> None:
 
 
 def test_a_piece_has_a_bound(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "LETTERS_PER_REPLAY_MAX", 2)
+    monkeypatch.setattr(dead_letters, "LETTERS_PER_PIECE_MAX", 2)
     ids = box.write(orphan(1), orphan(2), orphan(3))
     box.register("T1")
-    assert box.letters.waiting(ask()) == ids[:2]
-    assert box.letters.returnable(0) == ids[:2]
-    assert box.letters.returnable(ids[1]) == ids[2:]
+    assert box.letters.selected(ask()) == (ids[:2], False)
+    assert box.letters.returnable(0) == (ids[:2], False)
+    assert box.letters.returnable(ids[1]) == (ids[2:], True)
 
 
 def test_only_orphans_of_registered_tasks_are_returnable(connection: apsw.Connection) -> None:
     box = Box(connection)
     ids = box.write(orphan(1, task_id="T1"), orphan(2, task_id="T2"), bad(3))
-    assert box.letters.returnable(0) == []
+    assert box.letters.returnable(0).ids == []
     box.register("T2")
-    assert box.letters.returnable(0) == [ids[1]]
+    assert box.letters.returnable(0).ids == [ids[1]]
     unenforced = Box(connection, enforce_tasks=False)
-    assert unenforced.letters.returnable(0) == ids[:2]
+    assert unenforced.letters.returnable(0).ids == ids[:2]
 
 
 def test_the_orphans_of_a_task_return_in_the_order_of_their_arrival(box: Box) -> None:
@@ -263,7 +266,7 @@ def test_the_orphans_of_a_task_return_in_the_order_of_their_arrival(box: Box) ->
     box.letters.begin()
     entering = Entering(box.connection, Position(0))
     again = box.letters.return_orphans("T1", entering)
-    assert (again.entered, sorted(again.returned)) == (2, [1, 3])
+    assert again.entered == {1: 1, 3: 1}
     assert box.rows("SELECT producer_seq FROM entries ORDER BY seq") == [(5,), (7,)]
 
 
@@ -271,5 +274,5 @@ def test_a_letter_that_registers_a_task_registers_it_when_it_returns(box: Box) -
     """A release that did not know of tasks refused it."""
     packed = msgpack.packb(fields(None, kind=wire.KIND_TASK, event_type=wire.TASK_REGISTERED))
     (letter,) = box.write(Refused(1, 1, INVALID, "the kind of event is not known", packed))
-    assert box.try_again(letter).entered == 1
+    assert box.try_again(letter).entered == {letter: 1}
     assert box.rows("SELECT task_id FROM tasks") == [("T1",)]

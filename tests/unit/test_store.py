@@ -534,7 +534,7 @@ def test_a_transaction_that_was_ended_without_an_error_is_noticed(
         store._execute("ROLLBACK")
         return []
 
-    monkeypatch.setattr(store._dead_letters, "write", ends_it)
+    monkeypatch.setattr(store.letters, "write", ends_it)
     feed(taking, Chain(), event())
     with pytest.raises(AssertionError, match="ended the batch's transaction"):
         store.write(taking.batch, 5)

@@ -4,7 +4,7 @@ Pure: envelopes and values in, replies out. An ack MUST NOT say more than what i
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hansard import wire
 from hansard_writer.intake import ProducerState
@@ -15,6 +15,9 @@ Outcomes = Callable[
 
 
 Refusals = Callable[[int], wire.Refusals]
+
+
+GREETING_S: Final = 5.0  # whoever was not welcomed by then has long said hello on new sockets
 
 
 class Reply(NamedTuple):
@@ -43,16 +46,16 @@ class Acks:
         self._outcomes = outcomes
         self._refusals = refusals
         self._waiters: dict[bytes, _Waiter] = {}
-        self._greeted: dict[bytes, tuple[list[bytes], ProducerState]] = {}
+        self._greeted: dict[bytes, tuple[list[bytes], ProducerState, float]] = {}
         self.suspended = ""  # why nothing is taken in: every answer says so
 
     def __len__(self) -> int:
         return len(self._waiters) + len(self._greeted)
 
-    def greet(self, envelope: list[bytes], state: ProducerState) -> None:
+    def greet(self, envelope: list[bytes], state: ProducerState, now: float) -> None:
         """Welcome a producer, as soon as the batch holds nothing of it."""
         self._waiters.pop(envelope[0], None)
-        self._greeted[envelope[0]] = (envelope, state)
+        self._greeted[envelope[0]] = (envelope, state, now + GREETING_S)
 
     def wait(
         self, envelope: list[bytes], wait: wire.Wait, state: ProducerState, now: float
@@ -73,8 +76,10 @@ class Acks:
     def due(self, now: float) -> list[Reply]:
         """The answers that can be given now."""
         replies = []
-        for peer, (envelope, state) in list(self._greeted.items()):
-            if state.is_clean:
+        for peer, (envelope, state, until) in list(self._greeted.items()):
+            if not state.is_clean and now >= until:
+                del self._greeted[peer]
+            elif state.is_clean:
                 del self._greeted[peer]
                 welcome = self._welcome(
                     state.committed_watermark,
@@ -152,9 +157,8 @@ class Acks:
 def _notices(state: ProducerState, seen_seq: int) -> list[wire.Notice]:
     """Those of what is committed and new to the producer. It may ask again: they are kept until
     it has seen them."""
-    while state.notices and state.notices[0].producer_seq <= seen_seq:
-        state.notices.popleft()
-    return list(state.notices)
+    state.notices = [each for each in state.notices if each.producer_seq > seen_seq]
+    return state.notices
 
 
 def _status(waiter: _Waiter, now: float) -> str | None:

@@ -25,6 +25,7 @@ from hansard_writer.retries import StoreUnready
 from hansard_writer.store import Store
 
 WAITING_MAX: Final = 1_000
+WAITING_BYTES_MAX: Final = 16 << 20  # of their parameters
 RUN_PER_STEP_MAX: Final = 32
 SLICE_S: Final = 0.02  # after it no further call is begun in a step: frames must flow
 
@@ -35,6 +36,7 @@ REASON_CHARS_MAX: Final = 500
 KEPT_S: Final = 3_600  # how long an outcome is kept
 FORGET_INTERVAL_S: Final = 60.0
 FORGOTTEN_AT_ONCE_MAX: Final = 1_000
+REJECTIONS_KEPT_MAX: Final = 1_000  # an interval; of the others nothing is lost but the reason
 
 _STDERR: Final = 2
 _NS: Final = 1_000_000_000
@@ -72,7 +74,9 @@ class Calls:
         self._operations = operations
         self._clock_ns = clock_ns
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._forget_at = 0.0
+        self._rejections_kept = 0  # since the last look for old ones
         self._run_count = 0
         self._rejected_count = 0
 
@@ -91,9 +95,12 @@ class Calls:
         """Queue a call; the reply where it is refused at once."""
         if call.name not in self._operations:
             return self._refused(self._unknown_name(call.name))
-        if len(self._waiting) >= WAITING_MAX:
-            return self._refused(f"the writer is busy: {WAITING_MAX:,} calls wait; try again later")
+        size = len(call.params)
+        if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_BYTES_MAX:
+            waiting = f"{len(self._waiting):,} calls wait"
+            return self._refused(f"the writer is busy: {waiting}; try again later")
         self._waiting.append(_Waiting(envelope, call))
+        self._waiting_bytes += size
         return None
 
     def look_up(self, call_id: bytes) -> wire.CallReply:
@@ -108,7 +115,7 @@ class Calls:
         until = time.monotonic() + SLICE_S
         rejected: list[tuple[_Waiting, wire.CallReply]] = []
         for _ in range(min(len(self._waiting), RUN_PER_STEP_MAX)):
-            waiting = self._waiting.popleft()
+            waiting = self._next()
             kept = self._store.call_outcome(waiting.call.call_id)
             if kept is not None:
                 yield waiting.envelope, _unpacked(kept)
@@ -127,7 +134,7 @@ class Calls:
     def refuse_all(self, reason: str) -> Iterator[tuple[Envelope, wire.CallReply]]:
         """Answer all that wait: they are not run."""
         while self._waiting:
-            yield self._waiting.popleft().envelope, self._refused(reason)
+            yield self._next().envelope, self._refused(reason)
 
     def forget_old(self, now: float) -> None:
         """Delete outcomes that are older than `KEPT_S`, in pieces: at most one a call, and no
@@ -135,6 +142,7 @@ class Calls:
         if now < self._forget_at:
             return
         self._forget_at = now + FORGET_INTERVAL_S
+        self._rejections_kept = 0
         before = self._clock_ns() - KEPT_S * _NS
         if not self._store.has_calls_before(before):
             return
@@ -144,6 +152,11 @@ class Calls:
                 self._forget_at = now
 
     # --- inside ---
+
+    def _next(self) -> _Waiting:
+        waiting = self._waiting.popleft()
+        self._waiting_bytes -= len(waiting.call.params)
+        return waiting
 
     def _outcome(self, call: wire.Call) -> wire.CallReply:
         """Run a call whose time is not over, and keep its outcome if it succeeds."""
@@ -172,8 +185,10 @@ class Calls:
 
     def _keep_rejections(self, rejected: list[tuple[_Waiting, wire.CallReply]]) -> None:
         """In one transaction. Where that fails nothing is lost but the reason: they did nothing."""
+        rejected = rejected[: max(REJECTIONS_KEPT_MAX - self._rejections_kept, 0)]
         if not rejected:
             return
+        self._rejections_kept += len(rejected)
         try:
             with self._store.transaction() as connection:
                 for waiting, reply in rejected:

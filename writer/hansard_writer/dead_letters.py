@@ -4,7 +4,7 @@ It writes within the transactions of others, and decides nothing about what is r
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -14,7 +14,8 @@ from hansard_writer.decoding import Decoder, Fault, Refused, without
 from hansard_writer.entering import Entering, malformed
 from hansard_writer.tasks import TaskBook
 
-LETTERS_PER_REPLAY_MAX: Final = 1_000  # in one transaction
+LETTERS_PER_PIECE_MAX: Final = 1_000  # in one transaction
+BYTES_PER_PIECE_MAX: Final = 4 << 20  # of letters, unless one alone is larger
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -24,6 +25,10 @@ _INSERT: Final = (
 )
 _COUNT_REFUSED: Final = (
     "UPDATE producers SET refused = refused + ?, orphaned = orphaned + ? WHERE id = ?"
+)
+_COUNT_NOT_KEPT: Final = (
+    "INSERT INTO meta VALUES('dead_letters_not_kept', ?)"
+    " ON CONFLICT DO UPDATE SET value = excluded.value"
 )
 _SELECT: Final = (
     "SELECT producer, producer_seq, count, reason, frame FROM dead_letters WHERE id = ?"
@@ -40,15 +45,22 @@ _ORPHANS_OF: Final = (
     "SELECT id FROM dead_letters WHERE reason = 'orphan' AND replayed_as IS NULL AND task_id = ?"
     " ORDER BY id"
 )
-_WAITING: Final = (
-    "SELECT id FROM dead_letters WHERE replayed_as IS NULL AND id > ?1"
-    " AND (?2 IS NULL OR reason = ?2) AND (?3 IS NULL OR id IN (SELECT value FROM json_each(?3)))"
-    " ORDER BY id LIMIT ?4"
+_SELECTED: Final = (
+    "SELECT id, length(frame) FROM dead_letters WHERE (replayed_as IS NOT NULL) = ?1 AND id > ?2"
+    " AND (?3 IS NULL OR reason = ?3) AND (?4 IS NULL OR id IN (SELECT value FROM json_each(?4)))"
+    " ORDER BY id LIMIT ?5"
 )
 _RETURNABLE: Final = (
-    "SELECT id FROM dead_letters WHERE reason = 'orphan' AND replayed_as IS NULL AND id > ?"
-    " AND (? OR task_id IN (SELECT task_id FROM tasks)) ORDER BY id LIMIT ?"
+    "SELECT id, length(frame) FROM dead_letters WHERE reason = 'orphan' AND replayed_as IS NULL"
+    " AND id > ? AND (? OR task_id IN (SELECT task_id FROM tasks)) ORDER BY id LIMIT ?"
 )
+_NUMBERS: Final = (
+    "SELECT producer, lower(hex(producer_hash)), producer_seq, count, reason, length(frame)"
+    " FROM dead_letters AS d LEFT JOIN producers AS p ON p.id = producer"
+    " WHERE replayed_as IS NULL AND d.id IN (SELECT value FROM json_each(?))"
+    " ORDER BY producer, producer_seq"
+)
+_DROP: Final = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class Kept(NamedTuple):
@@ -59,14 +71,35 @@ class Kept(NamedTuple):
     not_kept: int = 0
 
 
-class Again(NamedTuple):
-    """What became of letters that were tried again: events entered, events refused; letters of
-    nobody's numbers; ids of the letters that are entered."""
+class Piece(NamedTuple):
+    """Some letters by id, as many as one transaction takes; whether there are no more."""
 
-    entered: int
-    refused: int
-    hopeless: int
-    returned: frozenset[int]
+    ids: list[int]
+    is_last: bool
+
+
+class Again(NamedTuple):
+    """What became of letters that were tried again: how many events each had that is entered, or
+    refused, by id; how many letters of nobody's numbers there were."""
+
+    entered: Mapping[int, int]
+    refused: Mapping[int, int]
+    hopeless: int = 0
+
+    def and_then(self, later: "Again") -> "Again":
+        """Both, where the later one may have entered what this one could not."""
+        entered = {**self.entered, **later.entered}
+        refused = {**self.refused, **later.refused}
+        left = {letter: count for letter, count in refused.items() if letter not in entered}
+        return Again(entered, left, self.hopeless + later.hopeless)
+
+
+class GivenUp(NamedTuple):
+    """What goes with letters that are dropped: events, and by producer (hash in hex) the runs of
+    their numbers, as ``(first, count)``."""
+
+    events: int
+    runs: Mapping[str, list[tuple[int, int]]]
 
 
 class DeadLetters:
@@ -115,45 +148,44 @@ class DeadLetters:
         """Keep what is refused, by producer, as far as the limits allow; beyond them only the
         counter in ``meta`` moves. The id of each letter, 0 where it is not kept."""
         ids = []
+        letters, size, not_kept = self._now_kept
         for producer, each in refused:
-            letters, size, not_kept = self._now_kept
             is_kept = letters < self._letters_max and size + len(each.data) <= self._bytes_max
             if is_kept:
-                self._now_kept = Kept(letters + 1, size + len(each.data), not_kept)
+                letters, size = letters + 1, size + len(each.data)
                 first_seq = each.first_seq or None
                 facts = (each.numbers, each.reason, each.detail, each.data, each.task_id)
                 self._execute(_INSERT, (now_ns, producer, first_seq, *facts))
             else:
-                self._now_kept = Kept(letters, size, not_kept + 1)
-                self._execute(
-                    "INSERT INTO meta VALUES('dead_letters_not_kept', 1)"
-                    " ON CONFLICT DO UPDATE SET value = value + 1"
-                )
+                not_kept += 1
             ids.append(self._connection.last_insert_rowid() if is_kept else 0)
             orphaned = each.numbers if is_kept and each.reason == wire.ORPHAN else 0
-            self._execute(_COUNT_REFUSED, (each.numbers, orphaned, producer))
+            if each.numbers:
+                self._execute(_COUNT_REFUSED, (each.numbers, orphaned, producer))
+        if not_kept > self._now_kept.not_kept:
+            self._execute(_COUNT_NOT_KEPT, (not_kept,))
+        self._now_kept = Kept(letters, size, not_kept)
         return ids
 
     def return_orphans(self, task_id: str, entering: Entering) -> Again:
         """Enter what waited for a task, now that it is registered, in the order of arrival."""
         return self.try_again(self._ids(_ORPHANS_OF, (task_id,)), entering)
 
-    def waiting(self, replay: wire.Replay) -> list[int]:
-        """The next letters that a replay asks for."""
-        ids = None if replay.ids is None else str(list(replay.ids))
-        selection = (replay.after_id, replay.reason, ids, LETTERS_PER_REPLAY_MAX)
-        return self._ids(_WAITING, selection)
+    def selected(self, asked: wire.Replay | wire.DropLetters, *, entered: bool = False) -> Piece:
+        """The next letters that are asked for, of those that wait or of those that are entered."""
+        ids = None if asked.ids is None else str(list(asked.ids))
+        return self._piece(_SELECTED, (entered, asked.after_id, asked.reason, ids))
 
-    def returnable(self, after_id: int) -> list[int]:
+    def returnable(self, after_id: int) -> Piece:
         """The next orphans that nothing keeps out any more."""
-        all_tasks = self._tasks is None
-        return self._ids(_RETURNABLE, (after_id, all_tasks, LETTERS_PER_REPLAY_MAX))
+        return self._piece(_RETURNABLE, (after_id, self._tasks is None))
 
     def try_again(self, ids: Sequence[int], entering: Entering) -> Again:
         """Enter letters under their own numbers and with their own times, each wholly or not at
         all; what is refused again stays, with the present reason."""
-        entered = refused = hopeless = 0
-        returned = set()
+        entered: dict[int, int] = {}
+        refused: dict[int, int] = {}
+        hopeless = 0
         for letter in ids:
             producer, first_seq, count, reason, body = self._one(_SELECT, (letter,))
             if producer is None or not count:
@@ -161,17 +193,41 @@ class DeadLetters:
                 continue
             outcome = self._enter(producer, first_seq, count, body, entering)
             if isinstance(outcome, Refused):
-                refused += count
+                refused[letter] = count
                 self._keep_on(letter, producer, count, reason, outcome)
                 continue
-            entered += count
-            returned.add(letter)
+            entered[letter] = count
             self._execute(_ENTERED, (outcome, letter))
             orphaned = count if reason == wire.ORPHAN else 0
             self._execute(_COUNT_RETURNED, (count, orphaned, producer))
             letters, size, not_kept = self._now_kept
             self._now_kept = Kept(letters - 1, size - len(body), not_kept)
-        return Again(entered, refused, hopeless, frozenset(returned))
+        return Again(entered, refused, hopeless)
+
+    def given_up(self, ids: Sequence[int]) -> GivenUp:
+        """What would go with these letters; what is entered goes with none."""
+        events = 0
+        runs: dict[str, list[tuple[int, int]]] = {}
+        for _, producer_hash, first, count, *_ in self._rows(_NUMBERS, (str(list(ids)),)):
+            if not count:
+                continue  # of nobody's
+            events += count
+            known = runs.setdefault(producer_hash, [])
+            if known and sum(known[-1]) == first:
+                known[-1] = (known[-1][0], known[-1][1] + count)
+            else:
+                known.append((first, count))
+        return GivenUp(events, runs)
+
+    def drop(self, ids: Sequence[int]) -> None:
+        """Delete letters. Their numbers stay refused, and no orphan of theirs waits any more."""
+        letters, size, not_kept = self._now_kept
+        for producer, _, _, count, reason, frame_bytes in self._rows(_NUMBERS, (str(list(ids)),)):
+            letters, size = letters - 1, size - frame_bytes
+            if reason == wire.ORPHAN:
+                self._execute(_COUNT_REFUSED, (0, -count, producer))
+        self._now_kept = Kept(letters, size, not_kept)
+        self._execute(_DROP, (str(list(ids)),))
 
     def _enter(
         self, producer: int, first_seq: int, count: int, body: bytes, entering: Entering
@@ -196,8 +252,20 @@ class DeadLetters:
         if more_orphans:
             self._execute(_COUNT_REFUSED, (0, more_orphans * count, producer))
 
+    def _piece(self, statement: str, bindings: tuple[Any, ...]) -> Piece:
+        rows = self._rows(statement, (*bindings, LETTERS_PER_PIECE_MAX + 1))
+        room = BYTES_PER_PIECE_MAX
+        for index, (_, frame_bytes) in enumerate(rows):
+            room -= frame_bytes
+            if index and (room < 0 or index == LETTERS_PER_PIECE_MAX):
+                return Piece([letter for letter, _ in rows[:index]], is_last=False)
+        return Piece([letter for letter, _ in rows], is_last=True)
+
     def _ids(self, statement: str, bindings: tuple[Any, ...]) -> list[int]:
         return [row[0] for row in self._execute(statement, bindings)]
+
+    def _rows(self, statement: str, bindings: tuple[Any, ...]) -> list[Any]:
+        return self._execute(statement, bindings).fetchall()
 
     def _one(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
         return self._execute(statement, bindings).get

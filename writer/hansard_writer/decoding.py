@@ -46,15 +46,16 @@ class Run(NamedTuple):
         return len(self.kinds)
 
     @property
-    def tasks(self) -> Iterator[tuple[int, str, int, str | None]]:
-        """The tasks that it registers: index, task_id, created_at, attributes. Such an event is
-        joined to no other, so it is never refused for another's sake."""
+    def tasks(self) -> Iterator[tuple[str, int, str | None]]:
+        """The tasks that it registers: task_id, created_at, attributes. Such an event is joined
+        to no other, so it is never refused for another's sake."""
         if _EVENTS.issuperset(self.kinds):
             return
         created, _, _, _, tasks, payloads = self.columns
-        for index, kind in enumerate(self.kinds):
+        rows = zip(self.kinds, tasks, created, payloads, strict=True)
+        for kind, task_id, created_at, attributes in rows:
             if kind & wire.KIND_TASK:
-                yield index, tasks[index], created[index], payloads[index]
+                yield task_id, created_at, attributes
 
 
 class Refused(NamedTuple):

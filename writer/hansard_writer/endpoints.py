@@ -17,7 +17,8 @@ import zmq
 from hansard import directory as layout
 from hansard import wire
 
-REPLIES_QUEUED_MAX: Final = 1_000
+REQUESTS_QUEUED_MAX: Final = 4  # a peer; a REQ has one, or two when it has given one up
+REPLIES_QUEUED_MAX: Final = 4  # and who reads none gets no more: they may be large
 
 
 class Endpoints:
@@ -90,7 +91,7 @@ class Endpoints:
         socket = self._context.socket(kind)
         socket.linger = 0
         socket.maxmsgsize = wire.MESSAGE_BYTES_MAX
-        socket.rcvhwm = wire.PIPE_MESSAGES_MAX if kind == zmq.PULL else REPLIES_QUEUED_MAX
+        socket.rcvhwm = wire.PIPE_MESSAGES_MAX if kind == zmq.PULL else REQUESTS_QUEUED_MAX
         socket.sndhwm = REPLIES_QUEUED_MAX
         socket.bind(endpoint)
         return socket

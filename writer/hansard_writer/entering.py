@@ -61,9 +61,9 @@ class Entering:
                 strict=False,
             ),
         )
-        for _, task_id, created_at, attributes in run.tasks:
-            self._many(_INSERT_TASK, [(task_id, created_at, attributes)])
-            self.registered[task_id] = None
+        for task in run.tasks:
+            self._many(_INSERT_TASK, [task])
+            self.registered[task[0]] = None
         last = self._last_run
         if last and last[0] == producer and last[1] + last[2] == first:
             last = (producer, last[1], last[2] + length, last[3])

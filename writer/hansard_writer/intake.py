@@ -4,7 +4,6 @@ Pure: no sockets, no files, no clock. The state of a producer moves with what is
 batch; what is committed is remembered beside it, because only that may be acked.
 """
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -21,7 +20,9 @@ LOST: Final = "hansard.lost"
 KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
 NOTICES_MAX: Final = 16
 NOTICE_CHARS_MAX: Final = 300
+OWN_ENTRIES_PER_BATCH_MAX: Final = 1_000  # that hellos cause; beyond, they must wait
 PRODUCERS_MAX: Final = 65_536  # remembered; the others are read from the database again
+NO_REPORT: Final = wire.Report()
 
 
 class Outcome(Enum):
@@ -85,8 +86,8 @@ class ProducerState:
         self.is_stored = is_stored
         self.newest_run: tuple[int, int, int] | None = None  # committed, as `runs` has it
         self.duplicates = 0  # events that were dropped because they are there already
-        self.notices: deque[wire.Notice] = deque(maxlen=NOTICES_MAX)  # of what was refused lately
-        self.report = wire.Report()  # how it said it is doing
+        self.notices: list[wire.Notice] = []  # of what was refused lately; a deque is 600 bytes
+        self.report = NO_REPORT  # how it said it is doing
 
     @property
     def is_clean(self) -> bool:
@@ -161,6 +162,14 @@ class Intake:
         self._decoder = Decoder()
         self.batch = Batch()
         self.counters = Counters()
+
+    def has_room_for(self, hello: wire.Hello) -> bool:
+        """Whether the batch takes what a hello reports as lost. One that reports nothing takes
+        none; without a bound, hellos would fill memory while nothing can be committed."""
+        if self.own.watermark - self.own.committed_watermark < OWN_ENTRIES_PER_BATCH_MAX:
+            return True
+        state = self.state_of(wire.producer_hash(hello.producer_id))
+        return hello.first_seq <= (state.watermark if state else 0) + 1
 
     def greet(self, hello: wire.Hello, now: float, now_ns: int) -> ProducerState:
         """A producer introduces itself. Where the log is behind what it has already freed, the
@@ -268,7 +277,7 @@ class Intake:
                 detail = each.detail[:NOTICE_CHARS_MAX]
                 event_type = each.event_type[: wire.EVENT_TYPE_CHARS_MAX]
                 notice = wire.Notice(each.first_seq, each.reason, event_type, detail)
-                owner.notices.append(notice)
+                owner.notices = [*owner.notices, notice][-NOTICES_MAX:]
         self.batch = Batch()
 
     def reported(self) -> tuple[int, int, wire.Report]:

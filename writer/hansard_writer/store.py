@@ -16,17 +16,15 @@ import apsw
 from hansard import wire
 from hansard.reader_connection import require_sqlite
 from hansard_writer import recovered
-from hansard_writer.dead_letters import LETTERS_PER_REPLAY_MAX, Again, DeadLetters
+from hansard_writer.dead_letters import DeadLetters
 from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
-from hansard_writer.intake import Batch, ProducerState, own_run
+from hansard_writer.intake import Batch, ProducerState
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 from hansard_writer.tasks import TaskBook
 
 OWN_PRODUCER: Final = 0
-
-REPLAYED: Final = "hansard.replayed"
 
 _INSERT_PRODUCER: Final = (
     "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc, dropped)"
@@ -40,7 +38,7 @@ _SELECT_PRODUCER: Final = (
 )
 
 
-class _DryRun(Exception):
+class DryRun(Exception):
     """Ends a transaction whose outcome was only to be seen."""
 
 
@@ -73,7 +71,7 @@ class Store:
             self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
-            self._dead_letters = DeadLetters(
+            self.letters = DeadLetters(
                 self._connection,
                 letters_max=dead_letters_max,
                 bytes_max=dead_letters_bytes_max,
@@ -115,9 +113,9 @@ class Store:
             "orphaned": orphaned,
             "dropped": {"by_producers": dropped, "log_went_back": lost},
             "append_failures": refused,
-            "dead_letters": self._dead_letters.kept.letters,
-            "dead_letter_bytes": self._dead_letters.kept.bytes,
-            "dead_letters_not_kept": self._dead_letters.kept.not_kept,
+            "dead_letters": self.letters.kept.letters,
+            "dead_letter_bytes": self.letters.kept.bytes,
+            "dead_letters_not_kept": self.letters.kept.not_kept,
         }
 
     def find_producer(self, producer_hash: bytes) -> ProducerState | None:
@@ -216,16 +214,23 @@ class Store:
                 raise
             self._write(batch, now_ns)
 
-    def replay(self, replay: wire.Replay, own: ProducerState, now_ns: int) -> wire.Replayed:
-        """Try to enter the next dead letters that are asked for, in one transaction, with an
-        entry that says so. Raises as `write`."""
-        ids = self.handle.read(lambda: self._dead_letters.waiting(replay))
-        return self._try_again(ids, replay.reason, own, now_ns, dry_run=replay.dry_run)
-
-    def sweep(self, after_id: int, own: ProducerState, now_ns: int) -> wire.Replayed:
-        """The same with the next orphans that nothing keeps out any more."""
-        ids = self.handle.read(lambda: self._dead_letters.returnable(after_id))
-        return self._try_again(ids, wire.ORPHAN, own, now_ns)
+    @contextlib.contextmanager
+    def entering(self) -> Iterator[Entering]:
+        """A transaction beside the batches' in which letters are entered, or given up. As
+        `transaction`; MUST NOT begin while a batch holds what is not committed."""
+        entering = Entering(self._connection, self._position)
+        try:
+            with self._transaction():
+                self.letters.begin()
+                yield entering
+                entering.finish()
+        except BaseException:
+            if self.tasks:
+                self.tasks.forget()  # what was registered is not
+            raise
+        self.commits += 1
+        self._position = entering.position
+        self.letters.committed()
 
     def close(self) -> None:
         """End; the last connection of all also removes the WAL."""
@@ -234,7 +239,7 @@ class Store:
     # --- inside ---
 
     def _write(self, batch: Batch, now_ns: int) -> None:
-        letters = self._dead_letters
+        letters = self.letters
         entering = Entering(self._connection, self._position)
         returned: set[int] = set()
         with self._transaction():
@@ -249,7 +254,7 @@ class Store:
             refused = [(None if state is None else state.id, each) for state, each in batch.refused]
             ids = letters.write(refused, now_ns)
             for task_id in list(entering.registered):
-                returned |= letters.return_orphans(task_id, entering).returned
+                returned |= set(letters.return_orphans(task_id, entering).entered)
             entering.finish()
             if not self._connection.in_transaction:
                 raise AssertionError("a statement ended the batch's transaction")
@@ -267,55 +272,6 @@ class Store:
         if returned:  # nobody needs to be told of orphans that are in
             still = zip(ids, batch.refused, strict=True)
             batch.refused = [each for letter, each in still if letter not in returned]
-
-    def _try_again(
-        self,
-        ids: list[int],
-        reason: str | None,
-        own: ProducerState,
-        now_ns: int,
-        *,
-        dry_run: bool = False,
-    ) -> wire.Replayed:
-        letters, entering = self._dead_letters, Entering(self._connection, self._position)
-        with contextlib.suppress(_DryRun), self._transaction():
-            letters.begin()
-            again = letters.try_again(ids, entering)
-            for task_id in list(entering.registered):
-                letters.return_orphans(task_id, entering)
-            if again.entered:
-                self._note_replay(again, reason, own, entering, now_ns)
-            entering.finish()
-            if dry_run:
-                raise _DryRun
-        if dry_run and self.tasks:
-            self.tasks.forget()
-        if not dry_run:
-            letters.committed()
-            self._position = entering.position
-            own.watermark += bool(again.entered)
-            own.committed()
-        is_last = len(ids) < LETTERS_PER_REPLAY_MAX
-        last_id = ids[-1] if ids else 0
-        return wire.Replayed(again.entered, again.refused, again.hopeless, last_id, is_last)
-
-    def _note_replay(
-        self,
-        again: Again,
-        reason: str | None,
-        own: ProducerState,
-        entering: Entering,
-        now_ns: int,
-    ) -> None:
-        facts: dict[str, Any] = {
-            "reason": reason,
-            "entered": again.entered,
-            "refused": again.refused,
-        }
-        facts["letters"] = sorted(again.returned)
-        seq = own.watermark + 1
-        entering.enter(own.id, own_run(seq, REPLAYED, "info", facts, now_ns))
-        self._execute("UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id))
 
     def _refuse_faulty(self, batch: Batch) -> bool:
         """Take the events out of the batch that SQLite does not take; whether there were any.
@@ -338,10 +294,10 @@ class Store:
         """What is wrong with which event of each run, in a transaction that is undone."""
         entering = Entering(self._connection, self._position)
         found = []
-        with contextlib.suppress(_DryRun), self._transaction():
+        with contextlib.suppress(DryRun), self._transaction():
             for state, run in batch.runs:
                 found.append(entering.faults(state.id, run))
-            raise _DryRun
+            raise DryRun
         return found
 
     def _is_registered(self, task_id: str) -> bool:

@@ -22,11 +22,17 @@ from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake
 from hansard_writer.operations import Function
+from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
 
 REQUESTS_PER_STEP_MAX: Final = 256
+LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats"})  # one a step
+MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
+READ_BYTES_PER_STEP_MAX: Final = 32 << 20
+ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
+ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
 COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
@@ -72,7 +78,7 @@ class Writer:
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
-        self._swept_to: int | None = 0  # the orphans up to this letter; None when all are
+        self._letters = Reconsidering(store, self._intake.own, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
         self._retries = Retries()
@@ -173,12 +179,16 @@ class Writer:
     # --- reading ---
 
     def _read_messages(self, now: float) -> bool:
-        """Until the batch is full; whether nothing more is to be read."""
+        """Until the batch is full, or it is others' turn; whether nothing more is to be read."""
         intake, now_ns = self._intake, self._clock_ns()
-        while not self._is_full():
+        room = READ_BYTES_PER_STEP_MAX
+        for _ in range(MESSAGES_PER_STEP_MAX):
+            if room < 0 or self._is_full():
+                break
             parts = self._transport.message()
             if parts is None:
                 return True
+            room -= sum(map(len, parts))
             intake.take_message(parts, now, now_ns)
         return False
 
@@ -187,13 +197,17 @@ class Writer:
             request = self._transport.request()
             if request is None:
                 return True
-            self._answer(*request, now)
+            if self._answer(*request, now) in LONG_REQUESTS:
+                break
         return False
 
-    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> None:
-        """Answer a request now, or when the commit that it waits for is done."""
-        if len(envelope) < 2:
-            return  # no REQ sent this, and nobody could be answered
+    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> str:
+        """Answer a request now, or when the commit that it waits for is done; its verb."""
+        verb = ""
+        if not 2 <= len(envelope) <= ENVELOPE_PARTS_MAX:
+            return verb  # no REQ sent this, and nobody could be answered
+        if sum(map(len, envelope)) > ENVELOPE_BYTES_MAX:
+            return verb
         try:
             verb, arguments = wire.unpack_request(content)
             reply = self._reply_to(verb, arguments, envelope, now)
@@ -201,6 +215,7 @@ class Writer:
             reply = wire.pack_error(str(error))
         if reply is not None:
             self._transport.reply(envelope, reply)
+        return verb
 
     def _reply_to(
         self, verb: str, arguments: list[Any], envelope: list[bytes], now: float
@@ -213,15 +228,11 @@ class Writer:
             self._acks.wait(envelope, wait, state, now)
             return None
         if verb == "hello":
-            hello = wire.hello_of(arguments)
-            if hello.log_id not in (None, self._store.log_id):
-                return self._acks.welcome_stranger()
-            self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()))
-            return None
+            return self._greet(envelope, wire.hello_of(arguments), now)
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb == "replay":
-            return wire.pack_reply(verb, self._replay(wire.replay_of(arguments), now))
+        if verb in ("replay", "drop"):
+            return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -231,6 +242,14 @@ class Writer:
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
+
+    def _greet(self, envelope: list[bytes], hello: wire.Hello, now: float) -> bytes | None:
+        if hello.log_id not in (None, self._store.log_id):
+            return self._acks.welcome_stranger()
+        if not self._intake.has_room_for(hello):
+            raise wire.WireError("too many report losses, and none is committed: hello again")
+        self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()), now)
+        return None
 
     def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
         state = self._intake.state_of(lookup.producer_hash)
@@ -247,37 +266,36 @@ class Writer:
 
     # --- dead letters with a way back ---
 
-    def _replay(self, replay: wire.Replay, now: float) -> wire.Replayed:
+    def _reconsider(
+        self, verb: str, arguments: list[Any], now: float
+    ) -> wire.Replayed | wire.LettersDropped:
         """In a transaction of its own, behind the batch's."""
-        if self._disk.suspended:
+        asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
+        if self._disk.suspended and verb == "replay":  # what is dropped makes room
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch:
             self._commit(now)
         if self._intake.batch:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
-            return self._store.replay(replay, self._intake.own, self._clock_ns())
+            if isinstance(asked, wire.Replay):
+                return self._letters.replay(asked)
+            return self._letters.drop(asked)
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
-        return self._swept_to is not None and not self._disk.suspended and now >= self._retries.at
+        return not (self._letters.has_swept or self._disk.suspended) and now >= self._retries.at
 
     def _sweep(self, now: float) -> None:
-        """At the start, in pieces: enter the orphans whose task was registered meanwhile, or is
-        not asked for any more."""
-        assert self._swept_to is not None
         try:
-            replayed = self._store.sweep(self._swept_to, self._intake.own, self._clock_ns())
+            self._letters.sweep()
         except StoreUnready as error:
             self._hold_up(error, now)
             return
         self._retries.succeeded()
-        if replayed.entered:
-            _LOG.info("%d orphans entered: nothing keeps them out any more", replayed.entered)
-        self._swept_to = None if replayed.is_last else replayed.last_id
 
     # --- committing ---
 
@@ -382,7 +400,7 @@ class Writer:
             moments.append(max(due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
-        if self._swept_to is not None and not (self._disk.suspended or batch):
+        if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)
 

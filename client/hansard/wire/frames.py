@@ -2,7 +2,13 @@
 
 from typing import NamedTuple
 
-from hansard.wire.limits import FRAME_EVENTS_MAX, INT64_MAX, PRODUCER_ID_BYTES, WIRE_VERSION
+from hansard.wire.limits import (
+    FRAME_EVENTS_MAX,
+    HEADER_BYTES_MAX,
+    INT64_MAX,
+    PRODUCER_ID_BYTES,
+    WIRE_VERSION,
+)
 from hansard.wire.values import WireError, is_natural, pack, unpack_array
 
 
@@ -48,6 +54,8 @@ def pack_header(frame: Frame) -> bytes:
 
 def unpack_frame(header: bytes, body: bytes) -> Frame:
     """The frame of a message; raises `WireError` when its header breaks a rule."""
+    if len(header) > HEADER_BYTES_MAX:  # decoded, it could take fifty times the memory
+        raise WireError(f"a header has at most {HEADER_BYTES_MAX} bytes")
     fields = unpack_array(header)
     if len(fields) != 6 or fields[0] != WIRE_VERSION or type(fields[0]) is not int:
         raise WireError(f"a header has 6 fields and version {WIRE_VERSION}")

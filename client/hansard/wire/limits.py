@@ -22,6 +22,7 @@ JSON_DEPTH_MAX: Final = 64
 INT64_MAX: Final = (1 << 63) - 1
 
 # Limits of one frame: small, so that nobody waits behind a bulk producer's megabytes.
+HEADER_BYTES_MAX: Final = 128
 FRAME_EVENTS_MAX: Final = 1_000
 FRAME_EVENTS_CUT: Final = 250  # what a producer puts into one: a sync caller's waits its turn
 FRAME_BYTES_MAX: Final = 256 << 10  # unless one event, or one run of joined events, is larger

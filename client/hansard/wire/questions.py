@@ -1,4 +1,4 @@
-"""Single questions to the writer, each on a connection of its own: lookups, replays, calls."""
+"""Single questions to the writer, each on a connection of its own: lookups, letters, calls."""
 
 import re
 from collections.abc import Sequence
@@ -47,6 +47,27 @@ class Replayed(NamedTuple):
     is_last: bool
 
 
+class DropLetters(NamedTuple):
+    """An administrator gives up dead letters, in pieces, selected as for `Replay`; with
+    ``entered`` those that were entered after all, of which only the row is left."""
+
+    after_id: int
+    reason: str | None
+    ids: Sequence[int] | None
+    entered: bool
+    dry_run: bool
+
+
+class LettersDropped(NamedTuple):
+    """What became of a piece: letters dropped, the events that were given up with them, and the
+    last id; ``is_last`` when there are no more."""
+
+    letters: int
+    events: int
+    last_id: int
+    is_last: bool
+
+
 class Call(NamedTuple):
     """Asks for a named operation to be run, once, and not after ``deadline`` (ns since 1970 UTC).
     ``params`` are msgpack."""
@@ -83,14 +104,29 @@ def replay_of(arguments: list[Any]) -> Replay:
     if len(arguments) != len(Replay._fields):
         raise WireError(f"replay takes {len(Replay._fields)} arguments")
     replay = Replay(*arguments)
-    if not is_natural(replay.after_id) or type(replay.dry_run) is not bool:
-        raise WireError("replay takes an id to begin behind, and whether it is a dry run")
-    if replay.reason is not None and type(replay.reason) is not str:
+    _check_selection(replay)
+    return replay
+
+
+def drop_letters_of(arguments: list[Any]) -> DropLetters:
+    """A checked `DropLetters`; raises `WireError`."""
+    if len(arguments) != len(DropLetters._fields):
+        raise WireError(f"drop takes {len(DropLetters._fields)} arguments")
+    drop = DropLetters(*arguments)
+    _check_selection(drop)
+    if type(drop.entered) is not bool:
+        raise WireError("drop takes whether it is of letters that are entered")
+    return drop
+
+
+def _check_selection(asked: Replay | DropLetters) -> None:
+    if not is_natural(asked.after_id) or type(asked.dry_run) is not bool:
+        raise WireError("an id to begin behind, and whether it is a dry run: n and boolean")
+    if asked.reason is not None and type(asked.reason) is not str:
         raise WireError("reason is a string or nil")
-    ids = replay.ids
+    ids = asked.ids
     if ids is not None and (type(ids) is not list or not all(map(is_natural, ids))):
         raise WireError("ids are natural numbers, or nil")
-    return replay
 
 
 def replayed_of(content: Any) -> Replayed:
@@ -101,6 +137,16 @@ def replayed_of(content: Any) -> Replayed:
     if not all(map(is_natural, replayed[:4])) or type(replayed.is_last) is not bool:
         raise WireError("a replay's answer has four natural numbers and a boolean")
     return replayed
+
+
+def letters_dropped_of(content: Any) -> LettersDropped:
+    """The `LettersDropped` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(LettersDropped._fields):
+        raise WireError(f"a drop's answer has {len(LettersDropped._fields)} fields")
+    dropped = LettersDropped(*content)
+    if not all(map(is_natural, dropped[:3])) or type(dropped.is_last) is not bool:
+        raise WireError("a drop's answer has three natural numbers and a boolean")
+    return dropped
 
 
 def call_of(arguments: list[Any]) -> Call:

@@ -1,16 +1,18 @@
 """Requests and replies as messages between REQ and ROUTER: version and verb, then the content."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Hello, Wait
 from hansard.wire.limits import WIRE_VERSION
-from hansard.wire.questions import Call, Lookup, LookupCall, Replay
+from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.values import WireError, pack, unpack_array
 
+Request: TypeAlias = Hello | Wait | Lookup | Replay | DropLetters | Call | LookupCall
 
-def pack_request(request: Hello | Wait | Lookup | Replay | Call | LookupCall) -> bytes:
+
+def pack_request(request: Request) -> bytes:
     """The message of a request."""
     return pack((WIRE_VERSION, _VERBS[type(request)], *request))
 
@@ -62,6 +64,7 @@ _VERBS: Final = {
     Wait: "wait",
     Lookup: "lookup",
     Replay: "replay",
+    DropLetters: "drop",
     Call: "call",
     LookupCall: "lookup_call",
 }

@@ -30,7 +30,7 @@ TABLE_COLUMNS: Final = (  # what a person wants to see
 
 @click.group(name="dlq", epilog="Example: hansard dlq list")
 def command() -> None:
-    """Show dead letters: what the writer could not enter."""
+    """Show dead letters: what the writer could not enter. Try again, or give them up."""
 
 
 @command.command(name="list", epilog="Example: hansard dlq list --reason invalid --limit 0")
@@ -123,11 +123,8 @@ def replay_letters(
     What is entered keeps its producer, number and time; an entry `hansard.replayed` says so.
     Exits with 1 when something was refused again, or there was nothing to try.
     """
-    if not layout.a_writer_lives(directory):
-        raise NoWriter(
-            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
-        )
-    hopes = list(_not_yet_entered(directory, ids))
+    _require_writer(directory)
+    hopes = list(_that_can_be(directory, ids))
     if ids and not hopes:
         raise click.exceptions.Exit(NO)
     request = wire.Replay(0, reason, hopes or None, dry_run)
@@ -154,8 +151,63 @@ def replay_letters(
         raise AnswerIsNo("There was no dead letter to replay.")
 
 
-def _not_yet_entered(directory: Path, ids: Sequence[int]) -> Iterator[int]:
-    """Those that a replay can try; of the others it says why."""
+@command.command(name="drop", epilog="Example: hansard dlq drop --reason bad_header --dry-run")
+@click.argument("ids", type=NUMBER, nargs=-1, metavar="[ID]...")
+@directory_option
+@click.option("--reason", type=TEXT, help="Only with this reason.")
+@click.option("--all", "everything", is_flag=True, help="All that were not entered.")
+@click.option("--entered", is_flag=True, help="Those that were entered: only their rows are left.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--timeout", type=SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds.")
+def drop_letters(
+    ids: tuple[int, ...],
+    directory: Path,
+    reason: str | None,
+    everything: bool,
+    entered: bool,
+    dry_run: bool,
+    timeout: float,
+) -> None:
+    """Give up dead letters for good: those with these ids, with a reason, or all. Nothing is asked.
+
+    Their events will never be in the log, and stay counted as dead-lettered; an entry
+    `hansard.dropped` says whose they were. Exits with 1 when there was nothing to drop.
+    """
+    if not (ids or reason is not None or everything or entered):
+        raise click.UsageError("Name letters by id or --reason, or say --all (or --entered).")
+    if everything and (ids or reason is not None or entered):
+        raise click.UsageError("--all goes with no id, --reason or --entered.")
+    _require_writer(directory)
+    found = list(_that_can_be(directory, ids, entered=entered))
+    if ids and not found:
+        raise click.exceptions.Exit(NO)
+    request = wire.DropLetters(0, reason, found or None, entered, dry_run)
+    letters = events = 0
+    is_last = False
+    while not is_last:
+        _, content = requester.ask(directory, wire.pack_request(request), timeout)
+        piece = wire.letters_dropped_of(content)
+        letters, events, is_last = letters + piece.letters, events + piece.events, piece.is_last
+        request = request._replace(after_id=piece.last_id)
+        if not is_last and sys.stderr.isatty():
+            click.echo(f"  {letters:,} dropped …\r", nl=False, err=True)
+    would = "would be " if dry_run else ""
+    click.echo(
+        f"{counted(letters, 'dead letter')} {would}dropped, {counted(events, 'event')} given up"
+    )
+    if not letters:
+        raise AnswerIsNo("There was no dead letter to drop.")
+
+
+def _require_writer(directory: Path) -> None:
+    if not layout.a_writer_lives(directory):
+        raise NoWriter(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
+
+
+def _that_can_be(directory: Path, ids: Sequence[int], *, entered: bool = False) -> Iterator[int]:
+    """Those that a replay or a drop can be of; of the others it says why."""
     if not ids:
         return
     with LogReader(directory) as reader:
@@ -163,8 +215,10 @@ def _not_yet_entered(directory: Path, ids: Sequence[int]) -> Iterator[int]:
             letter = reader.dead_letter(each)
             if letter is None:
                 click.echo(f"There is no dead letter {each}.", err=True)
-            elif letter.replayed_as is not None:
+            elif (letter.replayed_as is not None) is entered:
+                yield each
+            elif entered:
+                click.echo(f"Dead letter {each} was not entered.", err=True)
+            else:
                 entry = letter.replayed_as
                 click.echo(f"Dead letter {each} was entered already, as entry {entry}.", err=True)
-            else:
-                yield each
