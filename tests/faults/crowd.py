@@ -1,6 +1,7 @@
-"""The processes of a campaign, from outside: started, watched through /proc, ended, asked for notes.
+"""The processes of a campaign, from outside: started, watched through /proc, ended.
 
-What the workers do is in `faults.load`; what the log made of it, `faults.checker` says.
+It reads their notes. What they do is in `faults.load`; what the log made of it, `faults.checker`
+says.
 """
 
 import contextlib
@@ -42,10 +43,10 @@ def figures(pid: int) -> Figures | None:
     return Figures(*sizes, descriptors, int(facts["Threads"]))
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def scheduled_s(pid: int) -> tuple[float, float]:
+    """How long a process's main thread has computed, and waited for a processor to do so."""
+    computed_ns, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return int(computed_ns) / 1e9, int(waited_ns) / 1e9
 
 
 class Told(NamedTuple):
@@ -89,6 +90,11 @@ class Crowd:
             env={**self._environment, **environment},
         )
 
+    def wait_for_all(self) -> None:
+        """Until each hears signals, and records."""
+        for name in self.workers:
+            wait_until((self._notes / f"{name}.notes").exists, f"worker {name} is there")
+
     def kill(self, name: str) -> None:
         """SIGKILL, whatever it is doing."""
         process = self.workers.pop(name)
@@ -98,8 +104,8 @@ class Crowd:
 
     def end(self) -> list[dict[str, Any]]:
         """SIGTERM to all: each delivers what it has. Their statistics."""
-        for name, process in self.workers.items():
-            wait_until((self._notes / f"{name}.notes").exists, f"worker {name} hears signals")
+        self.wait_for_all()
+        for process in self.workers.values():
             process.send_signal(signal.SIGTERM)
         statistics = []
         for name, process in self.workers.items():

@@ -1,8 +1,8 @@
-"""A worker process under load, of one of many kinds; it notes each event that `record()` returned for.
+"""A worker process under load, of one of many kinds; it notes what `record()` returned for.
 
-Run as ``python -m faults.load KIND DIR NAME NOTES SEED``, with settings in ``HANSARD_*``. It goes on
-until SIGTERM, or until its parent is gone; then it delivers what it has and prints its statistics.
-It checks nothing.
+Run as ``python -m faults.load KIND DIR NAME NOTES SEED``, with settings in ``HANSARD_*``. It goes
+on until SIGTERM, or until its parent is gone; then it delivers what it has and prints its
+statistics. It checks nothing.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ DRAIN_S: Final = 60.0
 SLEEPS_S: Final = 2.0  # of a reader in its transaction
 SLEEP_INTERVAL_S: Final = 15.0
 SEARCHES_OF: Final = 500  # ids, from the end
+WAIT_S_MIN: Final = 0.001  # a record() that takes longer has waited for room
 
 
 class Notes:
@@ -72,6 +73,7 @@ class Worker:
         self.teller = Teller(name, Notes(notes / f"{name}.notes"))
         self.random = random.Random(f"{seed}:{name}")
         self.rounds = 0
+        self.waited_s = 0.0  # of those that flood, for room
         self._parent = os.getppid()
         self._tellers: dict[int, Teller] = {}
 
@@ -168,8 +170,10 @@ def flood(worker: Worker) -> None:
     """As fast as it can, for a moment."""
     until = time.monotonic() + ROUND_S
     padding = "x" * int(os.environ.get("FLOOD_BYTES", "0"))
-    while time.monotonic() < until:
+    while (before := time.monotonic()) < until:
         worker.record(more={"padding": padding})
+        took_s = time.monotonic() - before
+        worker.waited_s += took_s if took_s > WAIT_S_MIN else 0.0
 
 
 def read(worker: Worker) -> None:
@@ -209,12 +213,14 @@ def main() -> None:
     kind, directory, name, notes, seed = sys.argv[1:]
     worker = Worker(Path(directory), name, Path(notes), seed)
     do, pause_s = KINDS[kind], PAUSES_S.get(kind, ROUND_S)
+    began = time.monotonic()
     while worker.goes_on():
         do(worker)
         worker.rounds += 1
         time.sleep(pause_s)
+    waited_share = worker.waited_s / (time.monotonic() - began)
     worker.log.drain(DRAIN_S)
-    facts = worker.log.statistics()
+    facts = {**worker.log.statistics(), "waited_share": waited_share}
     print(json.dumps({**facts, "left": worker.log.close(10.0)}), flush=True)
 
 

@@ -37,11 +37,11 @@ WARM_EVENT_BYTES: Final = 1_000
 SAMPLE_S: Final = 1.0
 SAMPLES_MIN: Final = 20
 VICTIMS: Final = 20  # workers that are killed
-LOOKS: Final = 40  # at `hansard stats`
+LOOK_S: Final = 10.0  # between two looks at `hansard stats`
 
-RSS_GROWTH_MAX: Final = 8 << 20  # of the writer, between the second fifth and the last
-WORKERS_GROWTH_MAX: Final = 2 << 20  # of each worker, on average
-COUNT_GROWTH_MAX: Final = 1.0  # descriptors and threads of a process: one is coming or going
+RSS_GROWTH_MIB: Final = 8  # of the writer, between the second fifth and the last
+WORKER_GROWTH_MIB: Final = 2
+COUNT_GROWTH: Final = 1  # descriptors and threads of a worker: one is coming or going
 WAL_BYTES_MAX: Final = 64 << 20  # the default of wal_bytes_target
 
 
@@ -56,9 +56,7 @@ class Sample(NamedTuple):
     spool_files: int
 
 
-def run(
-    size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print
-) -> list[Row]:
+def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print) -> list[Row]:
     """Soak a log for ``size`` seconds, 600 by default."""
     seconds = size or SECONDS
     with tempfile.TemporaryDirectory(prefix="hansard-soak-") as place:
@@ -99,9 +97,10 @@ def _load(
         workers.start(kind, kind)
     lasting = [process.pid for process in workers.workers.values()]
     workers.start("read", "reader")
+    workers.wait_for_all()
     samples: list[Sample] = []
     until = time.monotonic() + seconds
-    another_victim, a_look = _each(seconds / VICTIMS), _each(seconds / LOOKS)
+    another_victim, a_look = _each(seconds / VICTIMS), _each(LOOK_S)
     with crowd.beside("tail", "--follow", directory=workers.directory):
         while time.monotonic() < until:
             time.sleep(min(SAMPLE_S, seconds / SAMPLES_MIN))
@@ -152,24 +151,21 @@ def _judged(samples: Sequence[Sample], workers: int) -> list[Row]:
     mib = float(1 << 20)
     wal_bytes = max(each.wal_bytes for each in samples)
     assert wal_bytes <= WAL_BYTES_MAX, f"the WAL grew to {wal_bytes:,} bytes"
-    rows = [
-        _flat("the writer's RSS, MiB", samples, lambda s: s.writer.rss_bytes / mib, 8),
-        _flat("its descriptors", samples, lambda s: s.writer.descriptors, COUNT_GROWTH_MAX),
-        _flat("its threads", samples, lambda s: s.writer.threads, 0),
-        _flat("RSS of a worker, MiB", samples, lambda s: s.workers_rss_bytes / mib / workers, 2),
-        _flat("its descriptors", samples, lambda s: s.workers_descriptors / workers, 1),
-        _flat("its threads", samples, lambda s: s.workers_threads / workers, 1),
-        _flat("the WAL, MiB", samples, lambda s: s.wal_bytes / mib, WAL_BYTES_MAX / mib),
-        _flat("files in the spool directory", samples, lambda s: s.spool_files, 2),
+    figures: list[tuple[str, Callable[[Sample], float], float]] = [
+        ("the writer's RSS, MiB", lambda s: s.writer.rss_bytes / mib, RSS_GROWTH_MIB),
+        ("its descriptors", lambda s: s.writer.descriptors, COUNT_GROWTH),
+        ("its threads", lambda s: s.writer.threads, 0),
+        ("a worker's RSS, MiB", lambda s: s.workers_rss_bytes / mib / workers, WORKER_GROWTH_MIB),
+        ("its descriptors", lambda s: s.workers_descriptors / workers, COUNT_GROWTH),
+        ("its threads", lambda s: s.workers_threads / workers, COUNT_GROWTH),
+        ("the WAL, MiB", lambda s: s.wal_bytes / mib, WAL_BYTES_MAX / mib),
+        ("files in the spool directory", lambda s: s.spool_files, COUNT_GROWTH * 2),
     ]
-    return rows
+    return [_flat(what, [figure(s) for s in samples], growth) for what, figure, growth in figures]
 
 
-def _flat(
-    what: str, samples: Sequence[Sample], figure: Callable[[Sample], float], growth_max: float
-) -> Row:
-    fifth = len(samples) // 5
-    values = [figure(sample) for sample in samples]
+def _flat(what: str, values: Sequence[float], growth_max: float) -> Row:
+    fifth = len(values) // 5
     first, second, last = (
         statistics.median(values[start : start + fifth])
         for start in (0, fifth, len(values) - fifth)
@@ -178,7 +174,7 @@ def _flat(
     return Row(
         what,
         "medians of the first, the second and the last fifth, and the most",
-        len(samples),
-        f"{first:.1f}, {second:.1f}, {last:.1f}, {max(values):.1f} (growth up to "
-        f"{growth_max:g} from the second to the last is allowed)",
+        len(values),
+        f"{first:.1f}, {second:.1f}, {last:.1f}, {max(values):.1f} (may grow by {growth_max:g} "
+        "from the second to the last)",
     )
