@@ -1,6 +1,5 @@
 """The writer's process: its start, its life and its end, as a timeline."""
 
-import gc
 import grp
 import logging
 import os
@@ -19,6 +18,7 @@ from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer.adoption import Adopter
+from hansard_writer.collecting import Collector
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
@@ -26,7 +26,6 @@ from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
 GROUP_DATABASE_MODE: Final = 0o640
-COLLECT_IDLE_S: Final = 1.0
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -156,23 +155,14 @@ class _StopFlag:
 
 
 def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
-    """Step and wait. The collector is off, on purpose: a batch makes thousands of tuples that no
-    cycle holds, and each collection would walk them all; it runs when there is nothing to do."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    collected_at = time.monotonic()
-    try:
+    """Step and wait."""
+    with Collector(time.monotonic()) as collector:
         while not stop.reason:
-            timeout = writer.step(time.monotonic())
-            if timeout <= 0:
-                continue
-            endpoints.wait(timeout, frames_too=writer.takes_messages)
-            if time.monotonic() - collected_at > COLLECT_IDLE_S:
-                gc.collect(1)
-                collected_at = time.monotonic()
-    finally:
-        gc.enable()
+            now = time.monotonic()
+            collector.run(now)
+            timeout = writer.step(now)
+            if timeout > 0:
+                endpoints.wait(timeout, frames_too=writer.takes_messages)
 
 
 def _entries(store: Store) -> str:
