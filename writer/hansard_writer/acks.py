@@ -142,9 +142,8 @@ class Acks:
 def _notices(state: ProducerState, seen_seq: int) -> list[wire.Notice]:
     """Those of what is committed and new to the producer. It may ask again: they are kept until
     it has seen them."""
-    while state.notices and state.notices[0].producer_seq <= seen_seq:
-        state.notices.popleft()
-    return list(state.notices)
+    state.notices = [each for each in state.notices if each.producer_seq > seen_seq]
+    return state.notices
 
 
 def _status(waiter: _Waiter, now: float) -> str | None:

@@ -4,7 +4,6 @@ Pure: no sockets, no files, no clock. The state of a producer moves with what is
 batch; what is committed is remembered beside it, because only that may be acked.
 """
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -21,7 +20,7 @@ LOST: Final = "hansard.lost"
 KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
 NOTICES_MAX: Final = 16
 NOTICE_CHARS_MAX: Final = 300
-PRODUCERS_MAX: Final = 65_536  # remembered; the others are read from the database again
+PRODUCERS_MAX: Final = 16_384  # remembered; the others are read from the database again
 
 
 class Outcome(Enum):
@@ -85,7 +84,7 @@ class ProducerState:
         self.is_stored = is_stored
         self.newest_run: tuple[int, int, int] | None = None  # committed, as `runs` has it
         self.duplicates = 0  # events that were dropped because they are there already
-        self.notices: deque[wire.Notice] = deque(maxlen=NOTICES_MAX)  # of what was refused lately
+        self.notices: list[wire.Notice] = []  # of what was refused lately
         self.report = wire.Report()  # how it said it is doing
 
     @property
@@ -268,7 +267,7 @@ class Intake:
                 detail = each.detail[:NOTICE_CHARS_MAX]
                 event_type = each.event_type[: wire.EVENT_TYPE_CHARS_MAX]
                 notice = wire.Notice(each.first_seq, each.reason, event_type, detail)
-                owner.notices.append(notice)
+                owner.notices = [*owner.notices, notice][-NOTICES_MAX:]
         self.batch = Batch()
 
     def reported(self) -> tuple[int, int, wire.Report]:
