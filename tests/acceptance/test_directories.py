@@ -508,3 +508,28 @@ def test_a_writer_whose_directory_was_moved_makes_way(
     directory.rename(tmp_path / "moved")
     assert mortal_writer.wait() == 1
     assert count_entries(tmp_path / "moved") == 1
+
+
+def test_a_database_replaced_under_its_writer_ends_it_before_it_acks_and_both_are_sound(
+    directory: Path, mortal_writer: MortalWriter, tmp_path: Path
+) -> None:
+    """It would go on in a file that has no name; and its WAL would be taken for the other one's."""
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        assert log.record("before.backup", sync=True).id == 1
+        mortal_writer.end()
+        shutil.copy(directory / "log.db", tmp_path / "backup.db")
+        mortal_writer.start()
+        assert log.record("behind.backup", sync=True, timeout=10).id == 2
+        (directory / "log.db").rename(tmp_path / "old.db")
+        shutil.copy(tmp_path / "backup.db", directory / "log.db")
+        entry = log.record("into.the.backup", sync=True, timeout=0.5)
+        assert entry.status == "unknown", "nobody may be told that it is committed"
+        assert mortal_writer.wait() == 1
+        mortal_writer.start()
+        assert log.flush(10)
+    types = [row[0] for row in query(directory, "SELECT event_type FROM entries ORDER BY seq")]
+    assert types == ["before.backup", "hansard.lost", "into.the.backup"]
+    assert_log_is_sound(directory)
+    (tmp_path / "old.db").rename(tmp_path / "log.db")
+    assert_log_is_sound(tmp_path)

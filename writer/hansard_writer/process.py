@@ -22,6 +22,7 @@ from hansard_writer.collecting import Collector
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
+from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
@@ -73,7 +74,7 @@ def serve(
             settings,
             run_id,
             operations=functions,
-            require_place=lock.require_place,
+            require_place=Place(directory).require,
             supervised_restarts=supervised_restarts,
         )
         with endpoints.signals_wake():
@@ -81,7 +82,11 @@ def serve(
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
-            _loop(writer, endpoints, stop)
+            try:
+                _loop(writer, endpoints, stop)
+            except DirectoryReplaced:  # its WAL would be taken for that of what is there now
+                store.checkpoint_truncate()
+                raise
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()

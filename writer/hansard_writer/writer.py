@@ -45,7 +45,7 @@ class Transport(Protocol):
 class Writer:
     """One run of a log's writer, over a store and a transport that it does not own.
 
-    ``require_place`` raises when the directory is not the one any more that it was started for.
+    ``require_place`` raises when directory or database are not those any more that it serves.
     """
 
     def __init__(
@@ -303,6 +303,7 @@ class Writer:
                 _LOG.warning("%s: intake waits, and tries again", error)
             self._busy_retries += 1
             return
+        self._require_place()  # before anybody hears that it is committed
         self._intake.fresh_batch()
         self._last_commit_at = now
         self._truncate_at = now + IDLE_S
