@@ -16,6 +16,7 @@ from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
+from hansard.wording import counted
 
 FULL: Final = "full"
 
@@ -30,7 +31,9 @@ class Holding:
     def __init__(
         self, directory: Path, settings: Settings, complaints: Complaints, source: Source | None
     ) -> None:
+        self._directory = directory
         self._settings = settings
+        self._complaints = complaints
         self._keeper = Keeper(
             directory,
             settings.spool_bytes,
@@ -142,6 +145,34 @@ class Holding:
             self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
         self._set_room()
 
+    def _respool(self) -> None:
+        """Put what waits into a new spool, under the same numbers. Raises OSError with everything
+        as it was."""
+        source = Source(self.producer_id, self.acked, self._base_crc)
+        with making:
+            self._store = self._keeper.replace(
+                self._store, source, self._log_id, self.accounts.drops, self._held()
+            ).store
+        self._set_room()
+
+    def _survives(self) -> bool:
+        """Whether what is held outlives this process. Where somebody removed the spool's file, it
+        is put into a new one; false, with a complaint, where none can be made."""
+        if not isinstance(self._store, Spool):
+            return False
+        if self._store.is_named():
+            return True
+        what = "the spool was removed from %s"
+        try:
+            self._respool()
+        except OSError as error:
+            what += ", and no new one can be made (%s): what waits ends with this process"
+            self._complaints.later("spool removed", what, self._directory, error.strerror)
+            return False
+        what += ": what waits is in a new one"
+        self._complaints.later("spool removed", what, self._directory)
+        return True
+
     def _restart(self, source: Source, records: list[Record]) -> None:
         """Go on under other numbers, with a store that holds ``records`` in place of the old.
         Raises OSError with everything as it was."""
@@ -157,3 +188,10 @@ class Holding:
         lost = sum(count for _, count in records) - (self.seq - self.acked)
         if lost:
             self._drop(FULL, lost)
+
+    def _full(self) -> str:
+        return (
+            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
+            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
+            "queue_maxsize"
+        )

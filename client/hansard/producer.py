@@ -24,9 +24,8 @@ from hansard.holding import FULL, Holding
 from hansard.keeping import Record
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
-from hansard.spool import Spool, making
+from hansard.spool import making
 from hansard.tickets import Ticket, Tickets
-from hansard.wording import counted
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
@@ -92,8 +91,6 @@ class Producer(Holding):
         source: Source | None = None,
     ) -> None:
         super().__init__(directory, settings, complaints, source)
-        self._directory = directory
-        self._complaints = complaints
         self._wake = wake
         self.sender_sleeps = True
         self.sender_ident: int | None = None
@@ -328,19 +325,24 @@ class Producer(Holding):
         self.accounts.committed_before += committed
 
     @exclusively
+    def survives(self) -> bool:
+        """Whether what waits outlives this process; a spool that was removed is made again."""
+        return self._survives()
+
+    @exclusively
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
 
         The spool stays as it is, for who brings the old log back; memory is lost and counted.
         """
-        count = self.waiting
-        if self.spooled and count:
+        count, survives = self.waiting, self._survives()
+        if survives and count:
             self.accounts.lose(SET_ASIDE, count)
         elif count:
             self._drop(OTHER_LOG, count)
         with making:
             if self._store:
-                self._store.close(remove=not (self.spooled and count))
+                self._store.close(remove=not (survives and count))
             self._store, self._log_id = None, None
         self.accounts.committed_before += self.acked - self.first_seq + 1
         self._tickets.give_up()
@@ -412,10 +414,11 @@ class Producer(Holding):
     def _let_go(self) -> int:
         with making:
             left = self.waiting
+            survives = not left or self._survives()
             store, self._store = self._store, None
             if store:
                 store.close(remove=not left and not self.accounts.has_unreported)
-                if left and not isinstance(store, Spool):
+                if not survives:
                     self.accounts.lose(MEMORY_LOST, left)
                     self.seq = self.acked
         return left
@@ -490,10 +493,3 @@ class Producer(Holding):
             return self._busy
         finally:
             self._lock.release()
-
-    def _full(self) -> str:
-        return (
-            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
-            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
-            "queue_maxsize"
-        )
