@@ -21,6 +21,11 @@ END_S: Final = 90.0
 SETTING: Final = "HANSARD_"
 
 
+def python_path(*first: Path) -> str:
+    """For the environment of a process that is to import what this one can."""
+    return os.pathsep.join(filter(None, [*map(str, first), *sys.path]))
+
+
 class Figures(NamedTuple):
     """A process as the kernel sees it."""
 
@@ -65,7 +70,7 @@ class Crowd:
         self._seed = seed
         self._environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONPATH": python_path(),
             **{SETTING + name.upper(): str(value) for name, value in settings.items()},
         }
         self.workers: dict[str, subprocess.Popen[str]] = {}

@@ -208,7 +208,7 @@ def _bare(directory: Path, seconds: float, events_per_commit: int, disk: SlowDis
         pass  # it makes the table and its indexes
     arguments = map(str, (directory, seconds, events_per_commit, PADDING_BYTES))
     command = [sys.executable, "-m", "faults.bare", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, "PYTHONPATH": crowd.python_path()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         disk.take(process.pid)
         output, _ = process.communicate()

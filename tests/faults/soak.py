@@ -4,6 +4,8 @@ Whatever grows with time (memory, descriptors, threads, the WAL, files) grows he
 recorded is accounted for at the end. It makes no fault but workers that are killed.
 """
 
+import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+from unittest import mock
 
 from faults import crowd
 from faults.checker import account
@@ -61,7 +64,10 @@ def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = 
     seconds = size or SECONDS
     with tempfile.TemporaryDirectory(prefix="hansard-soak-") as place:
         directory = Path(place) / "log"
-        with running(directory, operations=["faults.named"], log_level="error") as writer:
+        with contextlib.ExitStack() as stack:
+            with mock.patch.dict(os.environ, PYTHONPATH=crowd.python_path()):
+                served = running(directory, operations=["faults.named"], log_level="error")
+                writer = stack.enter_context(served)
             with crowd.Crowd(directory, Path(place) / "notes", seed, **SETTINGS) as workers:
                 samples = _load(workers, writer.pid, seconds, say)
                 killed = len(workers.killed)
