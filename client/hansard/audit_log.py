@@ -305,7 +305,7 @@ class AuditLog:
         if not sender.stop(_STOP_S):
             producer.refuse()
             return producer.waiting  # its thread still uses the spool, which stays
-        spooled = producer.spooled
+        spooled = producer.survives()
         left = producer.close()
         self._complaints.say()
         if left:

@@ -3,7 +3,6 @@
 It numbers, keeps and renumbers. It knows no lock, no callers and no sender.
 """
 
-import contextlib
 import time
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from hansard.memory_queue import EVENTS_MAX, MemoryQueue
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
+from hansard.wording import counted
 
 FULL: Final = "full"
 OTHER_LOG: Final = "other_log"
@@ -33,7 +33,9 @@ class Holding:
     def __init__(
         self, directory: Path, settings: Settings, complaints: Complaints, source: Source | None
     ) -> None:
+        self._directory = directory
         self._settings = settings
+        self._complaints = complaints
         self._keeper = Keeper(
             directory,
             settings.spool_bytes,
@@ -145,31 +147,56 @@ class Holding:
             self._store = self._keeper.open(source, self._log_id, self.accounts.drops)
         self._set_room()
 
-    def _take_to_spool(self) -> None:
-        """Put a spool in place of memory, under the same numbers. Where none can be had, or not
-        all of it fits, everything stays as it was."""
+    def _respool(self) -> bool:
+        """Put what waits into a new spool, under the same numbers; false where not all of it fits.
+        Then, and where it raises OSError, everything is as it was."""
+        old = self._store if isinstance(self._store, Spool) else None
         source = Source(self.producer_id, self.acked, self._base_crc)
         held, drops = self._held(), self.accounts.drops
-        with making, contextlib.suppress(OSError):
-            replaced = self._keeper.replace(
-                None, source, self._log_id, drops, held, or_memory=False
-            )
-            if replaced.seq == self.seq:
-                self._store = replaced.store
-            else:
+        with making:
+            replaced = self._keeper.replace(old, source, self._log_id, drops, held, or_memory=False)
+            if replaced.seq != self.seq:
                 replaced.store.close(remove=True)
+                return False
+            self._store = replaced.store
         self._set_room()
+        return True
+
+    def _survives(self) -> bool:
+        """Whether what is held outlives this process. Where somebody removed the spool's file, it
+        is put into a new one; false, with a complaint, where none can be made."""
+        if not isinstance(self._store, Spool):
+            return False
+        if self._store.is_named():
+            return True
+        what = "the spool was removed from %s"
+        try:
+            self._respool()  # as large as the old one: all of it fits
+        except OSError as error:
+            what += ", and no new one can be made (%s): what waits ends with this process"
+            self._complaints.later("spool removed", what, self._directory, error.strerror)
+            return False
+        what += ": what waits is in a new one"
+        self._complaints.later("spool removed", what, self._directory)
+        return True
+
+    def _find_spool(self) -> bool:
+        """Whether there is a spool now in place of memory."""
+        try:
+            return self._store is not None and not self._closed and self._respool()
+        except OSError:
+            return False
 
     def _leave_log(self) -> None:
         """Go on without what belongs to a log that is gone: set aside in its spool, or lost."""
-        count = self.waiting
-        if self.spooled and count:
+        count, survives = self.waiting, self._survives()
+        if survives and count:
             self.accounts.lose(SET_ASIDE, count)
         elif count:
             self._drop(OTHER_LOG, count)
         with making:
             if self._store:
-                self._store.close(remove=not (self.spooled and count))
+                self._store.close(remove=not (survives and count))
             self._store, self._log_id = None, None
         self.accounts.committed_before += self.acked - self.first_seq + 1
         if self.source is not None:
@@ -197,3 +224,10 @@ class Holding:
         lost = sum(count for _, count in records) - (self.seq - self.acked)
         if lost:
             self._drop(FULL, lost)
+
+    def _full(self) -> str:
+        return (
+            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
+            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
+            "queue_maxsize"
+        )

@@ -24,9 +24,8 @@ from hansard.holding import FULL, Holding
 from hansard.keeping import Record
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
-from hansard.spool import Spool, making
+from hansard.spool import making
 from hansard.tickets import Ticket, Tickets
-from hansard.wording import counted
 
 NOT_NUMBERED: Final = 0  # append() was interrupted by this event: it gets its number later
 NOT_KEPT: Final = -1  # there was no room for it
@@ -89,8 +88,6 @@ class Producer(Holding):
         source: Source | None = None,
     ) -> None:
         super().__init__(directory, settings, complaints, source)
-        self._directory = directory
-        self._complaints = complaints
         self._wake = wake
         self.sender_sleeps = True
         self.sender_ident: int | None = None
@@ -238,16 +235,17 @@ class Producer(Holding):
             self._log_id,
         )
 
-    def seek_spool(self, now: float) -> None:
-        """Where no spool could be had, try again now and then."""
-        if self._store is None or self.spooled or now < self._seek_spool_at:
-            return
-        self._seek_spool_at = now + SPOOL_AGAIN_S
-        self._find_spool()
+    @exclusively
+    def tend_spool(self, now: float) -> None:
+        """See that what is kept survives this process: a spool that was removed is made again,
+        and one that could not be had is tried again now and then."""
         if self.spooled:
-            self._complaints.warn(
-                "spool again", "a spool again in %s: events survive this process", self._directory
-            )
+            self._survives()
+        elif now >= self._seek_spool_at:
+            self._seek_spool_at = now + SPOOL_AGAIN_S
+            if self._find_spool():
+                what = "a spool again in %s: events survive this process"
+                self._complaints.later("spool again", what, self._directory)
 
     def frame(self, first_seq: int) -> wire.Frame | None:
         """The next frame from ``first_seq`` on; an empty one reports drops; None for nothing."""
@@ -335,6 +333,11 @@ class Producer(Holding):
         self.accounts.committed_before += committed
 
     @exclusively
+    def survives(self) -> bool:
+        """Whether what waits outlives this process; a spool that was removed is made again."""
+        return self._survives()
+
+    @exclusively
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
 
@@ -396,11 +399,6 @@ class Producer(Holding):
             raise
 
     @exclusively
-    def _find_spool(self) -> None:
-        if self._store and not self._closed:
-            self._take_to_spool()
-
-    @exclusively
     def _open(self, ticket: Ticket) -> None:
         if ticket.seq <= self.acked and not ticket.wants_outcome:
             ticket.settle(COMMITTED)
@@ -411,10 +409,11 @@ class Producer(Holding):
     def _let_go(self) -> int:
         with making:
             left = self.waiting
+            survives = not left or self._survives()
             store, self._store = self._store, None
             if store:
                 store.close(remove=not left and not self.accounts.has_unreported)
-                if left and not isinstance(store, Spool):
+                if not survives:
                     self.accounts.lose(MEMORY_LOST, left)
                     self.seq = self.acked
         return left
@@ -489,10 +488,3 @@ class Producer(Holding):
             return self._busy
         finally:
             self._lock.release()
-
-    def _full(self) -> str:
-        return (
-            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
-            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
-            "queue_maxsize"
-        )

@@ -26,6 +26,7 @@ from hansard.transmission import Transmission, Verdict
 
 SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has come
 UNSERVED_WARNING_S: Final = 10.0
+SPOOL_LOOK_S: Final = 1.0  # whether its file is still there, while there is something to do
 RECONNECT_MS: Final = 20
 RECONNECT_MS_MAX: Final = 200
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
@@ -57,6 +58,7 @@ class Sender:
         self._wake_read = self._wake_write = -1
         self._paths: layout.SocketPaths | None = None
         self._unserved_since: float | None = None
+        self._look_at_spool_at = 0.0
         self._refusals = 0
         self._lingers = False
         self._pipe_lock = threading.RLock()  # a signal handler may wake inside a wake
@@ -163,11 +165,13 @@ class Sender:
         sockets.request(transmission.greeting())
         asked_at = time.monotonic()
         while not self._stopping:
-            self._producer.seek_spool(time.monotonic())
             self._complaints.say()
             sent_before = transmission.frames_pushed
             blocked = self._push(sockets)
             now = time.monotonic()
+            if now >= self._look_at_spool_at:
+                self._look_at_spool_at = now + SPOOL_LOOK_S
+                self._producer.tend_spool(now)
             wait = transmission.next_wait(now)
             if wait is not None:
                 sockets.request(wait)

@@ -508,3 +508,88 @@ def test_a_writer_whose_directory_was_moved_makes_way(
     directory.rename(tmp_path / "moved")
     assert mortal_writer.wait() == 1
     assert count_entries(tmp_path / "moved") == 1
+
+
+def test_a_database_replaced_under_its_writer_ends_it_before_it_acks_and_both_are_sound(
+    directory: Path, mortal_writer: MortalWriter, tmp_path: Path
+) -> None:
+    """It would go on in a file that has no name; and its WAL would be taken for the other one's."""
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        assert log.record("before.backup", sync=True).id == 1
+        mortal_writer.end()
+        shutil.copy(directory / "log.db", tmp_path / "backup.db")
+        mortal_writer.start()
+        assert log.record("behind.backup", sync=True, timeout=10).id == 2
+        (directory / "log.db").rename(tmp_path / "old.db")
+        shutil.copy(tmp_path / "backup.db", directory / "log.db")
+        entry = log.record("into.the.backup", sync=True, timeout=0.5)
+        assert entry.status == "unknown", "nobody may be told that it is committed"
+        assert mortal_writer.wait() == 1
+        mortal_writer.start()
+        assert log.flush(10)
+    types = [row[0] for row in query(directory, "SELECT event_type FROM entries ORDER BY seq")]
+    assert types == ["before.backup", "hansard.lost", "into.the.backup"]
+    assert_log_is_sound(directory)
+    (tmp_path / "old.db").rename(tmp_path / "log.db")
+    assert_log_is_sound(tmp_path)
+
+
+RECORDS_ON_REQUEST = """
+import logging, sys
+from hansard import AuditLog
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+log = AuditLog(sys.argv[1])
+for line in sys.stdin:
+    log.record(line.strip())
+    print(log.statistics()["spooled"], flush=True)
+"""
+
+
+@pytest.mark.parametrize("removed", ["file", "spool", "directory"])
+def test_a_spool_that_was_removed_under_its_worker_is_made_again_and_survives_a_kill(
+    directory: Path, mortal_writer: MortalWriter, run_script: Script, removed: str
+) -> None:
+    worker = run_script(RECORDS_ON_REQUEST, directory)
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write("before.removal\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline() == "True\n"
+    spools = directory / "spool"
+    (spool,) = spools.iterdir()
+    if removed == "file":
+        spool.unlink()
+    else:
+        shutil.rmtree(spools if removed == "spool" else directory)
+        spools.mkdir(parents=True)
+    worker.stdin.write("behind.removal\n")
+    worker.stdin.flush()
+    assert worker.stdout.readline() == "True\n"
+    assert worker.stderr is not None
+    assert worker.stderr.readline().startswith("WARNING the spool was removed from")
+    worker.kill()
+    assert spool.exists()
+    mortal_writer.start()
+    wait_until(lambda: count_entries(directory) == 2, "what it recorded is adopted")
+    types = query(directory, "SELECT event_type FROM entries ORDER BY seq")
+    assert types == [("before.removal",), ("behind.removal",)]
+
+
+def test_what_cannot_be_set_aside_for_a_removed_log_is_said_to_be_lost_in_the_next_one(
+    directory: Path, mortal_writer: MortalWriter
+) -> None:
+    """A spool without a name would be counted as kept for somebody who can never find it."""
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        assert log.record("in.the.first.log", sync=True).id == 1
+        mortal_writer.kill()
+        log.record("for.the.first.log")
+        log._producer._survives = lambda: False  # type: ignore[method-assign]
+        shutil.rmtree(directory)
+        mortal_writer.start()
+        wait_until(lambda: log.statistics()["dropped"] == {"other_log": 1}, "it met the second")
+        log.record("in.the.second.log")
+        assert log.drain(10)
+    assert lost(directory) == [(1, "the queue stayed full")]

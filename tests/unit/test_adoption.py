@@ -209,6 +209,23 @@ def test_a_spool_that_cannot_be_read_is_left_and_said_once(
     ]
 
 
+def test_what_is_tried_again_later_is_forgotten_with_its_file(
+    tmp_path: Path, taking: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = leave_spool(tmp_path)
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(adoption, "lock_orphan", refuse)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    step(adopter, taking)
+    assert adopter._retry_at
+    path.unlink()
+    adopter.step(taking, 100.0, 5)
+    assert not adopter._retry_at
+
+
 def test_numbers_of_a_source_that_the_log_has_already_are_not_entered_again(
     tmp_path: Path, taking: Intake
 ) -> None:

@@ -1003,13 +1003,14 @@ def test_where_a_spool_can_be_had_again_it_takes_over_from_memory_under_the_same
         producer.append(data)
     producer.append_run(*joined(2, first=3))
     producer.acknowledge(1, crc_of(*numbered(1)), 0, Refusals())
-    producer.seek_spool(0)
+    producer.tend_spool(0)
     assert not producer.spooled
     (directory / "spool").mkdir()
-    producer.seek_spool(SPOOL_AGAIN_S - 1)
+    producer.tend_spool(SPOOL_AGAIN_S - 1)
     assert not producer.spooled, "not so soon again"
-    producer.seek_spool(SPOOL_AGAIN_S)
+    producer.tend_spool(SPOOL_AGAIN_S)
     assert producer.spooled
+    producer._complaints.say()
     assert "a spool again in" in caplog.messages[-1]
     assert held_by(producer) == b"<2><3><4>"
     assert producer.append(b"<5>") == 5
@@ -1028,7 +1029,7 @@ def test_a_spool_that_not_everything_fits_into_does_not_take_over(
     while producer.append(bytes(10_000)) > 0 and producer.seq < SPOOL_BYTES_MIN // 10_000:
         pass
     (directory / "spool").mkdir()
-    producer.seek_spool(0)
+    producer.tend_spool(0)
     assert not producer.spooled
     assert list((directory / "spool").iterdir()) == []
     waiting = producer.seq

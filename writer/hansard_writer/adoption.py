@@ -115,6 +115,7 @@ class Adopter:
             if path.suffix == TEMPORARY_SUFFIX:
                 _sweep(path)
         self._left_alone &= set(paths)
+        self._retry_at = {path: self._retry_at[path] for path in paths if path in self._retry_at}
         spools = [path for path in paths if path.suffix == SUFFIX and path not in self._left_alone]
         return sorted(spools, reverse=True)
 

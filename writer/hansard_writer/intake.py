@@ -21,7 +21,7 @@ KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
 NOTICES_MAX: Final = 16
 NOTICE_CHARS_MAX: Final = 300
 OWN_ENTRIES_PER_BATCH_MAX: Final = 1_000  # that hellos cause; beyond, they must wait
-PRODUCERS_MAX: Final = 65_536  # remembered; the others are read from the database again
+PRODUCERS_MAX: Final = 16_384  # remembered; the others are read from the database again
 NO_REPORT: Final = wire.Report()
 
 

@@ -24,11 +24,6 @@ class DirectoryTaken(AuditLogError):
     """Another writer serves this directory. Use it, or stop it first; the message names its pid."""
 
 
-class DirectoryReplaced(AuditLogError):
-    """The directory was removed, moved or replaced under its writer, which serves nobody any more.
-    Put it back where it was, or start a writer for what is there now."""
-
-
 class WriterLock:
     """The lock, held from construction to `close`. Raises `DirectoryTaken`."""
 
@@ -54,21 +49,6 @@ class WriterLock:
         """Write down who holds the lock, for clients and for the next one to try."""
         facts = {"pid": os.getpid(), "epoch": epoch, "run_id": run_id.hex()}
         self._write({**facts, "started_at": time.time_ns()})
-
-    def require_place(self) -> None:
-        """Raises `DirectoryReplaced` unless the locked file is still the one that its path names:
-        otherwise somebody else may lock that one, and what is adopted goes into a log that
-        nobody finds."""
-        held = os.fstat(self._descriptor)
-        try:
-            named = (self._directory / layout.LOCK).stat()
-        except OSError:
-            named = None
-        if named is None or (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
-            raise DirectoryReplaced(
-                f"{self._directory} was removed, moved or replaced under its writer, which ends: "
-                "what is in spools there is left for the next one"
-            )
 
     def _write(self, facts: dict[str, Any]) -> None:
         line = json.dumps(facts).encode() + b"\n"

@@ -1,6 +1,5 @@
 """The writer's process: its start, its life and its end, as a timeline."""
 
-import gc
 import grp
 import logging
 import os
@@ -21,17 +20,18 @@ from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer.adoption import Adopter
+from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.disk import Reserve
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
+from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.retries import StoreFull
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
 GROUP_DATABASE_MODE: Final = 0o640
-COLLECT_IDLE_S: Final = 1.0
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -74,7 +74,7 @@ def serve(
             settings,
             run_id,
             operations=functions,
-            require_place=lock.require_place,
+            require_place=Place(directory).require,
             supervised_restarts=supervised_restarts,
         )
         with endpoints.signals_wake():
@@ -82,7 +82,11 @@ def serve(
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
-            _loop(writer, endpoints, stop)
+            try:
+                _loop(writer, endpoints, stop)
+            except DirectoryReplaced:  # its WAL would be taken for that of what is there now
+                store.handle.checkpoint_truncate()
+                raise
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()
@@ -184,23 +188,14 @@ class _StopFlag:
 
 
 def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
-    """Step and wait. The collector is off, on purpose: a batch makes thousands of tuples that no
-    cycle holds, and each collection would walk them all; it runs when there is nothing to do."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    collected_at = time.monotonic()
-    try:
+    """Step and wait."""
+    with Collector(time.monotonic()) as collector:
         while not stop.reason:
-            timeout = writer.step(time.monotonic())
-            if timeout <= 0:
-                continue
-            endpoints.wait(timeout, frames_too=writer.takes_messages)
-            if time.monotonic() - collected_at > COLLECT_IDLE_S:
-                gc.collect(1)
-                collected_at = time.monotonic()
-    finally:
-        gc.enable()
+            now = time.monotonic()
+            collector.run(now)
+            timeout = writer.step(now)
+            if timeout > 0:
+                endpoints.wait(timeout, frames_too=writer.takes_messages)
 
 
 def _entries(store: Store) -> str:

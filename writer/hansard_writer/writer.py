@@ -50,7 +50,7 @@ class Transport(Protocol):
 class Writer:
     """One run of a log's writer, over a store and a transport that it does not own.
 
-    ``require_place`` raises when the directory is not the one any more that it was started for.
+    ``require_place`` raises when directory or database are not those any more that it serves.
     """
 
     def __init__(
@@ -319,6 +319,7 @@ class Writer:
         except StoreUnready as error:
             self._hold_up(error, now)
             return
+        self._require_place()  # before anybody hears that it is committed
         self._intake.fresh_batch()
         self._wrote(now)
 

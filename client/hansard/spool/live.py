@@ -210,6 +210,13 @@ class Spool:
         for start, end in dirty:
             self._zero(start, end)
 
+    def is_named(self) -> bool:
+        """Whether the file is still where a writer would look for it."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
     def note(self, *, log_id: bytes | None = None, drops: Drops | None = None) -> None:
         """Write down which log the events belong to, or what could not be kept."""
         self._state = self._state._replace(
