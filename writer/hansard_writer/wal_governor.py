@@ -117,6 +117,8 @@ class WalGovernor:
         self._held = held_after(before, *done, now)
         if self._held is None or before is None or self._held.since != before.since:
             self._has_complained = False
+        if self._held is None and before:
+            self._retry_at = now  # nobody is in the way any more
 
     def _truncate(self, now: float) -> None:
         if self._handle.checkpoint_truncate():
