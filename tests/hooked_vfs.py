@@ -13,7 +13,8 @@ _NUMBERS = itertools.count(1)
 
 
 class HookedVfs(apsw.VFS):
-    """The default file system, with a hook before each write to a database and each sync.
+    """The default file system, with a hook before each write to a database or its WAL,
+    and each sync.
 
     A hook gets the file's name and may raise. `synced` has the database's and the WAL's bytes as
     they were at their last sync: what a power cut leaves.
@@ -22,6 +23,7 @@ class HookedVfs(apsw.VFS):
     def __init__(self) -> None:
         self.name = f"hooked-{next(_NUMBERS)}"
         self.on_write: Hook | None = None
+        self.on_wal_write: Hook | None = None
         self.on_sync: Hook | None = None
         self.syncs: list[str] = []
         self.synced: dict[Path, bytes] = {}
@@ -46,13 +48,15 @@ class _File(apsw.VFSFile):
         self._vfs = vfs
         self._path = Path(name.filename() if hasattr(name, "filename") else name or "temporary")
         self._is_database = bool(flags[0] & apsw.SQLITE_OPEN_MAIN_DB)
+        self._is_wal = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
         super().__init__("", name, flags)
-        if self._is_database or flags[0] & apsw.SQLITE_OPEN_WAL:
+        if self._is_database or self._is_wal:
             vfs.synced.setdefault(self._path, self._path.read_bytes())
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        if self._vfs.on_write and self._is_database:
-            self._vfs.on_write(self._path.name)
+        hook = self._vfs.on_write if self._is_database else self._vfs.on_wal_write
+        if hook and (self._is_database or self._is_wal):
+            hook(self._path.name)
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802

@@ -388,7 +388,8 @@ class AuditLog:
         * ``append_failures``: refused by the writer at first, those that were entered later
           included; ``duplicates_dropped``: what the writer had already; ``resent``: sent again.
         * ``send_failures``, ``writer_restarts``: times; ``spool_bytes``: bytes; ``spooled``:
-          whether what waits survives this process.
+          whether what waits survives this process; ``suspended``: whether the writer takes
+          nothing in, for want of disk space.
         """
         return self._producer.statistics() | self._sender.transmission.statistics()
 

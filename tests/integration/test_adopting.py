@@ -1,6 +1,9 @@
 """The spools of the dead are entered by the writer: all of them, once, beside living traffic."""
 
+import os
+import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -213,6 +216,7 @@ def test_a_torn_tail_is_an_end_and_not_damage(log: Log) -> None:
         pytest.param(b"no spool at all", id="short"),
         pytest.param(b"HANSARD-SPOOL-1\n" + bytes(8_192), id="a header of zeros"),
         pytest.param(b"HANSARD-SPOOL-1\n" + b"\xff" * 8_192, id="a header of ones"),
+        pytest.param(random.Random(7).randbytes(65_536), id="garbage"),
     ],
 )
 def test_a_damaged_spool_is_set_aside_and_others_are_entered(log: Log, content: bytes) -> None:
@@ -226,9 +230,60 @@ def test_a_damaged_spool_is_set_aside_and_others_are_entered(log: Log, content: 
     assert log.writer.figures()["spools_damaged"] == 2
 
 
+def break_a_record(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset + 20] ^= 1
+    path.write_bytes(content)
+
+
+def cut_short(path: Path, offset: int) -> None:
+    os.truncate(path, offset + 3)
+
+
+@pytest.mark.parametrize("spoil", [break_a_record, cut_short])
+def test_a_spool_that_is_damaged_in_the_middle_is_entered_up_to_there_and_kept(
+    log: Log, spoil: Callable[[Path, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What lies behind cannot be told apart any more; whoever can may look for it."""
+    worker = log.worker()
+    worker.record(5)
+    path = worker.spool
+    assert path is not None
+    third = worker.producer._store._offsets[2]  # type: ignore[union-attr]
+    worker.kill()
+    spoil(path, third)
+    content = path.read_bytes()
+    dead_worker(log, "other")
+    log.settle()
+    assert log.entered("w") == [1, 2]
+    log.recorded["w"] = [1, 2]
+    log.assert_all_is_in()
+    assert path.with_suffix(".damaged").read_bytes() == content
+    assert log.writer.figures()["spools_damaged"] == 1
+    assert log.writer.figures()["spools_adopted"] == 1
+    assert any("what comes before it is entered" in each.message for each in caplog.records)
+
+
+def test_records_that_were_freed_and_not_yet_zeroed_are_an_end_and_not_damage(log: Log) -> None:
+    """A kill between the two: the state says where the records begin, and there is an old one."""
+    worker = log.worker()
+    worker.record(3)
+    path, store = worker.spool, worker.producer._store
+    assert path is not None
+    before = path.read_bytes()
+    log.settle()
+    assert store is not None
+    after = path.read_bytes()
+    worker.kill()
+    path.write_bytes(after[:4_096] + before[4_096:])
+    log.settle()
+    log.assert_all_is_in()
+    assert log.writer.figures()["spools_damaged"] == 0
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_spool_with_bytes_flipped_never_stops_the_writer(log: Log, seed: int) -> None:
-    import random
 
     worker = dead_worker(log, "flipped", events=20)
     (path,) = log.orphans()
@@ -396,7 +451,6 @@ def test_a_forged_spool_never_stops_the_writer(
 
 
 def test_a_file_never_finished_is_swept_away_after_an_hour(log: Log) -> None:
-    import os
 
     old, new = log.spools / "old.tmp", log.spools / "new.tmp"
     for path in (old, new):

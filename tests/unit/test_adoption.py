@@ -1,6 +1,7 @@
 """The adopter looks at files that anybody may have put there, and waits for none of them."""
 
 import os
+import stat
 import subprocess
 import sys
 import zlib
@@ -123,17 +124,23 @@ def test_a_directory_that_is_gone_is_no_reason_to_stop(tmp_path: Path, taking: I
         pytest.param(lambda path: path.symlink_to(path), id="a link to itself"),
         pytest.param(lambda path: path.symlink_to("/nowhere"), id="a link to nothing"),
         pytest.param(lambda path: path.symlink_to("/dev/zero"), id="a link to a device"),
+        pytest.param(os.mkfifo, id="a pipe"),
+        pytest.param(lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), id="a socket"),
     ],
 )
-def test_what_is_no_file_is_left_alone_and_spools_beside_it_are_entered(
-    tmp_path: Path, taking: Intake, make: Callable[[Path], None]
+def test_what_is_no_file_is_set_aside_and_spools_beside_it_are_entered(
+    tmp_path: Path, taking: Intake, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     make(tmp_path / "0.spool")
     leave_spool(tmp_path)
     make(tmp_path / "z.spool")
     adopter = Adopter(tmp_path, LOG, lambda *_: True)
-    step(adopter, taking)
+    step(adopter, taking, 100)
     assert taking.batch.events == 3
+    assert adopter.damaged == 2
+    assert sorted(each.name for each in tmp_path.glob("*.damaged")) == ["0.damaged", "z.damaged"]
+    said = [each.message for each in caplog.records if "it is no regular file" in each.message]
+    assert len(said) == 2
     adopter.close()
 
 
@@ -169,8 +176,9 @@ def test_a_damaged_spool_that_cannot_be_renamed_does_not_stop_the_writer(
 
     monkeypatch.setattr(Path, "rename", refuse)
     adopter = Adopter(tmp_path, LOG, lambda *_: True)
-    step(adopter, taking)
+    step(adopter, taking, 100)
     assert taking.batch.events == 3
+    assert adopter.damaged == 1, "it is said and counted once"
     adopter.close()
 
 

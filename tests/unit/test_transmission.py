@@ -493,6 +493,38 @@ def test_duplicates_are_counted_once_however_often_the_same_run_is_greeted(clien
     assert client.transmission.statistics()["duplicates_dropped"] == 2
 
 
+def test_a_writer_that_takes_nothing_in_is_warned_of_with_its_reason(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.welcome()
+    client.record(3)
+    client.push_all()
+    for _ in range(5):
+        exchange(client, 0, status=wire.PENDING, suspended="the disk is full: make room on it")
+    assert client.transmission.statistics()["suspended"]
+    (said,) = (each.message for each in caplog.records)
+    assert said == (
+        "the writer takes nothing in: the disk is full: make room on it; events wait here "
+        "(3 events so far), and go on by themselves"
+    )
+    exchange(client, 3)
+    assert not client.transmission.statistics()["suspended"]
+
+
+def test_a_welcome_says_so_too_and_a_new_conversation_begins_without(client: Client) -> None:
+    client.welcome(suspended="the disk is full")
+    assert client.transmission.statistics()["suspended"]
+    client.transmission.begin()
+    assert not client.transmission.statistics()["suspended"]
+
+
+def test_who_has_nothing_to_enter_is_not_warned(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.welcome(suspended="the disk is full")
+    assert caplog.records == []
+
+
 def notice(seq: int, reason: str = "invalid", event_type: str = "task.done") -> wire.Notice:
     return wire.Notice(seq, reason, event_type, "why")
 

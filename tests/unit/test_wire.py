@@ -128,12 +128,14 @@ def an_ack() -> wire.Ack:
         runs=[[1, 2, 3]],
         dead=[[4, 1, "invalid", "why"]],  # type: ignore[list-item]
         notices=[wire.Notice(4, "orphan", "task.done", "task 'T' is not registered")],
+        suspended="the disk is full",
     )
 
 
 def a_welcome() -> wire.Welcome:
     refusals = wire.Refusals(4, 3, 2)
-    return wire.Welcome(b"l" * 16, b"r" * 16, 3, 2, 1, 0, refusals, {"event_bytes_max": 5})
+    limits = {"event_bytes_max": 5}
+    return wire.Welcome(b"l" * 16, b"r" * 16, 3, 2, 1, 0, refusals, limits, "the disk is full")
 
 
 def test_an_ack_comes_in_as_it_went_out() -> None:
@@ -414,6 +416,8 @@ def test_a_reply_of_another_shape_is_refused(read: Any, content: Any) -> None:
         ("notices", [7]),
         ("notices", [[1, "orphan", "task.done"]]),
         ("notices", [[1, "orphan", "task.done", "why", "more"]]),
+        ("suspended", None),
+        ("suspended", True),
     ],
 )
 def test_an_ack_that_breaks_a_rule_is_refused(field: str, value: object) -> None:
@@ -437,6 +441,7 @@ def test_an_ack_that_breaks_a_rule_is_refused(field: str, value: object) -> None
         ("refusals", [1, 2]),
         ("refusals", [1, 2, 1 << 63]),
         ("limits", []),
+        ("suspended", b"full"),
     ],
 )
 def test_a_welcome_that_breaks_a_rule_is_refused(field: str, value: object) -> None:

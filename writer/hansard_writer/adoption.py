@@ -4,7 +4,6 @@ Done by the writer only, at start and while it runs, in pieces of a frame, under
 producer's own id and numbers. A spool is removed when all of it is committed, and not before.
 """
 
-import contextlib
 import hashlib
 import logging
 import time
@@ -87,6 +86,10 @@ class Adopter:
     def committed(self) -> None:
         """Nothing of what was fed is uncommitted: remove the spools that are through."""
         for orphan in self._done:
+            if orphan.damage:
+                self._set_aside(orphan.path, f"{orphan.damage}; what comes before it is entered")
+                orphan.close()
+                continue
             try:
                 orphan.close(remove=True)
             except OSError as error:
@@ -123,11 +126,7 @@ class Adopter:
         try:
             orphan = lock_orphan(path)
         except SpoolDamaged as error:
-            self.damaged += 1
-            aside = path.with_suffix(DAMAGED_SUFFIX)
-            with contextlib.suppress(OSError):
-                path.rename(aside)
-            _LOG.error("%s is damaged (%s): set aside as %s", path.name, error, aside)
+            self._set_aside(path, str(error))
             return None
         except OSError as error:
             self._retry_at[path] = now + RETRY_S
@@ -152,6 +151,18 @@ class Adopter:
             self._retry_at[path] = now + RETRY_S
             _LOG.warning("cannot read %s: %s; tried again later", path, error.strerror)
             return None
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        """Under a name that nobody looks for; once, also where that is not possible."""
+        self.damaged += 1
+        aside = path.with_suffix(DAMAGED_SUFFIX)
+        try:
+            path.rename(aside)
+        except OSError as error:
+            self._left_alone.add(path)
+            _LOG.error("%s is damaged (%s); it stays: %s", path, why, error.strerror)
+            return
+        _LOG.error("%s is damaged (%s): set aside as %s", path.name, why, aside)
 
 
 class _Adoption:

@@ -119,17 +119,18 @@ class Disk:
         whether something is still to be written that found none.
 
         Full, it gives the reserve away, to whoever writes next. It is full no more once all is
-        written and the reserve can be held again.
+        written, and there is room for the reserve and as much again.
         """
         self.next_look = now + LOOK_S
-        if fulls > self._fulls:
+        before = self._fulls
+        if fulls > before:
             self._is_full = True
             if self._reserve.release():
                 _LOG.warning("the disk is full: %s is released", layout.RESERVE)
-        elif self._is_full and not is_waited_for:
-            self._is_full = False
         self._fulls = fulls
         spare = self._spare()
+        if self._is_full and not is_waited_for and spare >= self._reserve.size_bytes:
+            self._is_full = fulls > before
         stage = self._stage_for(spare)
         if stage is not Stage.SUSPENDED and not self._holds() and self._stage is Stage.SUSPENDED:
             self._is_full, stage = (
@@ -173,7 +174,7 @@ class Disk:
             return
         free = f"{spare >> 20} MiB"
         if stage is Stage.SUSPENDED:
-            _LOG.error("%s: intake is suspended until there is, and spools take over", self.reason)
+            _LOG.error("intake is suspended, and spools take over: %s", self.reason)
         elif stage is Stage.LOW and before is Stage.ENOUGH:
             _LOG.warning("only %s are free on the disk of %s: make room", free, self._directory)
         elif before is Stage.SUSPENDED:

@@ -58,20 +58,19 @@ class WalGovernor:
         self._held: Held | None = None
         self._has_complained = False
         self._wrote_at = -inf
-        self._truncate_at = 0.0
+        self._retry_at = 0.0  # to truncate, after somebody stood in the way
         self._look_at = 0.0
 
     def wrote(self, now: float) -> None:
         """Something was committed."""
         self._wrote_at = now
-        self._truncate_at = max(now + IDLE_S, self._truncate_at if self._held else 0.0)
 
     def step(self, now: float, *, is_idle: bool) -> None:
         """PASSIVE by pages, because a blocking checkpoint would stall. TRUNCATE when idle, and
         under load where the file has become too large: it waits for nobody either."""
         if self._wrote_at == now and self._is_large():
             self._move(now)
-        if self._handle.wal_pages and is_idle and now >= self._truncate_at:
+        if self._handle.wal_pages and is_idle and now >= self._idle_at:
             self._truncate(now)
         if now >= self._look_at:
             self._look_at = now + LOOK_S
@@ -81,7 +80,7 @@ class WalGovernor:
         """When to step again although nothing happens."""
         moments = [self._look_at if self._held else inf]
         if self._handle.wal_pages and is_idle:
-            moments.append(self._truncate_at)
+            moments.append(self._idle_at)
         return min(moments)
 
     def make_room(self, now: float) -> None:
@@ -101,6 +100,11 @@ class WalGovernor:
 
     # --- inside ---
 
+    @property
+    def _idle_at(self) -> float:
+        """When to truncate if nothing more is written."""
+        return max(self._wrote_at + IDLE_S, self._retry_at)
+
     def _is_large(self) -> bool:
         wal_bytes = self._handle.wal_pages * PAGE_BYTES
         return wal_bytes * PASSIVE_SHARE >= self._settings.wal_bytes_target
@@ -113,19 +117,21 @@ class WalGovernor:
         self._held = held_after(before, *done, now)
         if self._held is None or before is None or self._held.since != before.since:
             self._has_complained = False
+        if self._held is None and before:
+            self._retry_at = now  # nobody is in the way any more
 
     def _truncate(self, now: float) -> None:
         if self._handle.checkpoint_truncate():
             self._held = None
             return
-        self._truncate_at = now + TRUNCATE_RETRY_S
+        self._retry_at = now + TRUNCATE_RETRY_S
         self._move(now)
 
     def _look(self, now: float) -> None:
         """Once in a while: whether a reader is still there, and the file not too large."""
         if self._held:
             self._move(now)
-        elif self._handle.wal_bytes > self._settings.wal_bytes_target and now >= self._truncate_at:
+        elif self._handle.wal_bytes > self._settings.wal_bytes_target and now >= self._retry_at:
             self._truncate(now)
         held = self._held
         if held is None:

@@ -1,6 +1,5 @@
 """The spool of a dead producer: locked for adoption, read in frames, never written to."""
 
-import errno
 import fcntl
 import os
 import stat
@@ -27,6 +26,7 @@ class Orphan:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
+        self.damage = ""  # why its events end where they do, once `frames` is through
         self._descriptor = descriptor
         try:
             self._size = os.fstat(descriptor).st_size
@@ -40,7 +40,7 @@ class Orphan:
             raise
 
     def frames(self) -> Iterator[Frame]:
-        """Its events, as the producer would have sent them; ends at a torn tail."""
+        """Its events, as the producer would have sent them; ends at a torn tail, or at damage."""
         offset, seq, crc = self.state.head, self.state.base_seq + 1, self.state.base_crc
         frame = Frame(self.identity.producer_id, seq, 0, crc, self.state.drops, b"")
         parts: list[bytes] = []
@@ -55,6 +55,7 @@ class Orphan:
                 if parts or not count:
                     yield frame._replace(event_count=events, body=b"".join(parts))
                 if not count:
+                    self.damage = self._damage_at(offset)
                     return
                 frame = frame._replace(first_seq=seq, crc_before=crc)
                 parts, events, room = [], 0, max(FRAME_BYTES_MAX, len(record))
@@ -89,8 +90,24 @@ class Orphan:
             return nothing
         return data, count
 
+    def _damage_at(self, offset: int) -> str:
+        """Why what is no whole record is no proper end either. A proper one is a length that was
+        not written yet, or an old record, freed but not zeroed when the producer was killed."""
+        head = self._read(offset, RECORD.size)
+        if len(head) < RECORD.size:
+            return f"it was cut short, to {self._size:,} bytes"
+        length, record_seq, _ = RECORD.unpack(head)
+        if not length or record_seq <= self.state.base_seq:
+            return ""
+        return f"its record at {offset:,} is broken"
+
     def _wraps(self, offset: int) -> bool:
         return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
+
+
+def _require_file(facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise SpoolDamaged("it is no regular file")
 
 
 def lock_orphan(path: Path) -> Orphan | None:
@@ -104,9 +121,11 @@ def lock_orphan(path: Path) -> Orphan | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    except OSError:
+        _require_file(path.lstat())  # a link, a socket
+        raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+        _require_file(os.fstat(descriptor))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         same = path.stat().st_ino == os.fstat(descriptor).st_ino
     except (BlockingIOError, FileNotFoundError):
