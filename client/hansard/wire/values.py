@@ -1,11 +1,14 @@
 """What messages are made of: msgpack arrays, natural numbers, ids; the error of broken ones."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
 from hansard.wire.limits import CALL_ID_BYTES, INT64_MAX, PRODUCER_ID_BYTES
+
+_FLAT_VALUES_MAX: Final = 16
+_CONTAINERS: Final = frozenset((*range(0x80, 0xA0), *range(0xDC, 0xE0)))  # maps and arrays
 
 
 class WireError(ValueError):
@@ -37,6 +40,25 @@ def unpack_array(message: bytes) -> list[Any]:
     if type(fields) is not list:
         raise WireError("a message is a msgpack array")
     return fields
+
+
+def check_flat(message: bytes) -> None:
+    """Raises `WireError` unless a message is an array of a few values that hold no others: decoded,
+    two million empty maps in two MiB would take a hundred times their memory, and a second."""
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(message))
+    unpacker.feed(message)
+    try:
+        count = unpacker.read_array_header()
+        for _ in range(min(count, _FLAT_VALUES_MAX + 1)):
+            if message[unpacker.tell()] in _CONTAINERS:
+                break
+            unpacker.skip()
+        else:
+            if count <= _FLAT_VALUES_MAX:
+                return
+    except Exception as error:  # msgpack raises a dozen unrelated types
+        raise WireError(f"not msgpack: {type(error).__name__}") from error
+    raise WireError("a message of this size is an array of a few values that are no containers")
 
 
 def naturals(name: str, content: Any, count: int) -> list[int]:
