@@ -7,7 +7,6 @@ import msgpack
 
 from hansard.wire.limits import CALL_ID_BYTES, INT64_MAX, PRODUCER_ID_BYTES
 
-_FLAT_VALUES_MAX: Final = 16
 _CONTAINERS: Final = frozenset((*range(0x80, 0xA0), *range(0xDC, 0xE0)))  # maps and arrays
 
 
@@ -42,23 +41,25 @@ def unpack_array(message: bytes) -> list[Any]:
     return fields
 
 
-def check_flat(message: bytes) -> None:
-    """Raises `WireError` unless a message is an array of a few values that hold no others: decoded,
-    two million empty maps in two MiB would take a hundred times their memory, and a second."""
-    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(message))
-    unpacker.feed(message)
+def check_flat(data: bytes, arrays: int, values_max: int) -> None:
+    """Raises `WireError` unless bytes begin with so many arrays of at most ``values_max`` values
+    that hold no others: decoded, two million empty maps in two MiB would take a hundred times their
+    memory, and a quarter of a second."""
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(data))
+    unpacker.feed(data)
     try:
-        count = unpacker.read_array_header()
-        for _ in range(min(count, _FLAT_VALUES_MAX + 1)):
-            if message[unpacker.tell()] in _CONTAINERS:
-                break
-            unpacker.skip()
-        else:
-            if count <= _FLAT_VALUES_MAX:
-                return
+        for _ in range(arrays):
+            count = unpacker.read_array_header()
+            if count > values_max:
+                raise WireError(f"in a message of this size, an array has {values_max} values")
+            for _ in range(count):
+                if data[unpacker.tell()] in _CONTAINERS:
+                    raise WireError("in a message of this size, no value holds others")
+                unpacker.skip()
+    except WireError:
+        raise
     except Exception as error:  # msgpack raises a dozen unrelated types
         raise WireError(f"not msgpack: {type(error).__name__}") from error
-    raise WireError("a message of this size is an array of a few values that are no containers")
 
 
 def naturals(name: str, content: Any, count: int) -> list[int]:
