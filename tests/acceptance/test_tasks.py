@@ -477,6 +477,18 @@ def test_dlq_drop_says_why_there_is_nothing_to_drop(log: AuditLog) -> None:
     assert dlq(log.directory, "list", "--all").returncode == 1
 
 
+def test_dlq_takes_more_letters_than_one_request_carries(log: AuditLog) -> None:
+    for _ in range(1_100):
+        log.record("task.step", task_id="T1")
+    assert log.flush()
+    ids = [str(number) for number in range(1, 1_100)]
+    replayed = dlq(log.directory, "replay", *ids)
+    assert replayed.stdout == "0 events entered, 1,099 events refused again\n"
+    dropped = dlq(log.directory, "drop", *ids)
+    assert dropped.stdout == "1,099 dead letters dropped, 1,099 events given up\n"
+    assert query(log.directory, "SELECT id FROM dead_letters") == [(1_100,)]
+
+
 def test_dlq_drop_without_a_writer_says_how_to_start_one(directory: Path) -> None:
     with hansard_writer.running(directory):
         pass

@@ -73,7 +73,33 @@ def test_of_what_takes_long_one_question_is_answered_a_step(log: Log) -> None:
     assert log.entered("w") == [1]
 
 
+def test_large_requests_do_not_take_the_writers_turn(log: Log) -> None:
+    for number in range(50):
+        say(log, b"\xc1" * 2 * MIB, b"%d" % number)
+    log.step()
+    assert 1 <= len(log.link.replies) <= 4
+
+
 # --- its memory ---
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param(b"\xdd\x00\x1f\x00\x00" + b"\x80" * (0x1F << 16), id="maps"),
+        pytest.param(b"\x92\x01" + b"\xdd\x00\x0f\x00\x00" + b"\x91\xc0" * (0xF << 16), id="lists"),
+        pytest.param(b"\xdd\x00\x1f\x00\x00" + b"\x01" * (0x1F << 16), id="numbers"),
+        pytest.param(b"\x92\x01\xc6\xff\xff\xff\xff" + bytes(MIB), id="cut off"),
+    ],
+)
+def test_a_large_request_of_many_values_is_refused_before_it_is_decoded(
+    log: Log, monkeypatch: pytest.MonkeyPatch, bomb: bytes
+) -> None:
+    monkeypatch.delattr("hansard.wire.requests.unpack_array")
+    say(log, bomb)
+    log.step()
+    ((_, content),) = log.link.replies
+    assert msgpack.unpackb(content)[1] == "error"
 
 
 def test_hellos_that_report_losses_wait_while_nothing_can_be_committed(log: Log) -> None:

@@ -41,6 +41,17 @@ def test_a_frame_of_good_events_is_one_run_of_columns() -> None:
     ]
 
 
+def test_a_map_costs_its_own_event_but_in_a_large_body_all() -> None:
+    """Decoded, two million empty ones in two MiB would take a hundred times their memory."""
+    runs, refused = Decoder().decode(frame(event(), event({}), event()))
+    assert [(run.first_seq, run.length) for run in runs] == [(1, 1), (3, 1)]
+    assert [(each.first_seq, each.reason) for each in refused] == [(2, INVALID)]
+    large = event('{"a":"' + "x" * wire.FRAME_BYTES_MAX + '"}')
+    runs, refused = Decoder().decode(frame(large, event([])))
+    assert (runs, [each.reason for each in refused]) == ([], [UNDECODABLE])
+    assert len(Decoder().decode(frame(large, event()))[0]) == 1
+
+
 def test_a_payload_is_the_text_that_was_sent() -> None:
     text = '{ "z":1,  "a": 123456789012345678901234567890, "é": "\\u0000\\ud800" }'
     runs, _ = Decoder().decode(frame(event(text)))

@@ -22,6 +22,7 @@ INVALID: Final = "invalid"
 WITH_OTHERS: Final = "an event that it was recorded with is refused: "
 
 DETAIL_CHARS_MAX: Final = 500
+_FIELDS: Final = 7
 _KNOWN_TYPES_MAX: Final = 10_000
 _SURE_TEXT_CHARS: Final = 256  # at most 1,024 bytes in UTF-8
 _SURE_JSON_CHARS: Final = 2 * wire.JSON_DEPTH_MAX  # too short to be nested too deep
@@ -257,7 +258,7 @@ def _one_by_one(
 
 def _unchecked(event: Any) -> tuple[Any, ...]:
     """In place of a bad event: its kind as far as it can be told, and its type."""
-    if type(event) is not tuple or len(event) != 7:
+    if type(event) is not tuple or len(event) != _FIELDS:
         return (wire.KIND_EVENT, *(None,) * 6)
     kind = event[0] if type(event[0]) is int and event[0] in _KINDS else wire.KIND_EVENT
     event_type = event[2] if type(event[2]) is str and event[2].isprintable() else None
@@ -318,6 +319,8 @@ def _is_flat(payloads: Sequence[Any]) -> bool:
 def _unpack(frame: wire.Frame) -> Sequence[Any]:
     """The events of a body. Broken UTF-8 becomes lone surrogates, which no check lets through:
     an Unpacker that raised in the middle would lose its place, and the events behind it."""
+    if len(frame.body) > wire.FRAME_BYTES_MAX:
+        wire.check_flat(frame.body, frame.event_count, _FIELDS)
     events: Sequence[Any] = msgpack.unpackb(
         wire.array_header(frame.event_count) + frame.body,
         use_list=False,
@@ -340,7 +343,7 @@ def _spans(frame: wire.Frame) -> list[tuple[int, int]]:
 
 def _checked(event: Any) -> tuple[Any, ...]:
     """The fields of an event; raises `InvalidEvent`."""
-    if type(event) is not tuple or len(event) != 7:
+    if type(event) is not tuple or len(event) != _FIELDS:
         raise InvalidEvent("an event is an array of 7 fields")
     kind, created_at, event_type, level, actor, task_id, payload = event
     if type(kind) is not int or kind not in _KINDS:

@@ -30,7 +30,7 @@ from hansard_writer.wal_governor import WalGovernor
 REQUESTS_PER_STEP_MAX: Final = 256
 LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats"})  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
-READ_BYTES_PER_STEP_MAX: Final = 32 << 20
+READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
 ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
@@ -193,10 +193,14 @@ class Writer:
         return False
 
     def _read_requests(self, now: float) -> bool:
+        room = READ_BYTES_PER_STEP_MAX
         for _ in range(REQUESTS_PER_STEP_MAX):
+            if room < 0:
+                break
             request = self._transport.request()
             if request is None:
                 return True
+            room -= len(request[1])
             if self._answer(*request, now) in LONG_REQUESTS:
                 break
         return False

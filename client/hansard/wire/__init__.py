@@ -91,6 +91,7 @@ from hansard.wire.requests import (
 from hansard.wire.values import (
     WireError,
     array_header,
+    check_flat,
     producer_hash,
 )
 
@@ -149,6 +150,7 @@ __all__ = [
     "array_header",
     "call_of",
     "call_reply_of",
+    "check_flat",
     "drop_letters_of",
     "hello_of",
     "letters_dropped_of",

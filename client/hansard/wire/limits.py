@@ -29,6 +29,7 @@ FRAME_BYTES_MAX: Final = 256 << 10  # unless one event, or one run of joined eve
 RUN_BYTES_MAX: Final = 1 << 20  # of joined events, which travel in one frame
 MESSAGE_BYTES_MAX: Final = 2 << 20  # larger than one event or run of any legal size in its frame
 PIPE_MESSAGES_MAX: Final = 4
+REQUEST_BYTES_MAX: Final = 64 << 10  # unless it is flat, as a call is, whose params are bytes
 
 WAIT_S: Final = 0.25  # the writer answers every `wait` within this time
 RUNS_PER_REPLY_MAX: Final = 1_000

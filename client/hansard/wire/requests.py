@@ -5,9 +5,11 @@ from typing import Any, Final, TypeAlias
 
 from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Hello, Wait
-from hansard.wire.limits import WIRE_VERSION
+from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
-from hansard.wire.values import WireError, pack, unpack_array
+from hansard.wire.values import WireError, check_flat, pack, unpack_array
+
+FLAT_VALUES_MAX: Final = 16
 
 Request: TypeAlias = Hello | Wait | Lookup | Replay | DropLetters | Call | LookupCall
 
@@ -24,6 +26,8 @@ def pack_stats_request() -> bytes:
 
 def unpack_request(message: bytes) -> tuple[str, list[Any]]:
     """Verb and arguments of a request; raises `WireError` when it breaks a rule."""
+    if len(message) > REQUEST_BYTES_MAX:
+        check_flat(message, 1, FLAT_VALUES_MAX)
     fields = unpack_array(message)
     if len(fields) < 2 or type(fields[1]) is not str:
         raise WireError("a request is an array of version, verb and arguments")

@@ -1,11 +1,13 @@
 """What messages are made of: msgpack arrays, natural numbers, ids; the error of broken ones."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
 from hansard.wire.limits import CALL_ID_BYTES, INT64_MAX, PRODUCER_ID_BYTES
+
+_CONTAINERS: Final = frozenset((*range(0x80, 0xA0), *range(0xDC, 0xE0)))  # maps and arrays
 
 
 class WireError(ValueError):
@@ -37,6 +39,27 @@ def unpack_array(message: bytes) -> list[Any]:
     if type(fields) is not list:
         raise WireError("a message is a msgpack array")
     return fields
+
+
+def check_flat(data: bytes, arrays: int, values_max: int) -> None:
+    """Raises `WireError` unless bytes begin with so many arrays of at most ``values_max`` values
+    that hold no others: decoded, two million empty maps in two MiB would take a hundred times their
+    memory, and a quarter of a second."""
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=len(data))
+    unpacker.feed(data)
+    try:
+        for _ in range(arrays):
+            count = unpacker.read_array_header()
+            if count > values_max:
+                raise WireError(f"in a message of this size, an array has {values_max} values")
+            for _ in range(count):
+                if data[unpacker.tell()] in _CONTAINERS:
+                    raise WireError("in a message of this size, no value holds others")
+                unpacker.skip()
+    except WireError:
+        raise
+    except Exception as error:  # msgpack raises a dozen unrelated types
+        raise WireError(f"not msgpack: {type(error).__name__}") from error
 
 
 def naturals(name: str, content: Any, count: int) -> list[int]:

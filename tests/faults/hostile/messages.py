@@ -16,6 +16,7 @@ from hansard import wire
 
 DEEP = b"\x91" * 1_000 + b"\xc0"
 LENGTHS = (b"\xdd", b"\xdf", b"\xc6", b"\xdb", b"\xc9")  # array, map, bin, str, ext: 32 bits follow
+BOMB = b"\xdd\x00\x1f\x00\x00" + b"\x80" * (0x1F << 16)  # two million objects in two MiB
 LARGE_EVERY = 500  # messages, one of a MiB
 FRAMES_A_PRODUCER = 50  # then another takes its place: by then nobody knows where it stands
 
@@ -211,8 +212,8 @@ class Frames:
         if kind == 1:
             return [chance.randbytes(size), chance.randbytes(size)]
         if kind == 2:
-            return [chance.choice((b"\x80", b"\x90")) * size, b"x"]  # a million small objects
-        body = (b"\x80" * size, event('{"a":"' + "x" * size + '"}'))[kind - 3]
+            return [BOMB, b"x"]
+        body = (BOMB, event('{"a":"' + "x" * size + '"}'))[kind - 3]
         return self._taken(chain, frame, body, 1)
 
 
@@ -282,6 +283,8 @@ class Requests:
         return wire.pack_stats_request()
 
     def large(self) -> Message:
-        """One of a MiB, which the writer refuses."""
+        """One of a MiB or two, which the writer refuses."""
+        if self._chance.random() < 0.1:
+            return [b"", BOMB]
         call = wire.Call(self._chance.randbytes(16), "no_such", bytes(1_000_000), wire.INT64_MAX)
         return [b"", wire.pack_request(call)]

@@ -31,6 +31,7 @@ class Peers:
         self._chance = chance
         self.directory = directory
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._made: list[zmq.Socket[bytes]] = []
         self._pushers = [self.connect(zmq.PUSH, "push.sock") for _ in range(PUSHERS)]
         self._askers = [self.connect(zmq.DEALER, "ack.sock") for _ in range(ASKERS)]
         self._deaf = self.connect(zmq.DEALER, "ack.sock")
@@ -48,7 +49,9 @@ class Peers:
     def __exit__(self, *_: object) -> None:
         for half_open in self._half_open:
             half_open.close()
-        self._context.destroy(linger=0)
+        for made in self._made:
+            made.close(linger=0)
+        self._context.term()
 
     def known(self) -> list[Chain]:
         """The producers that the writer has welcomed."""
@@ -56,6 +59,7 @@ class Peers:
 
     def connect(self, kind: int, name: str) -> "zmq.Socket[bytes]":
         made = self._context.socket(kind)
+        self._made.append(made)
         made.sndtimeo = SEND_MS
         made.linger = 0
         made.connect(f"ipc://{self.directory / name}")

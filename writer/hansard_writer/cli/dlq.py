@@ -18,6 +18,7 @@ from hansard_writer.cli.output import print_rows
 
 LIMIT: Final = 20
 TIMEOUT_S: Final = 30.0  # for one piece of a replay
+IDS_PER_REQUEST_MAX: Final = 1_000
 COLUMNS: Final = (
     "id", "received_at", "producer", "producer_seq", "count", "reason", "event_type", "task_id",
     "attempts", "replayed_as", "frame_bytes", "detail",
@@ -127,17 +128,13 @@ def replay_letters(
     hopes = list(_that_can_be(directory, ids))
     if ids and not hopes:
         raise click.exceptions.Exit(NO)
-    request = wire.Replay(0, reason, hopes or None, dry_run)
     entered = refused = hopeless = 0
-    is_last = False
-    while not is_last:
-        _, content = requester.ask(directory, wire.pack_request(request), timeout)
+    request = wire.Replay(0, reason, None, dry_run)
+    for content in _answers(directory, request, hopes, timeout):
         piece = wire.replayed_of(content)
         entered, refused = entered + piece.entered, refused + piece.refused
-        hopeless, is_last = hopeless + piece.hopeless, piece.is_last
-        request = request._replace(after_id=piece.last_id)
-        if not is_last and sys.stderr.isatty():
-            click.echo(f"  {entered:,} entered, {refused:,} refused again …\r", nl=False, err=True)
+        hopeless += piece.hopeless
+        _show(f"{entered:,} entered, {refused:,} refused again", is_last=piece.is_last)
     would = "would be " if dry_run else ""
     click.echo(
         f"{counted(entered, 'event')} {would}entered, "
@@ -181,22 +178,40 @@ def drop_letters(
     found = list(_that_can_be(directory, ids, entered=entered))
     if ids and not found:
         raise click.exceptions.Exit(NO)
-    request = wire.DropLetters(0, reason, found or None, entered, dry_run)
     letters = events = 0
-    is_last = False
-    while not is_last:
-        _, content = requester.ask(directory, wire.pack_request(request), timeout)
+    request = wire.DropLetters(0, reason, None, entered, dry_run)
+    for content in _answers(directory, request, found, timeout):
         piece = wire.letters_dropped_of(content)
-        letters, events, is_last = letters + piece.letters, events + piece.events, piece.is_last
-        request = request._replace(after_id=piece.last_id)
-        if not is_last and sys.stderr.isatty():
-            click.echo(f"  {letters:,} dropped …\r", nl=False, err=True)
+        letters, events = letters + piece.letters, events + piece.events
+        _show(f"{letters:,} dropped", is_last=piece.is_last)
     would = "would be " if dry_run else ""
     click.echo(
         f"{counted(letters, 'dead letter')} {would}dropped, {counted(events, 'event')} given up"
     )
     if not letters:
         raise AnswerIsNo("There was no dead letter to drop.")
+
+
+def _answers(
+    directory: Path, request: wire.Replay | wire.DropLetters, ids: Sequence[int], timeout: float
+) -> Iterator[Any]:
+    """The writer's answers, piece by piece: for all letters, or for these, some a request."""
+    some: list[Sequence[int] | None] = [
+        ids[start : start + IDS_PER_REQUEST_MAX]
+        for start in range(0, len(ids), IDS_PER_REQUEST_MAX)
+    ]
+    for those in some or [None]:
+        asked, is_last = request._replace(ids=those), False
+        while not is_last:
+            content: Any = requester.ask(directory, wire.pack_request(asked), timeout)[1]
+            yield content  # who takes it checks it
+            *_, last_id, is_last = content
+            asked = asked._replace(after_id=last_id)
+
+
+def _show(progress: str, *, is_last: bool) -> None:
+    if not is_last and sys.stderr.isatty():
+        click.echo(f"  {progress} …\r", nl=False, err=True)
 
 
 def _require_writer(directory: Path) -> None:
