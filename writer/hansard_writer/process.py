@@ -9,6 +9,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,11 +23,13 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
+from hansard_writer.sd_notify import NOBODY, Notifier
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
 GROUP_DATABASE_MODE: Final = 0o640
 COLLECT_IDLE_S: Final = 1.0
+PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -38,20 +41,27 @@ def serve(
     operations: Sequence[str] = (),
     *,
     supervised_restarts: int | None = None,
+    notifier: Notifier = NOBODY,
 ) -> None:
     """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
     ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
-    once the log can be used. ``supervised_restarts`` is for the figures: how often a supervisor
-    started the writer again, None without one. Raises `ConfigError` for what cannot be served,
-    `hansard_writer.lock.DirectoryTaken` when another writer serves it.
+    once the log can be used, and so does ``notifier``, which also hears that the loop goes round.
+    ``supervised_restarts``, None without a supervisor, is how often it started the writer again:
+    for the figures; and a writer whose supervisor was just killed gets time to end. Raises
+    `ConfigError` for what cannot be served, `hansard_writer.lock.DirectoryTaken` when another
+    writer serves it.
     """
     require_sqlite()
     forbid_second_sqlite()
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
-    lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
+    lock = WriterLock(
+        directory,
+        GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
+        0.0 if supervised_restarts is None else PREDECESSOR_S,
+    )
     stop = _StopFlag()
     try:
         store = Store(
@@ -82,7 +92,10 @@ def serve(
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
-            _loop(writer, endpoints, stop)
+            status = partial(_status, store, writer, supervised_restarts)
+            notifier.ready(status())
+            _loop(writer, endpoints, stop, notifier, status)
+        notifier.stopping(f"stopping: {stop.reason}")
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()
@@ -155,7 +168,13 @@ class _StopFlag:
         self.reason = signal.Signals(number).name
 
 
-def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
+def _loop(
+    writer: Writer,
+    endpoints: Endpoints,
+    stop: _StopFlag,
+    notifier: Notifier,
+    status: Callable[[], str],
+) -> None:
     """Step and wait. The collector is off, on purpose: a batch makes thousands of tuples that no
     cycle holds, and each collection would walk them all; it runs when there is nothing to do."""
     gc.collect()
@@ -164,7 +183,8 @@ def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
     collected_at = time.monotonic()
     try:
         while not stop.reason:
-            timeout = writer.step(time.monotonic())
+            now = time.monotonic()
+            timeout = min(writer.step(now), notifier.beat(now, status))
             if timeout <= 0:
                 continue
             endpoints.wait(timeout, frames_too=writer.takes_messages)
@@ -177,6 +197,13 @@ def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
 
 def _entries(store: Store) -> str:
     return counted(store.size, "entry", "entries")
+
+
+def _status(store: Store, writer: Writer, restarts: int | None) -> str:
+    """For `systemctl status`."""
+    intake = "" if writer.takes_messages else "; intake waits, `hansard stats` says why"
+    again = f", {counted(restarts, 'restart')}" if restarts else ""
+    return f"serving: {_entries(store)}, epoch {store.epoch}{again}{intake}"
 
 
 def _ready_line(directory: Path, store: Store) -> str:
