@@ -22,6 +22,13 @@ from hansard_writer.sd_notify import Notifier, service_manager
 
 _GIVEN: Final = "hansard_writer.cli.serve.given"
 _LOG: Final = logging.getLogger("hansard.writer")
+_EXAMPLES: Final = """\b
+Examples:
+  hansard serve --dir /var/lib/myapp/audit
+  hansard serve --dir /var/lib/myapp/audit --group auditors --supervise
+  hansard serve --dir /var/lib/myapp/audit --user myapp --print-unit \\
+    > /etc/systemd/system/hansard.service
+"""
 
 
 class _Serve(click.Command):
@@ -32,7 +39,7 @@ class _Serve(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(name="serve", cls=_Serve, epilog="Example: hansard serve --dir /var/lib/myapp/audit")
+@click.command(name="serve", cls=_Serve, epilog=_EXAMPLES)
 @directory_option
 @click.option("--group", help="Let workers of this group's members record.")
 @click.option(
@@ -41,6 +48,15 @@ class _Serve(click.Command):
     help="Start the writer again whenever it crashes, from a small parent process.",
 )
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
+@click.option(
+    "--print-unit",
+    is_flag=True,
+    help="Print a hardened systemd unit that runs this command, and do nothing else.",
+)
+@click.option(
+    "--user",
+    help="Whom the unit runs the writer as. [default: who owns the directory, else who runs this]",
+)
 @click.option(
     "--operations",
     multiple=True,
@@ -64,18 +80,33 @@ def command(
     operations: tuple[str, ...],
     supervise: bool,
     supervised: tuple[int, int] | None,
+    print_unit: bool,
+    user: str | None,
     log_level: str,
     log_format: str,
 ) -> None:
     """Be the writer of a log until SIGTERM or SIGINT.
 
     Prints one line `hansard ready …` on stdout once the log can be used, and logs to stderr. On
-    SIGTERM it commits what it has read, answers, and exits with 0. Exits with 4 when another
-    writer serves the directory.
+    SIGTERM it commits what it has read, answers, and exits with 0. Exits with 2 for a mistake in
+    arguments or settings, with 4 when another writer serves the directory.
 
     With --supervise a crash of the writer is followed by a new start and a new ready line; after
-    10 restarts within a minute it gives up and exits with 1.
+    10 restarts within a minute it gives up and exits with 1. An exit with 0 that nobody asked for
+    is a crash, and so is a writer that has not moved for a minute. Where another writer serves the
+    directory, it waits half a minute for that one to end.
+
+    Under systemd (Type=notify, WatchdogSec=) it says when it is ready, how it is doing, that its
+    loop goes round, and when it stops. With --supervise the supervisor is the main process and
+    says so for both: NotifyAccess=main is right either way. --print-unit prints a unit for that.
     """
+    if print_unit:
+        from hansard_writer.cli.unit import unit_for
+
+        click.echo(unit_for(context), nl=False)
+        return
+    if user is not None:
+        raise click.UsageError("--user is for --print-unit: a writer runs as who starts it.")
     configure_logging(log_level, log_format)
     faulthandler.enable(STDERR)  # who ends us for hanging, by SIGABRT, gets to see where
     lifeline, restarts = supervised or (None, None)
