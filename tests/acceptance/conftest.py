@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from hansard_writer.running import RunningWriter, start
+from hansard_writer.running import RunningWriter
+from hansard_writer.running import start as start_writer
+from supervised import Start, Supervised
 
 Script = Callable[..., subprocess.Popen[str]]
 
@@ -27,7 +29,7 @@ class MortalWriter:
     def start(self, **settings: Any) -> None:
         """Start it, and wait until it can be used."""
         assert self._running is None, "it runs already"
-        self._running = start(self.directory, **settings)
+        self._running = start_writer(self.directory, **settings)
 
     @property
     def pid(self) -> int:
@@ -104,6 +106,22 @@ def run_script(tmp_path: Path) -> Iterator[Script]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its children too
         process.communicate()
+
+
+@pytest.fixture
+def start(directory: Path) -> Iterator[Start]:
+    """Starts a supervisor on ``directory``; nothing of it outlives the test."""
+    started: list[Supervised] = []
+
+    def begin(*options: str, **how: Any) -> Supervised:
+        started.append(Supervised(directory, *options, **how))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(each.pid, signal.SIGKILL)
+        each.process.communicate()
 
 
 @pytest.fixture

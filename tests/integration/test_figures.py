@@ -199,3 +199,12 @@ def greeted(log: Log) -> Worker:
     log.step()
     worker.hear()
     return worker
+
+
+def test_the_start_of_this_run_is_told_and_is_another_after_a_restart(log: Log) -> None:
+    assert log.statistics()["started_at"] == "2023-11-14T22:30:00Z"
+    log.pass_time(90)
+    assert log.statistics()["started_at"] == "2023-11-14T22:30:00Z"
+    log.kill_writer()
+    log.start_writer()
+    assert log.statistics()["started_at"] == "2023-11-14T22:31:30Z"

@@ -4,7 +4,7 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -128,3 +128,43 @@ def test_the_lock_is_not_inherited_by_a_program_that_is_started(
     tmp_path: Path, held: WriterLock
 ) -> None:
     assert not os.get_inheritable(held._descriptor)
+
+
+class Patience:
+    """Time that passes only where the lock waits, and what happens meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        self.happens: dict[int, Callable[[], None]] = {}
+        self.waits = 0
+        monkeypatch.setattr(lock.time, "sleep", self._sleep)
+        monkeypatch.setattr(lock.time, "monotonic", lambda: self.now)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.waits += 1
+        self.happens.get(self.waits, lambda: None)()
+
+
+def test_who_has_patience_takes_the_lock_when_the_other_writer_ends(
+    tmp_path: Path,
+    held: WriterLock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    patience = Patience(monkeypatch)
+    patience.happens[5] = held.close
+    WriterLock(tmp_path, 0o600, patience_s=10.0).close()
+    assert patience.waits == 5
+    assert caplog.messages == [
+        f"waiting for another writer (pid {os.getpid()}) of {tmp_path} to end"
+    ]
+
+
+def test_patience_with_another_writer_has_an_end(
+    tmp_path: Path, held: WriterLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = Patience(monkeypatch)
+    with pytest.raises(DirectoryTaken, match=f"pid {os.getpid()}"):
+        WriterLock(tmp_path, 0o600, patience_s=10.0)
+    assert patience.now == pytest.approx(1_010.0, abs=2 * lock.POLL_S)

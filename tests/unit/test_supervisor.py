@@ -1,5 +1,7 @@
 """The supervisor's decisions: when a crashed writer starts again, and when no more."""
 
+import signal
+
 import pytest
 
 from hansard_writer.supervisor import (
@@ -7,7 +9,9 @@ from hansard_writer.supervisor import (
     DELAY_MAX_S,
     RESTARTS_MAX,
     WINDOW_S,
+    End,
     Restarts,
+    final_status,
 )
 
 
@@ -69,3 +73,51 @@ def test_only_crashes_within_the_window_count(limit: int) -> None:
     assert restarts.delay_after_crash(9.9) is None
     assert restarts.delay_after_crash(10.0) is not None, "the first has left the window"
     assert restarts.delay_after_crash(10.5) is None
+
+
+# --- what an end means ---
+
+SETTLED = {2, 4}
+KILLED, SEGFAULT = -signal.SIGKILL, -signal.SIGSEGV
+
+
+def meant(status: int, *, stopping: bool = False, overdue: bool = False, asked: bool) -> int | None:
+    """What the supervisor ends with; None where it starts the writer again."""
+    return final_status(End(status, stopping, overdue, "ended"), SETTLED, asked=asked)
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 7, KILLED, SEGFAULT])
+def test_an_end_that_nobody_asked_for_is_a_crash_whatever_its_status(status: int) -> None:
+    assert meant(status, asked=False) is None
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, KILLED, SEGFAULT])
+def test_a_crash_just_when_it_was_to_stop_is_no_failure(status: int) -> None:
+    assert meant(status, asked=True) == 0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_writer_that_was_stopping_is_not_started_again_and_how_it_went_is_told(
+    asked: bool,
+) -> None:
+    assert meant(0, stopping=True, asked=asked) == 0
+    assert meant(1, stopping=True, asked=asked) == 1
+    assert meant(KILLED, stopping=True, asked=asked) == 137
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("status", SETTLED)
+def test_what_another_start_would_not_change_is_told(status: int, asked: bool) -> None:
+    assert meant(status, asked=asked) == status
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("status", [-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 130])
+def test_one_that_was_stopped_before_it_could_listen_has_ended_well(
+    status: int, asked: bool
+) -> None:
+    assert meant(status, asked=asked) == 0
+
+
+def test_one_that_had_to_be_killed_is_told() -> None:
+    assert meant(KILLED, overdue=True, asked=True) == 137

@@ -17,7 +17,7 @@ from hansard.errors import AuditLogError
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
-READERS_WAIT_S: Final = 0.05  # between two tries while only readers hold the lock
+POLL_S: Final = 0.05  # between two tries while others hold the lock, who may let it go
 
 
 class DirectoryTaken(AuditLogError):
@@ -25,19 +25,21 @@ class DirectoryTaken(AuditLogError):
 
 
 class WriterLock:
-    """The lock, held from construction to `close`. Raises `DirectoryTaken`."""
+    """The lock, held from construction to `close`. Raises `DirectoryTaken`, after ``patience_s``
+    in which another writer may end."""
 
-    def __init__(self, directory: Path, mode: int) -> None:
+    def __init__(self, directory: Path, mode: int, patience_s: float = 0.0) -> None:
         self._directory = directory
+        self._patient_until = time.monotonic() + patience_s
         path = directory / layout.LOCK
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
-            said = False
-            while not self._try():
-                if not said:
-                    _LOG.warning("waiting for readers of %s that hold its lock", directory)
-                    said = True
-                time.sleep(READERS_WAIT_S)  # flock cannot wait without hiding who is in the way
+            said = ""
+            while in_the_way := self._try():
+                if said != in_the_way:
+                    _LOG.warning("waiting for %s", in_the_way)
+                    said = in_the_way
+                time.sleep(POLL_S)  # flock cannot wait without hiding who is in the way
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -61,24 +63,30 @@ class WriterLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _try(self) -> bool:
-        """Take it; False while only readers are in the way, who share it for a moment."""
+    def _try(self) -> str:
+        """Take it; who is in the way, where that may pass: readers share it for a moment."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pass
         else:
-            return True
+            return ""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = layout.read_lock_file(self._directory).get("pid", "unknown")
+            return self._other_writer()
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return f"readers of {self._directory} that hold its lock"
+
+    def _other_writer(self) -> str:
+        pid = layout.read_lock_file(self._directory).get("pid", "unknown")
+        left_s = self._patient_until - time.monotonic()
+        if left_s <= 0:
             raise DirectoryTaken(
                 f"another writer (pid {pid}) serves {self._directory}: "
                 "use that one, or stop it first"
-            ) from None
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        return False
+            )
+        return f"another writer (pid {pid}) of {self._directory} to end"
 
 
 _held: "weakref.WeakSet[WriterLock]" = weakref.WeakSet()

@@ -8,6 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -28,10 +29,12 @@ from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.retries import StoreFull
+from hansard_writer.sd_notify import NOBODY, Notifier
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
 GROUP_DATABASE_MODE: Final = 0o640
+PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -43,21 +46,28 @@ def serve(
     operations: Sequence[str] = (),
     *,
     supervised_restarts: int | None = None,
+    notifier: Notifier = NOBODY,
 ) -> None:
     """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
     ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
-    once the log can be used. ``supervised_restarts`` is for the figures: how often a supervisor
-    started the writer again, None without one. Raises `ConfigError` and `LogUnusable` for what
-    cannot be served, `hansard_writer.lock.DirectoryTaken` when another writer serves it. Ends the
-    process at once, with exit status 1, after an error of SQLite's that does not pass.
+    once the log can be used, and so does ``notifier``, which also hears that the loop goes round.
+    ``supervised_restarts``, None without a supervisor, is how often it started the writer again:
+    for the figures; and a writer whose supervisor was just killed gets time to end. Raises
+    `ConfigError` and `LogUnusable` for what cannot be served, `hansard_writer.lock.DirectoryTaken`
+    when another writer serves it. Ends the process at once, with exit status 1, after an error of
+    SQLite's that does not pass.
     """
     require_sqlite()
     forbid_second_sqlite()
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
-    lock = WriterLock(directory, GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE)
+    lock = WriterLock(
+        directory,
+        GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
+        0.0 if supervised_restarts is None else PREDECESSOR_S,
+    )
     stop = _StopFlag()
     try:
         store = _open_store(directory, settings, shared=shared)
@@ -82,11 +92,14 @@ def serve(
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
+            status = partial(_status, store, writer, supervised_restarts)
+            notifier.ready(status())
             try:
-                _loop(writer, endpoints, stop)
+                _loop(writer, endpoints, stop, notifier, status)
             except DirectoryReplaced:  # its WAL would be taken for that of what is there now
                 store.handle.checkpoint_truncate()
                 raise
+        notifier.stopping(f"stopping: {stop.reason}")
         writer.finish(time.monotonic())
         endpoints.close()
         store.close()
@@ -187,19 +200,32 @@ class _StopFlag:
         self.reason = signal.Signals(number).name
 
 
-def _loop(writer: Writer, endpoints: Endpoints, stop: _StopFlag) -> None:
+def _loop(
+    writer: Writer,
+    endpoints: Endpoints,
+    stop: _StopFlag,
+    notifier: Notifier,
+    status: Callable[[], str],
+) -> None:
     """Step and wait."""
     with Collector(time.monotonic()) as collector:
         while not stop.reason:
             now = time.monotonic()
             collector.run(now)
-            timeout = writer.step(now)
+            timeout = min(writer.step(now), notifier.beat(now, status))
             if timeout > 0:
                 endpoints.wait(timeout, frames_too=writer.takes_messages)
 
 
 def _entries(store: Store) -> str:
     return counted(store.size, "entry", "entries")
+
+
+def _status(store: Store, writer: Writer, restarts: int | None) -> str:
+    """For `systemctl status`."""
+    intake = "" if writer.takes_messages else "; intake waits, `hansard stats` says why"
+    again = f", {counted(restarts, 'restart')}" if restarts else ""
+    return f"serving: {_entries(store)}, epoch {store.epoch}{again}{intake}"
 
 
 def _ready_line(directory: Path, store: Store) -> str:

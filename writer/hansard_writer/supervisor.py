@@ -1,8 +1,9 @@
 """The supervisor: a small parent process that starts the writer again whenever it crashes.
 
-It opens no database and no socket, and knows no option of the writer's: it runs the command that
-it is given. The writer holds the reading end of a pipe, the lifeline, whose writing end only the
-supervisor has: its end of file says that the supervisor is gone, however that came about.
+It opens no database and no socket of the log's, and knows no option of the writer's: it runs the
+command that it is given. To a service manager it speaks for both: the writer tells it over the
+lifeline, and what a manager should hear is passed on; so systemd needs nothing but the default,
+``NotifyAccess=main``.
 """
 
 import collections
@@ -11,23 +12,30 @@ import logging
 import os
 import select
 import signal
+import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Final
+from math import inf
+from typing import Final, NamedTuple
 
 from hansard.errors import AuditLogError
 from hansard.wording import counted
+from hansard_writer.hanging import LOOK_INTERVAL_S, LOOKS_MAX, Stillness, look_at
+from hansard_writer.lifeline import Heard
+from hansard_writer.sd_notify import Notifier, watchdog_variables
 
 DELAY_FIRST_S: Final = 0.1  # before the first restart; twice as long before each one after it
 DELAY_MAX_S: Final = 5.0
 RESTARTS_MAX: Final = 10  # within…
 WINDOW_S: Final = 60.0
 STOP_S: Final = 30.0  # for a writer that was asked to stop, before it is killed
+ABORT_S: Final = 5.0  # for one that hangs, to leave a traceback, before it is killed
 
 _LOG: Final = logging.getLogger("hansard.supervisor")
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_ENDED_BY_STOP: Final = {*(-each for each in _STOPS), 128 + signal.SIGINT}  # unheard: just begun
 
 Command = Callable[[int, int], Sequence[str]]  # the writer's, from its lifeline and its restarts
 
@@ -62,43 +70,57 @@ class Restarts:
         return f"{counted(self._limit, 'restart')} within {self._window_s:g} s"
 
 
-def supervise(command: Command, settled: Container[int], restarts: Restarts) -> int:
+class End(NamedTuple):
+    """How a writer ended: its status as `subprocess` gives it, whether it was because it had been
+    asked to, by whomever, whether it had to be killed for that, and the end in words."""
+
+    status: int
+    was_stopping: bool
+    was_overdue: bool
+    words: str
+
+
+def final_status(end: End, settled: Container[int], *, asked: bool) -> int | None:
+    """What the supervisor ends with, as a shell would say it; None for "start the writer again".
+
+    ``asked`` is whether the supervisor was asked to stop. A status of 0 alone settles nothing:
+    any code in the writer may end the process with it.
+    """
+    if end.status in _ENDED_BY_STOP:
+        return 0
+    if end.was_stopping or end.was_overdue or end.status in settled:
+        return end.status if end.status >= 0 else 128 - end.status
+    return 0 if asked else None  # it crashed, and then nobody wanted it any more
+
+
+def supervise(
+    command: Command, settled: Container[int], restarts: Restarts, manager: Notifier
+) -> int:
     """Run the writer until it ends as it was asked to; returns the exit status to end with.
 
     SIGTERM, SIGINT and SIGHUP are passed on. ``settled`` are the exit statuses that another start
-    would not change. Raises `GaveUp`. For the main thread of a process of its own.
+    would not change. ``manager`` hears of it all. Raises `GaveUp`. For the main thread of a
+    process of its own.
     """
-    lifeline, held = os.pipe()
-    try:
-        with _Signals.watched() as signals:
-            while True:
-                status, end = _one_life(command(lifeline, restarts.count), lifeline, signals)
-                if signals.asked or status in settled:
-                    return _exit_status(status, signals.asked)
-                delay = restarts.delay_after_crash(time.monotonic())
-                if delay is None:
-                    raise GaveUp(
-                        f"the writer {end}, after {restarts.limit}: it is not started again; "
-                        "what it said is above"
-                    )
-                number = restarts.count
-                _LOG.warning("the writer %s: starts again in %g s, restart %d", end, delay, number)
-                if signals.stop_within(delay):
-                    return 0
-    finally:
-        os.close(lifeline)
-        os.close(held)
-
-
-def end_without_supervisor(lifeline: int) -> None:
-    """In the writer: from now on, the end of the supervisor is as good as a SIGTERM."""
-
-    def wait() -> None:
-        os.read(lifeline, 1)
-        _LOG.warning("the supervisor is gone: ending as on SIGTERM")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="hansard-lifeline", daemon=True).start()
+    with _Signals.watched() as signals:
+        while True:
+            end = _one_life(command, restarts.count, signals, manager)
+            status = final_status(end, settled, asked=signals.asked is not None)
+            if status is not None:
+                _LOG.info("the writer %s", end.words)
+                return status
+            delay = restarts.delay_after_crash(time.monotonic())
+            if delay is None:
+                raise GaveUp(
+                    f"the writer {end.words}, after {restarts.limit}: it is not started again"
+                )
+            number = restarts.count
+            _LOG.warning(
+                "the writer %s: starts again in %g s, restart %d", end.words, delay, number
+            )
+            manager.status(f"the writer {end.words}: starts again, restart {number}")
+            if signals.stop_within(delay, manager):
+                return 0
 
 
 class _Signals:
@@ -133,9 +155,10 @@ class _Signals:
             os.close(wake_read)
             os.close(wake_write)
 
-    def wait(self, timeout: float | None) -> bool:
-        """Until any signal came; whether one to stop was among them."""
-        select.select([self._wake], [], [], timeout)
+    def wait(self, timeout: float, lifeline: socket.socket | None = None) -> bool:
+        """Until any signal came, or a word over the lifeline; whether a signal to stop did."""
+        watched = [self._wake] if lifeline is None else [self._wake, lifeline.fileno()]
+        select.select(watched, [], [], None if timeout == inf else timeout)
         try:
             came = os.read(self._wake, 4_096)
         except BlockingIOError:
@@ -145,39 +168,116 @@ class _Signals:
             self.asked = stops[0]
         return bool(stops)
 
-    def stop_within(self, seconds: float) -> bool:
-        """Wait so long at most; whether a signal to stop came."""
-        until = time.monotonic() + seconds
-        while self.asked is None and (left := until - time.monotonic()) > 0:
-            self.wait(left)
+    def stop_within(self, seconds: float, manager: Notifier) -> bool:
+        """Wait so long at most, alive to the manager; whether a signal to stop came."""
+        now = time.monotonic()
+        until = now + seconds
+        while self.asked is None and now < until:
+            self.wait(min(until - now, manager.beat(now)))
+            now = time.monotonic()
         return self.asked is not None
 
 
-def _one_life(command: Sequence[str], lifeline: int, signals: _Signals) -> tuple[int, str]:
-    """Start a writer and wait for its end: its status as `subprocess` gives it, and in words."""
-    try:
-        writer = subprocess.Popen(command, pass_fds=[lifeline])
-    except OSError as error:
-        return 1, f"could not be started: {error.strerror}"
-    _LOG.info("the writer started, pid %d", writer.pid)
-    kill_at = None
-    while (status := writer.poll()) is None:
-        if signals.wait(None if kill_at is None else max(kill_at - time.monotonic(), 0)):
-            assert signals.asked is not None
-            writer.send_signal(signals.asked)
-            writer.send_signal(signal.SIGCONT)  # one that is stopped could not obey
-            kill_at = kill_at or time.monotonic() + STOP_S
-        elif kill_at is not None and time.monotonic() >= kill_at:
-            _LOG.error("the writer (pid %d) did not stop in %g s: killing it", writer.pid, STOP_S)
-            writer.kill()
-            status = writer.wait()
-            break
-    how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-    return status, f"(pid {writer.pid}) ended with {how}"
+def _one_life(command: Command, restarts: int, signals: _Signals, manager: Notifier) -> End:
+    """Start a writer, and see it through to its end."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            lifeline = theirs.fileno()
+            environment = {**os.environ, **watchdog_variables(manager.watchdog_s)}
+            try:
+                process = subprocess.Popen(
+                    command(lifeline, restarts), pass_fds=[lifeline], env=environment
+                )
+            except OSError as error:
+                return End(1, False, False, f"could not be started: {error.strerror}")
+        _LOG.info("the writer started, pid %d", process.pid)
+        return _Life(process, Heard(ours), signals, manager).see_through()
 
 
-def _exit_status(status: int, asked: signal.Signals | None) -> int:
-    """What the supervisor ends with, as a shell would say it."""
-    if asked and status in (-asked, 128 + asked):
-        return 0  # it was asked to stop before it could listen: it had not begun
-    return status if status >= 0 else 128 - status
+class _Life:
+    """One writer process, from its start to its end."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        heard: Heard,
+        signals: _Signals,
+        manager: Notifier,
+    ) -> None:
+        self._process = process
+        self._heard = heard
+        self._signals = signals
+        self._manager = manager
+        self._stillness = Stillness()
+        self._look_at = time.monotonic() + LOOK_INTERVAL_S
+        self._kill_at: float | None = None  # where it is being ended
+        self._overdue = False
+        self._hung = False
+
+    def see_through(self) -> End:
+        """Pass signals and words on until it has ended."""
+        while (status := self._process.poll()) is None:
+            lifeline = self._heard.lifeline if self._heard.is_open else None
+            if self._signals.wait(self._wait_at_most(time.monotonic()), lifeline):
+                self._pass_on_signal()
+            self._listen()
+            self._look(time.monotonic())
+        self._listen()
+        said_stopping = self._heard.stopping
+        return End(status, said_stopping, self._overdue, self._in_words(status))
+
+    def _wait_at_most(self, now: float) -> float:
+        """Where the writer does not speak for itself, the manager hears from us that all is well:
+        what takes time then has limits of its own."""
+        heard = self._heard
+        speaks = heard.ready and not heard.stopping and self._kill_at is None
+        due = self._look_at if self._kill_at is None else self._kill_at
+        return max(min(due - now, inf if speaks else self._manager.beat(now)), 0.0)
+
+    def _pass_on_signal(self) -> None:
+        asked = self._signals.asked
+        assert asked is not None
+        self._manager.stopping(f"stopping: {asked.name}")
+        self._process.send_signal(asked)
+        self._process.send_signal(signal.SIGCONT)  # one that is stopped could not obey
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + STOP_S
+
+    def _listen(self) -> None:
+        self._manager.pass_on(self._heard.take())
+
+    def _look(self, now: float) -> None:
+        """See whether it hangs; and whether its time to end is over."""
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill()
+        elif self._kill_at is None and now >= self._look_at:
+            self._look_at = now + LOOK_INTERVAL_S
+            if self._stillness.hangs(look_at(self._process.pid)):
+                self._abort()
+
+    def _abort(self) -> None:
+        """SIGABRT leaves a traceback of where it hangs."""
+        _LOG.error("the writer (pid %d) hangs: ending it", self._process.pid)
+        self._hung = True
+        self._kill_at = time.monotonic() + ABORT_S
+        self._process.send_signal(signal.SIGABRT)
+        self._process.send_signal(signal.SIGCONT)
+
+    def _kill(self) -> None:
+        if not self._hung:
+            _LOG.error(
+                "the writer (pid %d) did not stop in %g s: killing it", self._process.pid, STOP_S
+            )
+            self._overdue = True
+        self._kill_at = inf
+        self._process.kill()
+
+    def _in_words(self, status: int) -> str:
+        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        words = f"(pid {self._process.pid}) ended with {how}"
+        if self._hung:
+            return f"{words}, for it had not moved for {LOOK_INTERVAL_S * LOOKS_MAX:g} s"
+        if status == 0 and not self._heard.stopping:
+            return f"{words}, which nobody had asked for"
+        return f"{words} ({self._heard.reason})" if self._heard.reason else words

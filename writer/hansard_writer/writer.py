@@ -74,6 +74,7 @@ class Writer:
         self._require_place = require_place
         self._run_id = run_id
         self._supervised_restarts = supervised_restarts
+        self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock_ns() // 10**9))
         self._intake = Intake(
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
@@ -137,6 +138,7 @@ class Writer:
             "run_id": self._run_id.hex(),
             "pid": os.getpid(),
             "epoch": store.epoch,
+            "started_at": self._started_at,
             "supervised_restarts": self._supervised_restarts,
             "entries": store.size,
             "commits": store.commits,

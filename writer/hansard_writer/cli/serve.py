@@ -1,20 +1,34 @@
 """``hansard serve``: be the writer of a directory, or the supervisor of its writer."""
 
+import contextlib
+import faulthandler
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
 from hansard.settings import load_settings, log_directory
-from hansard_writer.cli.exits import DONE, TAKEN, USAGE
+from hansard_writer.cli.exits import NO, TAKEN, USAGE, errors_as_exits
 from hansard_writer.cli.options import directory_option
-from hansard_writer.cli.streams import drop_output
+from hansard_writer.cli.streams import STDERR, OutputFailed, drop_output
+from hansard_writer.lifeline import speak_over
 from hansard_writer.log_lines import configure_logging
+from hansard_writer.sd_notify import Notifier, service_manager
 
 _GIVEN: Final = "hansard_writer.cli.serve.given"
 _LOG: Final = logging.getLogger("hansard.writer")
+_EXAMPLES: Final = """\b
+Examples:
+  hansard serve --dir /var/lib/myapp/audit
+  hansard serve --dir /var/lib/myapp/audit --group auditors --supervise
+  hansard serve --dir /var/lib/myapp/audit --user myapp --print-unit \\
+    > /etc/systemd/system/hansard.service
+"""
 
 
 class _Serve(click.Command):
@@ -25,7 +39,7 @@ class _Serve(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(name="serve", cls=_Serve, epilog="Example: hansard serve --dir /var/lib/myapp/audit")
+@click.command(name="serve", cls=_Serve, epilog=_EXAMPLES)
 @directory_option
 @click.option("--group", help="Let workers of this group's members record.")
 @click.option(
@@ -34,6 +48,15 @@ class _Serve(click.Command):
     help="Start the writer again whenever it crashes, from a small parent process.",
 )
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
+@click.option(
+    "--print-unit",
+    is_flag=True,
+    help="Print a hardened systemd unit that runs this command, and do nothing else.",
+)
+@click.option(
+    "--user",
+    help="Whom the unit runs the writer as. [default: who owns the directory, else who runs this]",
+)
 @click.option(
     "--operations",
     multiple=True,
@@ -57,33 +80,50 @@ def command(
     operations: tuple[str, ...],
     supervise: bool,
     supervised: tuple[int, int] | None,
+    print_unit: bool,
+    user: str | None,
     log_level: str,
     log_format: str,
 ) -> None:
     """Be the writer of a log until SIGTERM or SIGINT.
 
     Prints one line `hansard ready …` on stdout once the log can be used, and logs to stderr. On
-    SIGTERM it commits what it has read, answers, and exits with 0. Exits with 4 when another
-    writer serves the directory.
+    SIGTERM it commits what it has read, answers, and exits with 0. Exits with 2 for a mistake in
+    arguments or settings, with 4 when another writer serves the directory.
 
     With --supervise a crash of the writer is followed by a new start and a new ready line; after
-    10 restarts within a minute it gives up and exits with 1.
+    10 restarts within a minute it gives up and exits with 1. An exit with 0 that nobody asked for
+    is a crash, and so is a writer that has not moved for a minute. Where another writer serves the
+    directory, it waits half a minute for that one to end.
+
+    Under systemd (Type=notify, WatchdogSec=) it says when it is ready, how it is doing, that its
+    loop goes round, and when it stops. With --supervise the supervisor is the main process and
+    says so for both: NotifyAccess=main is right either way. --print-unit prints a unit for that.
     """
+    if print_unit:
+        from hansard_writer.cli.unit import unit_for
+
+        click.echo(unit_for(context), nl=False)
+        return
+    if user is not None:
+        raise click.UsageError("--user is for --print-unit: a writer runs as who starts it.")
     configure_logging(log_level, log_format)
-    if supervise and supervised is None:
-        context.exit(_supervise(context.meta[_GIVEN]))
+    faulthandler.enable(STDERR)  # who ends us for hanging, by SIGABRT, gets to see where
     lifeline, restarts = supervised or (None, None)
-    from hansard_writer.process import serve
-    from hansard_writer.supervisor import end_without_supervisor
+    told = service_manager if lifeline is None else partial(speak_over, lifeline)
+    notifier = told(os.environ)
+    with _failures_told(notifier, log_format):
+        if supervise and lifeline is None:
+            context.exit(_supervise(context.meta[_GIVEN], notifier))
+        from hansard_writer.process import serve
 
-    if lifeline is not None:
-        end_without_supervisor(lifeline)
-    path = log_directory(directory)
-    settings = load_settings(path, {"group": group})
-    serve(path, settings, _print_ready, operations, supervised_restarts=restarts)
+        path = log_directory(directory)
+        settings = load_settings(path, {"group": group})
+        ready = partial(_print_ready, must=lifeline is None)
+        serve(path, settings, ready, operations, supervised_restarts=restarts, notifier=notifier)
 
 
-def _supervise(given: tuple[str, ...]) -> int:
+def _supervise(given: tuple[str, ...], manager: Notifier) -> int:
     """Run this command, with the same arguments, as a writer of our own."""
     from hansard_writer.supervisor import Restarts, supervise
 
@@ -91,13 +131,43 @@ def _supervise(given: tuple[str, ...]) -> int:
         program = [sys.executable, "-m", "hansard_writer", "serve"]
         return [*program, "--supervised", str(lifeline), str(restarts), *given]
 
-    return supervise(writers_command, {DONE, USAGE, TAKEN}, Restarts())
+    return supervise(writers_command, {USAGE, TAKEN}, Restarts(), manager)
 
 
-def _print_ready(line: str) -> None:
+@contextlib.contextmanager
+def _failures_told(notifier: Notifier, log_format: str) -> Iterator[None]:
+    """Within, whoever started us hears why it failed; and where the log is JSON, it says so too."""
+    as_json = log_format == "json"
+    try:
+        with errors_as_exits():
+            yield
+    except click.ClickException as error:
+        notifier.failed(error.format_message())
+        if not as_json:
+            raise
+        _LOG.error(error.format_message())
+        raise click.exceptions.Exit(error.exit_code) from error
+    except click.exceptions.Exit:
+        raise
+    except Exception as error:
+        notifier.failed(f"{type(error).__name__}: {error}")
+        if not as_json:
+            raise
+        _LOG.critical("a fault of Hansard's own, or of an operation's module", exc_info=True)
+        raise click.exceptions.Exit(NO) from error
+
+
+def _print_ready(line: str, *, must: bool) -> None:
+    """Say that it can be used. Where it ``must`` be said, whoever waits for it is to see it fail;
+    a writer that was started again, perhaps at night, does not stay away for that."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:  # who has seen enough of other output is done; a log is not
         drop_output()
         _LOG.warning("nobody reads stdout, where the writer says that it is ready: serving on")
+    except OutputFailed as error:
+        if must:
+            raise
+        drop_output()
+        _LOG.warning("%s, where the writer says that it is ready: serving on", error)
