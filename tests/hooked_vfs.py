@@ -41,13 +41,13 @@ class HookedVfs(apsw.VFS):
         self.disk = Disk()
         self.calls: list[disk.Call] = []
         self.calls_past_sqlite = 0
-        self._directory: Path | None = None
+        self.directory: Path | None = None
         super().__init__(self.name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         path = Path(name.filename() if hasattr(name, "filename") else name or "temporary")
         self.may_fail("xOpen", path.name)
-        self._directory = path.parent
+        self.directory = path.parent
         file = _File(self, path, name, flags)
         if path.name not in self.disk:
             self._meet(path.name, file.content())
@@ -67,8 +67,8 @@ class HookedVfs(apsw.VFS):
     def cut_power(self, survives: str = disk.NOTHING, chance: random.Random | None = None) -> None:
         """Leave of the files what a power cut does; no handle may be open."""
         files = self.disk.after_power_cut(survives, chance or random.Random(1))
-        if self._directory is not None:
-            put_files(self._directory, files)
+        if self.directory is not None:
+            put_files(self.directory, files)
         self.disk = Disk(files)
         self.calls.clear()
 
@@ -76,6 +76,12 @@ class HookedVfs(apsw.VFS):
         """To be called when a file's bytes were written once more and synced past SQLite."""
         for call in self.disk.rewrite(path.name):
             self.note_past_sqlite(*call)
+
+    @property
+    def is_being_made(self) -> bool:
+        """Whether a rollback journal is there: only the first header of a new database is written
+        under one, and SQLite itself rolls that back, with a sync, when its sync has failed."""
+        return "log.db-journal" in self.disk
 
     def may_fail(self, method: str, name: str) -> None:
         """A call comes: ask the hooks."""
@@ -134,7 +140,7 @@ class _File(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         vfs = self._vfs
-        if self._failed_to_sync:
+        if self._failed_to_sync and not vfs.is_being_made:
             vfs.retried_syncs.append(self._name)
         try:
             if vfs.on_sync:
@@ -182,12 +188,14 @@ def watched_descriptors(vfs: HookedVfs) -> Iterator[None]:
 
     def seen_pwrite(descriptor: int, data: bytes, offset: int) -> int:
         written = pwrite(descriptor, data, offset)
-        vfs.note_past_sqlite(disk.WRITE, _name_of(descriptor), offset, bytes(data[:written]))
+        vfs.note_past_sqlite(disk.WRITE, _path_of(descriptor).name, offset, bytes(data[:written]))
         return written
 
     def seen_sync(really: Callable[[int], None], descriptor: int) -> None:
         really(descriptor)
-        vfs.note_past_sqlite(disk.SYNC, _name_of(descriptor))
+        if _path_of(descriptor) == vfs.directory:
+            vfs.note(disk.SYNC_NAMES)
+        vfs.note_past_sqlite(disk.SYNC, _path_of(descriptor).name)
 
     with (
         mock.patch.object(os, "pwrite", seen_pwrite),
@@ -197,8 +205,8 @@ def watched_descriptors(vfs: HookedVfs) -> Iterator[None]:
         yield
 
 
-def _name_of(descriptor: int) -> str:
-    return Path(f"/proc/self/fd/{descriptor}").readlink().name
+def _path_of(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def put_files(directory: Path, files: Mapping[str, bytes]) -> None:

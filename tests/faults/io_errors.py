@@ -24,7 +24,7 @@ from hooked_vfs import HookedVfs
 TITLE: Final = "I/O errors"
 
 CALLS_BETWEEN_FAULTS: Final = 200  # in which a writer can start on a new disk
-REPAIRED_AFTER_CALLS: Final = 40  # that a lasting fault has failed, where the writer goes on
+REPAIRED_AFTER_S: Final = 0.3  # where the writer goes on: it tries again every 0.1 s
 
 
 class Fault(NamedTuple):
@@ -97,28 +97,32 @@ def _row(room: Path, numbers: Sequence[int], wanted: int | None, *, lasting: boo
 class Faults:
     """Makes a history's faults: the hook of a stage's disk."""
 
-    def __init__(self, vfs: HookedVfs, number: int, *, lasting: bool) -> None:
+    def __init__(self, stage: Stage, vfs: HookedVfs, number: int, *, lasting: bool) -> None:
         self.made: collections.Counter[str] = collections.Counter()
         self.ended = 0
+        self._stage = stage
         self._vfs = vfs
         self._choice, self._calls_left = divmod(number, CALLS_BETWEEN_FAULTS)
         self._lasting = lasting
         self._broken: tuple[str, Fault] | None = None  # the method that fails
-        self._failures_left = 0
+        self._repaired_at = 0.0
         self._hook()
 
     def before_call(self, method: str, _name: str) -> None:
-        if self._broken is not None:
-            self._fail_again(method)
+        if self._broken and self._stage.now < self._repaired_at:
+            broken, fault = self._broken
+            if method == broken:
+                raise error_of(fault)
             return
         self._calls_left -= 1
-        if self._calls_left >= 0 or method not in OF_METHOD:
+        if self._calls_left >= 0:
             return
         fault = OF_METHOD[method][self._choice % len(OF_METHOD[method])]
         self.made[fault.name] += 1
         self._calls_left = CALLS_BETWEEN_FAULTS
         if self._lasting:
-            self._broken, self._failures_left = (method, fault), REPAIRED_AFTER_CALLS
+            self._broken = method, fault
+            self._repaired_at = self._stage.now + REPAIRED_AFTER_S
         raise error_of(fault)
 
     def writer_ended(self, error: BaseException) -> None:
@@ -129,15 +133,6 @@ class Faults:
         self._broken = None
         self._hook()
 
-    def _fail_again(self, method: str) -> None:
-        assert self._broken is not None
-        broken, fault = self._broken
-        self._failures_left -= 1
-        if not self._failures_left:
-            self._broken = None
-        elif method == broken:
-            raise error_of(fault)
-
     def _hook(self) -> None:
         self._vfs.before_call = self.before_call
 
@@ -146,7 +141,7 @@ def play_with_faults(directory: Path, number: int, *, lasting: bool) -> Faults:
     """One history, and what must be so behind it."""
     vfs = HookedVfs()
     stage = Stage(directory, vfs)
-    faults = Faults(vfs, number, lasting=lasting)
+    faults = Faults(stage, vfs, number, lasting=lasting)
     stage.on_end = faults.writer_ended
     with closed_at_the_end(stage):
         play(stage)

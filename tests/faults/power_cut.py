@@ -37,7 +37,7 @@ Point = tuple[int, str]  # the call before which power is cut, and what survives
 
 def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print) -> list[Row]:
     """``size`` cuts or a few more; None for each row's full number."""
-    share = None if size is None else -(-size // 5)
+    share = None if size is None else -(-size // 4)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as place, quietly():
         room = Path(place)
         recording = record(room / "recorded")

@@ -30,6 +30,7 @@ _ENFORCING: Final = {
     "enforce_tasks": True,
     "fts_event_types": ("step.done",),
     "wal_bytes_target": MIB,  # the least there is: PASSIVE from 32 pages on
+    "reserve_bytes": 0,
 }
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS effects(n INTEGER PRIMARY KEY) STRICT"
 

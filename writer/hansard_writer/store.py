@@ -81,6 +81,8 @@ class Store:
         self._connection = apsw.Connection(str(path), vfs=vfs)
         self._execute = self._connection.execute
         self._connection.set_busy_timeout(START_BUSY_MS)
+        # A close would sync once more what could not be synced.
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         try:
             self._configure()
             self._migrate()
@@ -96,6 +98,7 @@ class Store:
         except BaseException:
             self._connection.close()
             raise
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._connection.set_busy_timeout(0)  # the loop tries again; workers never wait for it
         self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
         self._producer_id: int = self._one("SELECT max(id) FROM producers")
