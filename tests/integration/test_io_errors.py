@@ -6,6 +6,7 @@ import apsw
 import pytest
 
 from faults import io_errors
+from hansard.errors import AuditLogError
 from hooked_vfs import HookedVfs
 from stepped import TURN_S, Log
 
@@ -32,9 +33,9 @@ def test_a_writer_whose_first_commit_cannot_be_synced_does_not_sync_when_it_clos
     hooked_vfs.on_sync = fail
     log = Log(directory)
     log.vfs = hooked_vfs.name
-    with pytest.raises(apsw.IOError):
+    with pytest.raises((apsw.IOError, AuditLogError)):
         log.start_writer()
-    assert syncs == failing
+    assert not hooked_vfs.retried_syncs
     log.start_writer().close()
 
 
@@ -61,6 +62,6 @@ def test_a_sync_on_a_handle_whose_sync_has_failed_is_seen(
         log.step()
     hooked_vfs.on_sync = None
     assert log.store is not None
-    log.store.checkpoint_truncate()
+    log.store.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     assert hooked_vfs.retried_syncs == ["log.db-wal"]
     log.close()
