@@ -64,6 +64,10 @@ class HookedVfs(apsw.VFS):
         self.may_fail("xAccess", Path(name).name)
         return super().xAccess(name, flags)
 
+    def xSleep(self, microseconds: int) -> int:  # noqa: N802
+        """No test waits for a lock: who waits has waited."""
+        return microseconds
+
     def cut_power(self, survives: str = disk.NOTHING, chance: random.Random | None = None) -> None:
         """Leave of the files what a power cut does; no handle may be open."""
         files = self.disk.after_power_cut(survives, chance or random.Random(1))
