@@ -9,10 +9,11 @@ import msgpack
 import pytest
 
 from faults import power_cut
+from faults.disk import SURVIVORS
 from frames import Chain, event, parts
 from hansard import wire
 from hooked_vfs import HookedVfs, watched_descriptors
-from stepped import TURN_S, Log, leave_as_after_a_kill
+from stepped import TURN_S, Killed, Log, leave_as_after_a_kill
 
 ENVELOPE = [b"me", b"\0", b""]
 
@@ -165,6 +166,33 @@ def test_a_power_cut_behind_a_checkpoint_leaves_the_database_sound(
         log.start_writer()
     log.settle()
     log.assert_all_is_in()
+
+
+@pytest.mark.parametrize("survives", SURVIVORS)
+def test_a_power_cut_while_the_log_is_made_lets_the_next_run_make_it(
+    directory: Path, hooked_vfs: HookedVfs, survives: str
+) -> None:
+    """Its first page is written under a rollback journal, and may be zeros, or there in part."""
+
+    is_dead = False
+
+    def dies(method: str, name: str) -> None:
+        nonlocal is_dead
+        is_dead = is_dead or (method, name) == ("xSync", "log.db")
+        if is_dead and method in ("xWrite", "xSync", "xTruncate", "xDelete"):
+            raise Killed
+
+    hooked_vfs.before_call = dies
+    log = Log(directory)
+    log.vfs = hooked_vfs.name
+    with pytest.raises(Killed):
+        log.start_writer()
+    hooked_vfs.before_call = None
+    hooked_vfs.cut_power(survives)
+    log.start_writer()
+    assert log.store is not None
+    assert log.store.epoch == 1
+    log.close()
 
 
 # --- syncs that fail ---
