@@ -30,6 +30,7 @@ MEMORY: Final = Path("/dev/shm")
 SPOOL_PAGE: Final = 4_096
 CALLS_BETWEEN_CUTS_MAX: Final = 60
 AGAIN_AND_AGAIN: Final = 500  # cuts, in full
+CUTS_OF_A_RUN: Final = 5  # where it is not every one
 OF_RUNS_SURVIVE: Final = (disk.NOTHING, disk.SCATTERED)  # of what the next run has not synced
 
 Point = tuple[int, str]  # the call before which power is cut, and what survives
@@ -92,17 +93,23 @@ def _with_the_spools(recording: Recording, room: Path, size: int | None, seed: i
 def _after_recovery(
     recording: Recording, room: Path, size: int | None, seed: int, *, fails: bool
 ) -> Row:
-    """At each sync of the history the run ends, and the next one finds what the page cache has."""
+    """At each sync of the history, or some, the run ends; the next one finds what the page cache
+    has."""
     syncs = {at: call.name for at, call in enumerate(recording.calls) if call.kind == disk.SYNC}
-    of_each = None if size is None else -(-size // len(syncs))
+    if size is not None:
+        some = random.Random(seed).sample(
+            sorted(syncs.items()), min(-(-size // CUTS_OF_A_RUN), len(syncs))
+        )
+        syncs = dict(some)
     count = 0
     for moment in moments(recording):
-        if moment.at in syncs and (size is None or count < size):
-            with told(f"the run that ends at call {moment.at}, seed {seed}"):
+        if moment.at in syncs:
+            with told(f"a run that ends at call {moment.at}, seed {seed}"):
                 fault = syncs[moment.at] if fails else ""
                 next_run = record_next_run(room / "next", moment, fault)
-            points = _points(next_run, OF_RUNS_SURVIVE, of_each, seed)
-            cut(next_run, points, room, seed)
+                of_each = None if size is None else CUTS_OF_A_RUN
+                points = _points(next_run, OF_RUNS_SURVIVE, of_each, seed)
+                cut(next_run, points, room, seed)
             count += len(points)
     how = (
         f"each of {len(syncs)} fsyncs fails, the page cache calls its pages clean, the writer ends"
