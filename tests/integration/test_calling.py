@@ -9,7 +9,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from stepped import EPOCH_NS, Log, write_lock_taken
 
 from hansard import calls as client
 from hansard import wire
@@ -17,6 +16,7 @@ from hansard_writer import calls
 from hansard_writer.retries import StoreFull
 from hansard_writer.store import Store
 from hooked_vfs import HookedVfs
+from stepped import EPOCH_NS, Log, write_lock_taken
 
 _CALLERS = itertools.count(1)
 

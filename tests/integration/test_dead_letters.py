@@ -6,12 +6,12 @@ from pathlib import Path
 import apsw
 import msgpack
 import pytest
-from stepped import Log, encode, write_lock_taken
 
 from frames import Chain, event, fields, parts
 from hansard import wire
 from hansard_writer.reconsidering import DROPPED, REPLAYED
 from hansard_writer.retries import StoreFull
+from stepped import Log, encode, write_lock_taken
 
 EVERYTHING = wire.Replay(0, None, None, dry_run=False)
 

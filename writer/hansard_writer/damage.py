@@ -58,6 +58,8 @@ def require_log(path: Path) -> None:
     if not facts.st_size:
         _require_no_wal(path, "is empty")
         return
+    if _has_content(path.with_name(path.name + "-journal")):
+        return  # power was cut while it was made: SQLite undoes what there is of its first page
     _require_header(path, _header(path), facts.st_size)
 
 
@@ -129,15 +131,18 @@ def end_at_once(path: Path, error: apsw.Error) -> NoReturn:
 
 def _require_no_wal(path: Path, what: str) -> None:
     wal = path.with_name(path.name + "-wal")
-    try:
-        has_entries = wal.stat().st_size > 0
-    except FileNotFoundError:
-        return
-    if has_entries:
+    if _has_content(wal):
         raise LogUnusable(
             f"{path} {what}, but {wal.name} beside it holds entries of it: put {path.name} back, "
             f"or move {wal.name} away to begin a new log"
         )
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _header(path: Path) -> bytes:
