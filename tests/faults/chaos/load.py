@@ -59,8 +59,8 @@ def draw_worker(chance: Random, beats: int, *, small_queue: bool, tasks: bool) -
     settings: dict[str, Any] = {
         "spool_bytes": chance.choice((2, 2, 3, 4)) * MIB,
         "on_full": chance.choice(("drop", "raise", "block")) if small_queue else "block",
-        "ack_timeout": chance.choice((0.2, 0.5, 1.0)) if small_queue else 5.0,
-        "close_timeout": chance.choice((0.0, 0.3, 1.0)),
+        "ack_timeout": chance.choice((0.1, 0.3, 1.0)),
+        "close_timeout": chance.choice((0.0, 0.2, 0.6)),
         "best_effort": chance.random() < 0.85,
     }
     if small_queue:

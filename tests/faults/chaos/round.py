@@ -19,7 +19,7 @@ from hansard import directory as layout
 LOOK_S: Final = 0.002
 STALL_S: Final = 0.15  # nobody notes anything: the plan goes on, whoever it waits for
 BEGIN_S: Final = 3.0  # for a worker's interpreter to start
-READY_S: Final = 3.0  # for a writer, at the beginning of a patient beat
+READY_S: Final = 2.0  # for a writer, at the beginning of a patient beat
 THERE_S: Final = 1.0  # for a writer that a supervisor starts again, so that it can be hit
 STOP_S: Final = 20.0  # for servers that are asked to stop
 HEAL_S: Final = 40.0  # for everything to come to its end once nothing is done to it any more

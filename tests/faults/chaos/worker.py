@@ -35,7 +35,7 @@ from hansard import (
 )
 
 EVENT_TYPE: Final = "chaos.event"
-SYNC_TIMEOUT_S: Final = 1.0
+SYNC_TIMEOUT_S: Final = 0.6
 INTERRUPTION_S: Final = 0.0005
 
 
