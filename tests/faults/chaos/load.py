@@ -4,7 +4,8 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 MIB: Final = 1 << 20
-TASKS: Final = 6  # that a round knows of; some are never registered
+TASKS: Final = 16  # that a round knows of
+TASKS_REGISTERED: Final = 12  # at most; events of the others stay orphans
 SMALL_BYTES: Final = (0, 10, 100, 1_000)
 LARGE_BYTES: Final = (20_000, 150_000, 600_000)
 ENDS: Final = ("close", "exit", "hard")  # close(); the exit hooks; os._exit
@@ -75,13 +76,11 @@ def _draw_block(chance: Random, settings: dict[str, Any], *, tasks: bool) -> tup
     for _ in range(chance.randint(2, 5)):
         do = chance.choices(tuple(_SHARED | _ALONE), tuple((_SHARED | _ALONE).values()))[0]
         block.append(_draw(chance, do, settings))
-        if tasks and chance.random() < 0.5:
-            register = chance.random() < 0.4
-            block.append(
-                Action("register", 1, how=str(chance.randrange(TASKS - 2)))
-                if register
-                else Action("tasked", chance.randint(1, 20), how=str(chance.randrange(TASKS)))
-            )
+        if tasks:
+            block.append(Action("tasked", chance.randint(1, 20), how=str(chance.randrange(TASKS))))
+            if chance.random() < 0.6:
+                task = chance.randrange(TASKS_REGISTERED)
+                block.append(Action("register", 1, how=str(task)))
         block.append(Action("pause", chance.choice((0, 1, 3, 10))))
     return tuple(block)
 

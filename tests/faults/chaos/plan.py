@@ -79,7 +79,7 @@ def make_plan(seed: int, number: int) -> Plan:
     steps = drawing.steps()
     patient = [chance.random() < 0.6 for _ in range(beats)]
     first, last = drawing.settings(), drawing.settings()
-    restarts = chance.random() < 0.5
+    restarts = chance.random() < 0.3
     return Plan(seed, number, supervised, first, last, restarts, workers, patient, steps)
 
 
