@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 
 from faults.chaos import ROUNDS
 from faults.chaos.plan import make_plan
@@ -34,7 +35,8 @@ def main() -> int:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print(tally.table())
-    print(f"{tally.rounds} rounds of seed {options.seed} in {tally.seconds:.0f} s")
+    rounds = "1 round" if tally.rounds == 1 else f"{tally.rounds} rounds"
+    print(f"{rounds} of seed {options.seed} in {tally.seconds:.0f} s")
     return 0
 
 
@@ -59,7 +61,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _progress(count: int) -> object:
+def _progress(count: int) -> Callable[[Tally], None]:
     def show(tally: Tally) -> None:
         print(
             f"\rround {tally.rounds}/{count}: {tally.hit.total()} faults, "

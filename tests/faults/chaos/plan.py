@@ -23,7 +23,8 @@ WRITER_SETTINGS: Final[tuple[dict[str, Any], ...]] = (
 class Step(NamedTuple):
     """One thing done to somebody, once ``worker`` has noted ``after`` events in ``beat``.
 
-    ``settings`` are those of a writer that is started.
+    In the beat behind the last, in which workers close and end, ``after`` is a number of looks at
+    them. ``settings`` are those of a writer that is started.
     """
 
     beat: int
@@ -134,6 +135,8 @@ class _Drawing:
         """All of them, in the order in which they are due."""
         for _ in range(self._chance.randint(2, 6)):
             self._draw()
+        if self._chance.random() < 0.3:
+            self._draw_end()
         order = {id(step): index for index, step in enumerate(self._steps)}
         return sorted(self._steps, key=lambda step: (step.beat, step.after, order[id(step)]))
 
@@ -154,6 +157,12 @@ class _Drawing:
             self._later(beat, worker, after, "start", "writer")
         elif kind in ("worker", "family") and chance.random() < 0.6:
             self._later(beat, worker, after, "start", f"worker {whom.split()[1]}")
+
+    def _draw_end(self) -> None:
+        """A kill while workers close and end: needs no undoing."""
+        worker = self._chance.randrange(len(self._workers))
+        whom = self._chance.choice((f"worker {worker}", f"family {worker}", "writer"))
+        self._add(self._beats, worker, self._chance.randint(0, 20), "kill", whom)
 
     def _moment(self, beat: int) -> tuple[int, int]:
         """A worker, and how far it comes in a beat."""

@@ -98,10 +98,7 @@ class Round:
             worker.tell(b"go\n")
         for step in (step for step in self._plan.steps if step.beat == beat):
             self._await_progress(lambda: self._has_come_to(step, before))  # noqa: B023
-            hit = self._do(step)
-            self._say(f"beat {beat}: {step.do} {step.whom}: {'done' if hit else 'nobody there'}")
-            if step.do not in UNDOES:
-                self._faults.append(Fault(step.do, step.whom.split()[0], hit))
+            self._make(step)
         self._await_progress(lambda: self._have_done(beat))
 
     def _has_come_to(self, step: Step, before: dict[str, int]) -> bool:
@@ -118,6 +115,12 @@ class Round:
     def _works(self, index: int) -> bool:
         """Whether a worker can come any further."""
         return self._present[index].first_lives and f"worker {index}" not in self._frozen
+
+    def _make(self, step: Step) -> None:
+        hit = self._do(step)
+        self._say(f"beat {step.beat}: {step.do} {step.whom}: {'done' if hit else 'nobody there'}")
+        if step.do not in UNDOES:
+            self._faults.append(Fault(step.do, step.whom.split()[0], hit))
 
     def _do(self, step: Step) -> bool:
         """Carry out a step; whether it met anybody."""
@@ -181,6 +184,9 @@ class Round:
         self._keep_served()
         for worker in self._workers:
             worker.tell_no_more()
+        for step in (step for step in self._plan.steps if step.beat == self._plan.beats):
+            time.sleep(LOOK_S * step.after)
+            self._make(step)
 
     def _keep_served(self) -> None:
         """A rival may have won and died since, or a writer that was left alone have ended."""

@@ -6,11 +6,9 @@ It plans nothing. What goes wrong in it, it says on stderr with a traceback: the
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,115 +16,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from faults.chaos.load import Action, WorkerPlan
-from faults.chaos.notes import RAISED, Event, Notes
+from faults.chaos.notes import Notes
 from faults.chaos.plan import worker_of
-from hansard import (
-    AckTimeout,
-    AuditLog,
-    Entry,
-    QueueFull,
-    Rejected,
-    WriterUnavailable,
-)
+from faults.chaos.stream import SYNC_TIMEOUT_S, Stream
+from hansard import AckTimeout, AuditLog, WriterUnavailable
 
-EVENT_TYPE: Final = "chaos.event"
-SYNC_TIMEOUT_S: Final = 0.6
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkProcess
+
 INTERRUPTION_S: Final = 0.0005
-
-
-class Stream:
-    """What one thread records through one log: numbered, in order, and noted.
-
-    A fork of it goes on in another process, a branch in another thread; both count anew.
-    """
-
-    def __init__(self, log: AuditLog, name: str, notes: Notes) -> None:
-        self.log, self.name, self.notes = log, name, notes
-        self._number = 0
-        self._branches = itertools.count()
-        notes.open(name)
-
-    def branch(self) -> Stream:
-        """For another thread of this process."""
-        return Stream(self.log, f"{self.name}.{next(self._branches)}", self.notes)
-
-    def end(self) -> None:
-        """Nothing more comes."""
-        self.notes.end(self.name)
-
-    def next_payload(self, size: int) -> dict[str, Any]:
-        """The payload of the next event."""
-        self._number += 1
-        return {"w": self.name, "n": self._number} | ({"x": "x" * size} if size else {})
-
-    def record(self, payload: Any, *, sync: bool = False, task: str | None = None) -> None:
-        """`AuditLog.record`, and a note of what it gave."""
-        number = self._number
-        try:
-            entry = self.log.record(
-                EVENT_TYPE, payload, sync=sync, task_id=task, timeout=SYNC_TIMEOUT_S
-            )
-        except (AckTimeout, WriterUnavailable, QueueFull, Rejected) as error:
-            self.note([number], self._raised(error))
-        else:
-            self.note([number], entry)
-
-    async def arecord(self, payload: Any, *, sync: bool) -> None:
-        """`AuditLog.arecord`, and a note of what it gave."""
-        number = self._number
-        try:
-            entry = await self.log.arecord(EVENT_TYPE, payload, sync=sync, timeout=SYNC_TIMEOUT_S)
-        except (AckTimeout, WriterUnavailable, QueueFull, Rejected) as error:
-            self.note([number], self._raised(error))
-        else:
-            self.note([number], entry)
-
-    def together(self, count: int, size: int, *, sync: bool) -> None:
-        """`AuditLog.record_many`, and a note of what it gave."""
-        events = [
-            {"event_type": EVENT_TYPE, "payload": self.next_payload(size)} for _ in range(count)
-        ]
-        numbers = range(self._number - count + 1, self._number + 1)
-        self.notes.begin(self.name, self._number)
-        try:
-            entries = self.log.record_many(events, sync=sync, timeout=SYNC_TIMEOUT_S)
-        except (AckTimeout, WriterUnavailable, QueueFull, Rejected) as error:
-            self.note(numbers, *[self._raised(error)] * count)
-        else:
-            self.note(numbers, *entries)
-
-    def register(self, task: str) -> None:
-        """`AuditLog.register_task`, its event numbered like any other."""
-        payload = self.next_payload(0)
-        number = self._number
-        try:
-            entry = self.log.register_task(task, **payload)
-        except QueueFull as error:
-            self.note([number], self._raised(error))
-        else:
-            self.note([number], entry)
-
-    def note(self, numbers: Any, *outcomes: Entry | str) -> None:
-        """What became of events."""
-        self.notes.events(
-            [
-                Event(self.name, number, outcome, None)
-                if isinstance(outcome, str)
-                else Event(self.name, number, outcome.status, outcome.key)
-                for number, outcome in zip(numbers, outcomes, strict=True)
-            ]
-        )
-
-    def _raised(self, error: Exception) -> str:
-        """The status that an error stands for, as the contract has it."""
-        if isinstance(error, QueueFull):
-            return RAISED if self.log.settings.on_full == "raise" else "dropped"
-        return "rejected" if isinstance(error, Rejected) else "unknown"
 
 
 class Doing:
@@ -136,7 +39,7 @@ class Doing:
         self._directory, self._plan, self._notes = directory, plan, notes
         self._lives = itertools.count()
         self._children = itertools.count()
-        self._processes: list[multiprocessing.Process] = []
+        self._processes: list[ForkProcess] = []
         self._forked: list[int] = []
         self._stream = self._open()
 
@@ -227,6 +130,8 @@ class Doing:
 
     def process(self, stream: Stream, action: Action) -> None:
         """The same by multiprocessing, whose children run no exit hook but its own."""
+        import multiprocessing
+
         context = multiprocessing.get_context("fork")
         arguments = (self._child_name(), action.inner[0], "return")
         process = context.Process(target=self._be_child, args=arguments)
@@ -235,6 +140,8 @@ class Doing:
 
     def coroutines(self, stream: Stream, action: Action) -> None:
         """Two tasks of one event loop."""
+        import asyncio  # here and not above: a round starts many of these processes
+
         branches = [stream.branch(), stream.branch()]
 
         async def one(branch: Stream) -> None:
