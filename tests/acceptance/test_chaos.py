@@ -16,7 +16,7 @@ from faults.chaos import tally
 from support import wait_until
 
 SEED = 4
-PIECES, ROUNDS_EACH = 5, 4  # so that they are shared among the processes that test
+PIECES, ROUNDS_EACH = 10, 2  # so that they are shared among the processes that test
 TESTS = Path(__file__).parents[1]
 
 

@@ -4,14 +4,13 @@ It reads both; the general rules are the independent checker's (`faults.checker`
 of drops, of what was on its way when a kill came, and of dead letters.
 """
 
-from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
 
 from faults.chaos.notes import RAISED, Event, Read
-from faults.checker import Noted, account
+from faults.checker import Account, Noted, account
 
 NOT_RECORDED: Final = {"dropped", RAISED}
 REASONS: Final = {"orphan", "invalid"}  # of an unregistered task's event; of broken JSON
@@ -40,46 +39,56 @@ class Reckoned(NamedTuple):
 
 def reckon(directory: Path, read: Read) -> Reckoned:
     """Account for every event. Raises `AssertionError` with the first that is wrong."""
-    with_room = [event for event in read.events if event.status not in NOT_RECORDED]
-    found = account(directory, [_noted(event) for event in with_room])
-    numbers = {(event.stream, event.number) for event in read.events}
-    assert len(numbers) == len(read.events), "the load has noted an event twice"
-
-    on_the_way = dict(read.on_the_way)
-    for stream, number in sorted(found.unheard_of):
-        assert (stream, number) not in numbers, f"{stream}:{number} was dropped, and is in the log"
-        on_the_way[stream] = on_the_way.get(stream, 0) - 1
-        assert on_the_way[stream] >= 0, f"{stream}:{number} is in the log, and was not recorded"
+    kept = [event for event in read.events if event.status not in NOT_RECORDED]
+    found = account(directory, [_noted(event) for event in kept])
+    calls = _calls_without_end(read, found)
     letters = _letters(directory)
-    keys = {event.key for event in with_room}
+    keys = {event.key for event in kept}
     dead_unheard = sum(key not in keys for key in letters)
-
-    statuses = Counter(event.status for event in read.events)
-    told = {(event.stream, event.number) for event in with_room if event.status != "queued"}
-    assert not found.missing & told, f"neither entered nor dropped: {found.missing & told}"
-    dropped = statuses["dropped"] + len(found.missing)
-    surplus = found.lost_events - dropped
-    calls = sum(on_the_way.values())
-    assert 0 <= surplus <= calls - dead_unheard, (
-        f"the log says that {found.lost_events} events were lost, but {dropped} were dropped; "
-        f"{calls} events' calls came to no end, {dead_unheard} of them in dead letters"
-    )
+    dropped_unheard = _drops_unheard(read, found, calls - dead_unheard)
     _check_statistics(read, found.missing)
     _check_log(directory, found.lost_events)
-    unheard = found.unheard + dead_unheard + surplus
+    unheard = found.unheard + dead_unheard + dropped_unheard
+    raised = sum(event.status == RAISED for event in read.events)
     reckoned = Reckoned(
-        recorded=len(read.events) - statuses[RAISED] + unheard,
+        recorded=len(read.events) - raised + unheard,
         entered=found.entered + found.unheard,
         dead_lettered=len(letters),
         dropped=found.lost_events,
         unheard=unheard,
-        raised=statuses[RAISED],
+        raised=raised,
         returned=found.returned,
         lost_entries=found.lost_entries,
     )
     recorded, *rest = reckoned[:4]
     assert recorded == sum(rest), f"the sum does not hold: {reckoned}"
     return reckoned
+
+
+def _calls_without_end(read: Read, found: Account) -> int:
+    """How many events of calls that came to no end are not in the log. What is there and was not
+    noted must be of such a call."""
+    numbers = {(event.stream, event.number) for event in read.events}
+    assert len(numbers) == len(read.events), "the load has noted an event twice"
+    on_the_way = dict(read.on_the_way)
+    for stream, number in sorted(found.unheard_of):
+        assert (stream, number) not in numbers, f"{stream}:{number} was dropped, and is in the log"
+        on_the_way[stream] = on_the_way.get(stream, 0) - 1
+        assert on_the_way[stream] >= 0, f"{stream}:{number} is in the log, and was not recorded"
+    return sum(on_the_way.values())
+
+
+def _drops_unheard(read: Read, found: Account, calls: int) -> int:
+    """How many drops the log tells of that no caller was told; only ``calls`` explain them."""
+    told = {(e.stream, e.number) for e in read.events if e.status not in {"queued", *NOT_RECORDED}}
+    assert not found.missing & told, f"neither entered nor dropped: {found.missing & told}"
+    dropped = sum(event.status == "dropped" for event in read.events) + len(found.missing)
+    surplus = found.lost_events - dropped
+    assert 0 <= surplus <= calls, (
+        f"the log says that {found.lost_events} events were lost, but {dropped} were dropped; "
+        f"{calls} more were on their way when their worker was killed"
+    )
+    return surplus
 
 
 def _noted(event: Event) -> Noted:
