@@ -15,6 +15,7 @@ WRITER_SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {"batch_events_max": 1},
     {"batch_events_max": 7, "commit_interval": 0.0},
     {"commit_interval": 0.05},
+    {"commit_interval": 0.4},  # much is read and not committed when a kill comes
     {"wal_bytes_target": 1 << 20, "fts_event_types": "chaos.event"},
     {"batch_bytes_max": 1},
 )
