@@ -15,18 +15,23 @@ import apsw
 
 
 class Noted(NamedTuple):
-    """An event that `record()` has returned for: whose and which, and the key that it got."""
+    """An event that `record()` has returned for: whose and which, and the key that it got.
+
+    Without a key where its caller got none: then it must be an entry, or is among the missing.
+    """
 
     worker: str
     number: int
-    producer_hash: bytes
-    producer_seq: int
+    producer_hash: bytes | None = None
+    producer_seq: int = 0
 
 
 class Account(NamedTuple):
     """Where everything that was noted is, and what is in the log besides.
 
-    ``unheard``: entered, though a kill came before `record()` had returned.
+    ``unheard``: entered, though a kill came before `record()` had returned; ``unheard_of`` says
+    which. ``lost_events``: the sum of the entries `hansard.lost`. ``returned``: entered late, from
+    a dead letter. ``missing``: noted without a key, and not entered.
     """
 
     recorded: int
@@ -34,14 +39,18 @@ class Account(NamedTuple):
     dead_lettered: int
     unheard: int
     lost_entries: int
+    lost_events: int = 0
+    returned: int = 0
+    unheard_of: frozenset[tuple[str, int]] = frozenset()
+    missing: frozenset[tuple[str, int]] = frozenset()
 
 
 def account(directory: Path, noted: Iterable[Noted]) -> Account:
     """Check a log at rest, with all spools entered; fails with the first thing that is wrong.
 
     Everything noted is an entry or in a dead letter (or in one that `hansard dlq drop` gave up,
-    which an entry says), once, under the very key that its caller got, in its worker's order;
-    seqs have no holes; runs and watermarks lead to what is there.
+    which an entry says), once, under the very key that its caller got, in its worker's order
+    (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there.
     """
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
@@ -56,23 +65,35 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
     _check_numbers(connection)
     entries = _rows(
         connection,
-        "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type"
+        "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type,"
+        " payload ->> 'count', seq"
         " FROM entries JOIN producers ON producers.id = producer ORDER BY seq",
     )
     entered: dict[tuple[str, int], tuple[bytes, int]] = {}
     last: dict[str, int] = collections.defaultdict(int)
-    lost = 0
-    for producer_hash, producer_seq, worker, number, event_type in entries:
-        lost += event_type == "hansard.lost"
+    late = _returned(connection)
+    lost = lost_events = returned = 0
+    for producer_hash, producer_seq, worker, number, event_type, count, seq in entries:
+        if event_type == "hansard.lost":
+            lost, lost_events = lost + 1, lost_events + count
         if worker is None:
             continue
         assert (worker, number) not in entered, f"{worker}:{number} was entered twice"
-        assert number > last[worker], f"{worker}:{number} stands behind {last[worker]}"
-        last[worker] = number
+        is_late = seq in late
+        assert is_late or number > last[worker], f"{worker}:{number} stands behind {last[worker]}"
+        returned += is_late
+        if not is_late:
+            last[worker] = number
         entered[worker, number] = (producer_hash, producer_seq)
     dead = _dead_letters(connection)
     found = dead_lettered = 0
+    missing = set()
     for each in noted:
+        if each.producer_hash is None:
+            is_entered = (each.worker, each.number) in entered
+            found += is_entered
+            missing |= set() if is_entered else {(each.worker, each.number)}
+            continue
         key = (each.producer_hash, each.producer_seq)
         is_entered = entered.get((each.worker, each.number)) == key
         is_dead = key in dead
@@ -83,8 +104,18 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
         assert not (is_entered and is_dead), f"{each} is entered and a dead letter"
         found += is_entered
         dead_lettered += is_dead
-    unheard = len(entered) - found
-    return Account(len(noted), found, dead_lettered, unheard, lost)
+    unheard = frozenset(entered.keys() - {(each.worker, each.number) for each in noted})
+    return Account(
+        len(noted),
+        found,
+        dead_lettered,
+        len(unheard),
+        lost,
+        lost_events,
+        returned,
+        unheard,
+        frozenset(missing),
+    )
 
 
 def _check_database(connection: apsw.Connection) -> None:
@@ -113,6 +144,14 @@ def _check_numbers(connection: apsw.Connection) -> None:
             f"producer {producer}: watermark {watermark}, but {entered} entries, {refused} "
             f"refused, {returned} returned, {lost} lost"
         )
+
+
+def _returned(connection: apsw.Connection) -> set[int]:
+    """The seqs of events that waited in dead letters before they were entered."""
+    statement = "SELECT replayed_as, count FROM dead_letters WHERE replayed_as IS NOT NULL"
+    return {
+        seq for first, count in _rows(connection, statement) for seq in range(first, first + count)
+    }
 
 
 def _dead_letters(connection: apsw.Connection) -> set[tuple[bytes, int]]:
