@@ -13,7 +13,7 @@ import pytest
 from acceptance.conftest import MortalWriter, Script
 from hansard import AuditLog
 from hansard.reader import LogReader
-from integration.stepped import write_lock_taken
+from stepped import write_lock_taken
 from support import assert_log_is_sound, count_entries, query, wait_until
 
 SAYS_HOW_IT_RECORDS = """

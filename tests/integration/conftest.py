@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stepped import Log
 
 from hooked_vfs import HookedVfs
+from stepped import Log
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stepped import Killed, Log, Worker
 
 from hansard import wire
 from hansard_writer.adoption import SCAN_S
+from stepped import Killed, Log, Worker
 
 
 def dead_worker(log: Log, name: str = "dead", events: int = 5) -> Worker:

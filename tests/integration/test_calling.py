@@ -9,13 +9,13 @@ from typing import Any
 
 import msgpack
 import pytest
-from stepped import EPOCH_NS, Log, write_lock_taken
 
 from hansard import calls as client
 from hansard import wire
 from hansard_writer import calls
 from hansard_writer.store import Store, StoreFull
 from hooked_vfs import HookedVfs
+from stepped import EPOCH_NS, Log, write_lock_taken
 
 _CALLERS = itertools.count(1)
 

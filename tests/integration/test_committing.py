@@ -6,12 +6,12 @@ from typing import Any
 
 import apsw
 import pytest
-from stepped import TURN_S, Log, Worker, write_lock_taken
 
 from frames import event
 from hansard import wire
 from hansard.settings import MIB
 from hooked_vfs import HookedVfs
+from stepped import TURN_S, Log, Worker, write_lock_taken
 
 
 def welcomed(log: Log, name: str = "w") -> Worker:

@@ -6,11 +6,11 @@ from pathlib import Path
 import apsw
 import msgpack
 import pytest
-from stepped import Log, encode, write_lock_taken
 
 from frames import Chain, event, parts
 from hansard import wire
 from hansard_writer.store import REPLAYED, StoreFull
+from stepped import Log, encode, write_lock_taken
 
 EVERYTHING = wire.Replay(0, None, None, dry_run=False)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stepped import Killed, Log, Worker
 
 from hansard import wire
 from hansard_writer.intake import Intake
+from stepped import Killed, Log, Worker
 
 
 def greeted(log: Log, name: str = "w") -> Worker:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stepped import Log, Worker, write_lock_taken
 
 from hansard import wire
+from stepped import Log, Worker, write_lock_taken
 
 SHARED = (
     "submitted", "appended", "dead_lettered", "orphaned", "append_failures", "waiting",

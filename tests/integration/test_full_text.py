@@ -7,12 +7,12 @@ from typing import Any
 
 import apsw
 import pytest
-from stepped import Log, encode, write_lock_taken
 
 from hansard import ConfigError
 from hansard.reader import LogReader
 from hansard_writer import full_text, schema
 from hansard_writer.writer import FULL_TEXT_IDLE_S, RETRY_S
+from stepped import Log, encode, write_lock_taken
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stepped import Log, Worker
 
 from frames import Chain, event, fields, parts
 from hansard import wire
+from stepped import Log, Worker
 
 ENVELOPE = [b"somebody", b"\0\0\0\1", b""]
 DEEP = b"\x91" * 1_020 + b"\xc0"

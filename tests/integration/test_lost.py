@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stepped import EPOCH_NS, Log, Worker, encode
 
 from hansard_writer.intake import LOST
+from stepped import EPOCH_NS, Log, Worker, encode
 
 LARGE = {"text": "x" * 500_000}  # four of these fill the spool
 

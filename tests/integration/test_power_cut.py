@@ -5,11 +5,11 @@ from typing import Any
 
 import msgpack
 import pytest
-from stepped import Log, leave_as_after_a_kill
 
 from frames import Chain, event, parts
 from hansard import wire
 from hooked_vfs import HookedVfs
+from stepped import Log, leave_as_after_a_kill
 
 ENVELOPE = [b"me", b"\0", b""]
 

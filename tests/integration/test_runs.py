@@ -4,10 +4,10 @@ import itertools
 from pathlib import Path
 
 import pytest
-from stepped import Log, encode
 
 from hansard import wire
 from hansard.entry import REJECTED
+from stepped import Log, encode
 from support import query
 
 BAD = encode({"w": "w", "n": 0}).replace(b'{"w":"w","n":0}', b'{"w":"w","n":?}')

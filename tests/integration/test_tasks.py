@@ -7,10 +7,10 @@ from pathlib import Path
 
 import apsw
 import pytest
-from stepped import Log, Worker, encode
 
 from hansard import wire
 from hansard_writer.store import REPLAYED
+from stepped import Log, Worker, encode
 
 
 @pytest.fixture
