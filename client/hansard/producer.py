@@ -36,14 +36,11 @@ DROP: Final = "drop"
 TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say so
 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
-
 UNSENT: Final = "closed"
 MEMORY_LOST: Final = "memory_lost"
 OTHER_LOG: Final = "other_log"
 SET_ASIDE: Final = "set_aside"
-
 NONE_REFUSED: Final = wire.Refusals()
-
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -331,17 +328,21 @@ class Producer(Holding):
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
 
-        The spool stays as it is, for who brings the old log back; memory is lost and counted.
+        The spool stays as it is, with drops not told yet, for who brings the old log back; memory
+        is lost and counted.
         """
         count = self.waiting
-        if self.spooled and count:
+        stays = self.spooled and (count > 0 or self.accounts.has_unreported)
+        if count and stays:
             self.accounts.lose(SET_ASIDE, count)
         elif count:
             self._drop(OTHER_LOG, count)
         with making:
             if self._store:
-                self._store.close(remove=not (self.spooled and count))
+                self._store.close(remove=not stays)
             self._store, self._log_id = None, None
+        if stays:
+            self.accounts.reported(self.accounts.drops.total)  # the spool tells them
         self.accounts.committed_before += self.acked - self.first_seq + 1
         self._tickets.give_up()
         if self.source is not None:
