@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from hansard import wire
 from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, Orphan, SpoolDamaged, lock_orphan
-from hansard_writer.decoding import last_event
+from hansard_writer.decoding import event_at
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
@@ -26,7 +26,7 @@ DAMAGED_SUFFIX: Final = ".damaged"
 _LOG: Final = logging.getLogger("hansard.writer.adoption")
 
 
-Holds = Callable[[int, int, tuple[Any, ...]], bool]
+Holds = Callable[[int, int, Any], bool]
 
 
 class Adopter:
@@ -207,7 +207,7 @@ class _Adoption:
         power cut it may end there with the log's own: the pages are what the kernel got to."""
         if not last.event_count or last.last_seq >= self._state.committed_watermark:
             return False
-        event = last_event(last)
+        event = event_at(last, last.last_seq)
         return event is not None and not self._holds(self._state.id, last.last_seq, event)
 
     def _is_renamed(self, frame: wire.Frame) -> bool:
