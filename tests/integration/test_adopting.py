@@ -192,6 +192,33 @@ def test_a_spool_of_another_log_is_entered_when_that_log_comes_back(
     log.assert_all_is_in()
 
 
+def test_a_spool_that_knew_no_log_enters_one_log_only(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is entered, but the writer is killed before the spool is removed; then comes another
+    log."""
+    dead_worker(log)
+
+    def dies() -> None:
+        raise Killed
+
+    monkeypatch.setattr(log.adopter, "committed", dies)
+    log.step()
+    log.pass_time(1)
+    with pytest.raises(Killed):
+        log.step()
+    assert len(log.entered("dead")) == 5
+    log.kill_writer()
+    for path in log.directory.glob("log.db*"):
+        path.unlink()
+    log.start_writer()
+    for _ in range(10):
+        log.step()
+        log.pass_time(SCAN_S)
+    assert log.entered("dead") == []
+    assert log.writer.figures()["spools_of_other_logs"] == 1
+
+
 def test_a_torn_tail_is_an_end_and_not_damage(log: Log) -> None:
     worker = log.worker()
     worker.record(5)

@@ -144,6 +144,9 @@ class Adopter:
             )
             orphan.close()
             return None
+        if orphan.state.log_id is None:
+            with contextlib.suppress(OSError):  # another user's: it can be read all the same
+                orphan.join(self._log_id)
         try:
             return _Adoption(orphan, self._holds, intake, now, now_ns)
         except OSError as error:
