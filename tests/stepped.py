@@ -121,13 +121,15 @@ class Log:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    def kill_writer(self) -> None:
-        """As by -9: no commit, no answer, no checkpoint; its locks and connections go."""
+    def kill_writer(self, *, cut: bool = True) -> None:
+        """As by -9: no commit, no answer, no checkpoint; its locks and connections go. With
+        ``cut=False`` what is on its way stays there, and no worker has noticed yet."""
         assert self.store is not None
         leave_as_after_a_kill(self.store)
         self.store = None
         self.adopter.close()
-        self.disconnect()
+        if cut:
+            self.disconnect()
 
     def stop_writer(self) -> None:
         """As by SIGTERM."""

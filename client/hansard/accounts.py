@@ -62,8 +62,10 @@ class Accounts:
         self._reported = max(self._reported, total)
 
     def start_over(self) -> None:
-        """Under a new id, what was not reported goes on."""
-        self.drops = self.drops._replace(total=self.drops.total - self._reported)
+        """Under a new id, what was not reported goes on. A twin may have reported more than fell
+        here."""
+        unreported = max(self.drops.total - self._reported, 0)
+        self.drops = self.drops._replace(total=unreported)
         self._reported = 0
         self._refusals_before = self.refusals
         self._refusals, self._others_refusals = None, Refusals()

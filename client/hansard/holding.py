@@ -189,15 +189,18 @@ class Holding:
 
     def _leave_log(self) -> None:
         """Go on without what belongs to a log that is gone: set aside in its spool, or lost."""
-        count, survives = self.waiting, self._survives()
-        if survives and count:
+        count = self.waiting
+        stays = self._survives() and (count > 0 or self.accounts.has_unreported)
+        if count and stays:
             self.accounts.lose(SET_ASIDE, count)
         elif count:
             self._drop(OTHER_LOG, count)
         with making:
             if self._store:
-                self._store.close(remove=not (survives and count))
+                self._store.close(remove=not stays)
             self._store, self._log_id = None, None
+        if stays:
+            self.accounts.reported(self.accounts.drops.total)  # the spool tells them
         self.accounts.committed_before += self.acked - self.first_seq + 1
         if self.source is not None:
             self._closed = True  # its numbers mean the old log's: nothing may follow them

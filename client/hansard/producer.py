@@ -341,7 +341,8 @@ class Producer(Holding):
     def leave_log(self) -> None:
         """The log in the directory is another one: these events never enter it.
 
-        The spool stays as it is, for who brings the old log back; memory is lost and counted.
+        The spool stays as it is, with drops not told yet, for who brings the old log back; memory
+        is lost and counted.
         """
         self._leave_log()
         self._tickets.give_up()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from frames import event
 from hansard import wire
 from hansard_writer.adoption import SCAN_S
 from stepped import Killed, Log, Worker
@@ -194,6 +195,33 @@ def test_a_spool_of_another_log_is_entered_when_that_log_comes_back(
     log.assert_all_is_in()
 
 
+def test_a_spool_that_knew_no_log_enters_one_log_only(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is entered, but the writer is killed before the spool is removed; then comes another
+    log."""
+    dead_worker(log)
+
+    def dies() -> None:
+        raise Killed
+
+    monkeypatch.setattr(log.adopter, "committed", dies)
+    log.step()
+    log.pass_time(1)
+    with pytest.raises(Killed):
+        log.step()
+    assert len(log.entered("dead")) == 5
+    log.kill_writer()
+    for path in log.directory.glob("log.db*"):
+        path.unlink()
+    log.start_writer()
+    for _ in range(10):
+        log.step()
+        log.pass_time(SCAN_S)
+    assert log.entered("dead") == []
+    assert log.writer.figures()["spools_of_other_logs"] == 1
+
+
 def test_a_torn_tail_is_an_end_and_not_damage(log: Log) -> None:
     worker = log.worker()
     worker.record(5)
@@ -350,6 +378,53 @@ def test_the_spool_of_a_twin_is_entered_under_a_new_producer(log: Log, events: i
     log.assert_all_is_in()
 
 
+BAD_EVENT = b"\x97\xc0\xc0\xc0\xc0\xc0\xc0\xc0"
+
+
+@pytest.mark.parametrize("ends_bad", [False, True])
+def test_a_twins_spool_that_ends_at_a_number_of_a_dead_letter_is_entered(
+    log: Log, ends_bad: bool
+) -> None:
+    first, second = log.twins()
+    first.record(2)
+    first.producer.append(event(level="loud"))
+    first.record(2)
+    log.settle()
+    second.record(2)
+    if ends_bad:
+        second.producer.append(BAD_EVENT)
+    else:
+        second.record(1)
+    second.kill()
+    log.settle()
+    log.assert_all_is_in()
+    assert len(log.dead_letters()) == 1 + ends_bad
+
+
+@pytest.mark.parametrize("bad", [event(level="loud"), BAD_EVENT])
+def test_a_spool_older_than_the_log_that_ends_at_a_dead_letter_is_not_entered_twice(
+    log: Log, bad: bytes
+) -> None:
+    worker = log.worker()
+    log.turn()
+    log.turn()
+    worker.record(2)
+    worker.producer.append(bad)
+    assert worker.spool is not None
+    as_on_disk = log.directory / "as-on-disk"
+    shutil.copy(worker.spool, as_on_disk)
+    worker.record(3)
+    log.settle()
+    log.stop_writer()
+    spool = worker.spool
+    worker.kill()
+    as_on_disk.rename(spool)
+    log.start_writer()
+    log.settle()
+    log.assert_all_is_in()
+    assert log.dead_letters() == [(3, 1, "invalid")]
+
+
 @pytest.mark.parametrize("committed_between", [False, True])
 @pytest.mark.parametrize("events", [(3, 3), (3, 5), (5, 3), (1_500, 3), (3, 1_500), (1_500, 1_200)])
 def test_the_spools_of_two_dead_twins_are_both_entered(
@@ -389,7 +464,7 @@ def test_the_spool_of_a_twin_whose_adoption_is_interrupted_is_entered_once(log: 
 def test_a_bad_event_in_a_spool_costs_itself_only(log: Log) -> None:
     worker = log.worker()
     worker.record(2)
-    worker.producer.append(b"\x97\xc0\xc0\xc0\xc0\xc0\xc0\xc0")
+    worker.producer.append(BAD_EVENT)
     worker.record(2)
     worker.kill()
     log.settle()

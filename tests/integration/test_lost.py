@@ -152,6 +152,35 @@ def test_a_producer_of_another_log_never_enters_it(log: Log) -> None:
     assert log.writer.figures()["spools_of_other_logs"] == 1
 
 
+def test_drops_are_told_once_though_another_log_comes_in_between(log: Log, tmp_path: Path) -> None:
+    """To the log that was there when they fell: its spool keeps them, with what waits."""
+    worker = log.worker(queue_maxsize=2)
+    worker.record(2)
+    log.settle()
+    log.stop_writer()
+    worker.record(5)
+    database = log.directory / "log.db"
+    database.rename(tmp_path / "old.db")
+    log.start_writer()
+    for _ in range(10):
+        log.turn()
+    worker.record()
+    for _ in range(100):
+        log.turn()
+    assert log.entered("w") == [5]
+    assert log.entries(LOST) == []
+    log.stop_writer()
+    database.unlink()
+    (tmp_path / "old.db").rename(database)
+    log.start_writer()
+    log.settle()
+    log.disconnect()
+    for _ in range(200):
+        log.turn()
+    assert log.entered("w") == [1, 2, 3, 4]
+    assert [each["count"] for each in log.entries(LOST)] == [3]
+
+
 # --- events that were dropped ---
 
 

@@ -88,3 +88,14 @@ def test_drops_that_are_reported_are_not_told_under_a_new_id() -> None:
     assert accounts.drops == Drops(3, 200, 200)
     assert accounts.has_unreported
     assert accounts.dropped == {"full": 5}
+
+
+def test_a_twin_that_reported_more_drops_than_fell_here_leaves_none_to_tell() -> None:
+    """A negative total would fit neither a frame's header nor the spool's."""
+    accounts = Accounts()
+    accounts.drop("full", 2, 100)
+    accounts.reported(5)
+    accounts.start_over()
+    assert accounts.drops.total == 0
+    accounts.drop("full", 1, 200)
+    assert accounts.has_unreported

@@ -1311,6 +1311,43 @@ def test_another_log_is_not_told_what_the_first_one_knows(make: Make) -> None:
     assert frame.drops.total == 0
 
 
+@pytest.mark.parametrize("committed", [0, 1])
+def test_drops_that_a_log_was_not_told_stay_in_its_spool(
+    make: Make, directory: Path, committed: int
+) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    producer.belongs_to(LOG)
+    for data in numbered(3):
+        producer.append(data)
+    producer.acknowledge(committed, crc_of(*numbered(committed)), 0)
+    (old,) = (directory / "spool").iterdir()
+    producer.leave_log()
+    _, _, drops, log_id = left_in(old)
+    assert (drops.total, log_id) == (2, LOG)
+    assert not producer.has_work
+    assert producer.append(b"new") == 1
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 0
+    assert producer.statistics()["dropped"]["full"] == 2
+    assert_accounted_for(producer, 4)
+
+
+@pytest.mark.usefixtures("no_spool")
+def test_drops_that_a_log_was_not_told_are_told_to_the_next_where_no_spool_keeps_them(
+    make: Make,
+) -> None:
+    producer = make(queue_maxsize=1, on_full="drop")
+    producer.belongs_to(LOG)
+    for data in numbered(3):
+        producer.append(data)
+    producer.leave_log()
+    frame = producer.frame(1)
+    assert frame is not None
+    assert frame.drops.total == 3  # with the one that waited
+    assert_accounted_for(producer, 3)
+
+
 # --- tickets ---
 
 

@@ -693,6 +693,20 @@ def test_a_spool_without_events_still_tells_what_was_dropped(kept: Kept) -> None
     kept.spool = Kept(kept.spool.path.parent).spool
 
 
+def test_an_orphan_that_knew_no_log_names_the_one_that_takes_it(kept: Kept) -> None:
+    kept.append(20)
+    kept.free(1)
+    kept.spool.close(remove=False)
+    for log_id in (b"L" * 16, b"M" * 16):
+        orphan = lock_orphan(kept.spool.path)
+        assert orphan is not None
+        orphan.join(log_id)
+        orphan.close()
+        state, events = read(kept.spool.path.read_bytes())
+        assert (state.log_id, events) == (log_id, kept.events)
+    kept.spool = Kept(kept.spool.path.parent).spool
+
+
 def test_a_note_of_one_thing_keeps_the_other(kept: Kept) -> None:
     kept.spool.note(log_id=b"L" * 16)
     kept.spool.note(drops=Drops(1, 2, 3))

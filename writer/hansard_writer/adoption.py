@@ -4,6 +4,7 @@ Done by the writer only, at start and while it runs, in pieces of a frame, under
 producer's own id and numbers. A spool is removed when all of it is committed, and not before.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from hansard import wire
 from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, Orphan, SpoolDamaged, lock_orphan
-from hansard_writer.decoding import last_event
+from hansard_writer.decoding import event_at
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
@@ -25,7 +26,7 @@ DAMAGED_SUFFIX: Final = ".damaged"
 _LOG: Final = logging.getLogger("hansard.writer.adoption")
 
 
-Holds = Callable[[int, int, tuple[Any, ...]], bool]
+Holds = Callable[[int, int, Any], bool]
 
 
 class Adopter:
@@ -144,6 +145,9 @@ class Adopter:
             )
             orphan.close()
             return None
+        if orphan.state.log_id is None:
+            with contextlib.suppress(OSError):  # another user's: it can be read all the same
+                orphan.join(self._log_id)
         try:
             return _Adoption(orphan, self._holds, intake, now, now_ns)
         except OSError as error:
@@ -219,7 +223,7 @@ class _Adoption:
         power cut it may end there with the log's own: the pages are what the kernel got to."""
         if not last.event_count or last.last_seq >= self._state.committed_watermark:
             return False
-        event = last_event(last)
+        event = event_at(last, last.last_seq)
         return event is not None and not self._holds(self._state.id, last.last_seq, event)
 
     def _is_renamed(self, frame: wire.Frame) -> bool:

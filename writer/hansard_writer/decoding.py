@@ -222,10 +222,10 @@ def _packed(run: Run) -> bytes:
     return b"".join(map(pack, zip(run.kinds, *run.columns, strict=True)))
 
 
-def last_event(frame: wire.Frame) -> tuple[Any, ...] | None:
-    """The fields of a frame's last event behind its kind, None where there is no good one."""
+def event_at(frame: wire.Frame, number: int) -> Any | None:
+    """What a frame has under a number, good or bad; None where its events cannot be told apart."""
     try:
-        return _checked(_unpack(frame)[-1])[1:]
+        return _unpack(frame)[number - frame.first_seq]
     except Exception:  # noqa: BLE001 - msgpack raises a dozen unrelated types
         return None
 

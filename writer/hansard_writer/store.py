@@ -17,7 +17,7 @@ from hansard import wire
 from hansard.reader_connection import require_sqlite
 from hansard_writer import recovered
 from hansard_writer.dead_letters import DeadLetters
-from hansard_writer.decoding import Fault, Run, without
+from hansard_writer.decoding import Fault, Run, event_at, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
@@ -164,17 +164,27 @@ class Store:
         )
         return facts
 
-    def holds(self, producer: int, number: int, event: tuple[Any, ...]) -> bool:
-        """Whether a number that is committed is this event (its fields behind the kind)."""
-        for first, count, first_seq in self.outcomes(producer, number, number)[0]:
+    def holds(self, producer: int, number: int, event: Any) -> bool:
+        """Whether a number that is committed is this event, as `decoding.event_at` gives it. A
+        dead letter that was not kept may be any."""
+        runs, dead, _ = self.outcomes(producer, number, number)
+        for first, count, first_seq in runs:
             if first <= number < first + count:
                 entered = self._one(
                     "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
                     " WHERE seq = ?",
                     (first_seq + number - first,),
                 )
-                return bool(entered == event)
-        return True  # a dead letter
+                return type(event) is tuple and bool(entered == event[1:])
+        for first, count, _, _ in dead:
+            body = self._one(
+                "SELECT frame FROM dead_letters WHERE producer = ? AND producer_seq = ?"
+                " AND replayed_as IS NULL",
+                (producer, first),
+            )
+            letter = wire.Frame(b"", first, count, 0, wire.Drops(), body)
+            return event_at(letter, number) in (None, event)
+        return True
 
     def call_outcome(self, call_id: bytes) -> bytes | None:
         """What became of a call, as it was kept; None if nothing was."""

@@ -100,7 +100,25 @@ def read_identity(memory: bytes) -> Identity:
     return identity
 
 
+def pack_state(generation: int, state: SpoolState) -> tuple[int, bytes]:
+    """Where a state goes, and its bytes."""
+    packed = STATE.pack(
+        generation,
+        state.head,
+        state.base_seq,
+        state.base_crc,
+        state.log_id or NO_LOG,
+        *state.drops,
+    )
+    return SLOTS[generation % 2], packed + STATE_CRC.pack(zlib.crc32(packed))
+
+
 def read_state(memory: bytes, size: int) -> SpoolState:
+    return read_newest_state(memory, size)[1]
+
+
+def read_newest_state(memory: bytes, size: int) -> tuple[int, SpoolState]:
+    """The state, and its generation."""
     newest: tuple[int, SpoolState] | None = None
     for at in SLOTS:
         packed = memory[at : at + STATE.size]
@@ -118,4 +136,4 @@ def read_state(memory: bytes, size: int) -> SpoolState:
         raise SpoolDamaged("the state in its header is out of bounds")
     if not all(0 <= number <= INT64_MAX for number in state.drops):
         raise SpoolDamaged("the drops in its header are out of bounds")
-    return state
+    return newest

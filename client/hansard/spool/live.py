@@ -9,7 +9,6 @@ import fcntl
 import mmap
 import os
 import threading
-import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -17,19 +16,16 @@ from pathlib import Path
 
 from hansard.spool.layout import (
     LENGTH,
-    NO_LOG,
     RECORD,
     RECORD_BYTES_MAX,
     RECORDS_AT,
     SIZE_BITS,
-    SLOTS,
-    STATE,
-    STATE_CRC,
     SUFFIX,
     TEMPORARY_SUFFIX,
     WRAP,
     Identity,
     SpoolState,
+    pack_state,
     unpack_length,
     write_identity,
 )
@@ -288,18 +284,8 @@ class Spool:
 
     def _write_state(self) -> None:
         self._generation += 1
-        state = self._state
-        packed = STATE.pack(
-            self._generation,
-            state.head,
-            state.base_seq,
-            state.base_crc,
-            state.log_id or NO_LOG,
-            *state.drops,
-        )
-        at = SLOTS[self._generation % 2]
+        at, packed = pack_state(self._generation, self._state)
         self._map[at : at + len(packed)] = packed
-        STATE_CRC.pack_into(self._map, at + len(packed), zlib.crc32(packed))
 
 
 def _allocate(temporary: Path, size_bytes: int, mode: int) -> int:

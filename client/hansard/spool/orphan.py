@@ -1,4 +1,5 @@
-"""The spool of a dead producer: locked for adoption, read in frames, never written to."""
+"""The spool of a dead producer: locked for adoption, and read in frames. Nothing is written to it
+but the name of the log that takes it."""
 
 import fcntl
 import os
@@ -14,7 +15,9 @@ from hansard.spool.layout import (
     RECORDS_AT,
     WRAP,
     SpoolDamaged,
+    pack_state,
     read_identity,
+    read_newest_state,
     read_state,
     unpack_length,
 )
@@ -64,6 +67,19 @@ class Orphan:
             crc = zlib.crc32(record, crc)
             offset += RECORD.size + len(record)
             seq, events = seq + count, events + count
+
+    def join(self, log_id: bytes) -> None:
+        """Write down which log its events enter, where it knew none: should it not be removed
+        behind their commit, no other log takes them. Raises OSError."""
+        header = self._read(0, RECORDS_AT)
+        generation, state = read_newest_state(header, self._size)
+        at, packed = pack_state(generation + 1, state._replace(log_id=log_id))
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if os.path.samestat(os.fstat(descriptor), os.fstat(self._descriptor)):
+                os.pwrite(descriptor, packed, at)
+        finally:
+            os.close(descriptor)
 
     def close(self, *, remove: bool = False) -> None:
         """Unlock the file; ``remove`` it when all of it is committed."""
