@@ -237,7 +237,8 @@ class DeadLetters:
         runs, refused = self._decoder.decode(frame)
         for run in runs:
             faults = self._tasks.faults(run) if self._tasks else {}
-            refused += without(run, faults or malformed(run, self._connection))[1]
+            if faults := faults or malformed(run, self._connection):
+                refused += without(run, faults)[1]
         if refused:
             return refused[0]
         (run,) = runs  # a body of which nothing is refused is one

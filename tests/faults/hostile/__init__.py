@@ -19,9 +19,9 @@ from typing import Any
 from faults import checker
 from faults.checker import Noted
 from faults.hostile import spools
-from faults.hostile.peers import Peers, Thief, Vitals
+from faults.hostile.peers import FLOOD, Peers, Thief, Vitals
 from faults.results import Row
-from hansard import AuditLog, wire
+from hansard import AuditLog, requester, wire
 from hansard_writer.running import RunningWriter, start
 from support import query, run_worker, wait_until
 
@@ -199,8 +199,6 @@ class _Campaign:
         wait_until(is_done, "all spools of the dead are looked at", timeout=300)
 
     def _stats(self) -> dict[str, Any]:
-        from hansard import requester
-
         _, figures = requester.ask(self._directory, wire.pack_stats_request(), 60)
         assert isinstance(figures, dict)
         return figures
@@ -238,7 +236,7 @@ class _Campaign:
             Row(
                 "hostile frames",
                 "random and mutated: wrong version, counts, parts, lengths, nesting; truncated; "
-                "others' ids; 1 MiB parts",
+                "others' ids; parts of 1 MiB; two million objects in 2 MiB",
                 counts["frames"],
                 f"no crash; {rate:,.0f} messages of all kinds a second; at most {letters:,} dead "
                 f"letters kept, {figures['dead_letters_not_kept']:,} counted; "
@@ -247,7 +245,7 @@ class _Campaign:
             ),
             Row(
                 "hostile requests",
-                "the same at the other socket; no envelope; waits by the thousand",
+                "the same at the other socket; no envelope; waits by the thousand; bursts of 1 MiB",
                 counts["requests"],
                 f"the writer's memory stays below {_rounded_up(peak)} MiB, its threads are as "
                 "many as before",
@@ -260,7 +258,7 @@ class _Campaign:
             ),
             Row(
                 "connections that speak no ZeroMQ, stop half-way, or flood",
-                f"raw bytes on the sockets; {250} connections at once",
+                f"raw bytes on the unix sockets; {FLOOD} connections at once",
                 counts["raw"],
                 f"{self._files[1]} descriptors afterwards, {self._files[0]} before",
             ),

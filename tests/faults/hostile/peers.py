@@ -16,6 +16,7 @@ from hansard import wire
 from support import wait_until
 
 SEND_MS = 60_000  # a writer that takes nothing for so long is no writer
+SOCKETS = ("push.sock", "ack.sock")
 PUSHERS = ASKERS = 4
 HALF_OPEN_MAX = 60
 FLOOD = 250  # connections at once
@@ -96,9 +97,7 @@ class Peers:
     def connect_raw(self) -> None:
         """A connection that does not speak ZeroMQ, or stops in the middle of a word."""
         chance = self._chance
-        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        raw.settimeout(5)
-        raw.connect(str(self.directory / chance.choice(("push.sock", "ack.sock"))))
+        raw = self._connect_raw(chance.choice(SOCKETS))
         saying = chance.choice(
             (
                 b"",
@@ -121,12 +120,7 @@ class Peers:
 
     def flood(self) -> int:
         """Many connections at once, and gone again; how many."""
-        at_once = []
-        for index in range(FLOOD):
-            raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            raw.settimeout(5)
-            at_once.append(raw)
-            raw.connect(str(self.directory / ("push.sock", "ack.sock")[index % 2]))
+        at_once = [self._connect_raw(SOCKETS[index % 2]) for index in range(FLOOD)]
         for raw in at_once:
             raw.close()
         return FLOOD
@@ -160,6 +154,19 @@ class Peers:
             wait_until(is_in, "the last frame of a hostile peer is committed", timeout=120)
         for asker in self._askers:
             self._read(asker)
+
+    def _connect_raw(self, name: str) -> socket.socket:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        raw.settimeout(5)
+
+        def is_accepted() -> bool:
+            with contextlib.suppress(BlockingIOError):  # too many wait to be accepted
+                raw.connect(str(self.directory / name))
+                return True
+            return False
+
+        wait_until(is_accepted, f"{name} takes a connection")
+        return raw
 
     def _is_committed(self, wait: bytes) -> bool:
         return bool(self.ask(wait)[1][0] == "committed")
