@@ -4,7 +4,7 @@ from faults import overload, soak
 
 
 def test_workers_faster_than_the_disk_lose_nothing_and_nobody_grows() -> None:
-    rows = overload.run(2)
+    rows = overload.run(1)
     assert [row.fault.partition(" for ")[0] for row in rows] == [
         "workers faster than the disk",
         "the same",
@@ -14,6 +14,6 @@ def test_workers_faster_than_the_disk_lose_nothing_and_nobody_grows() -> None:
 
 
 def test_a_soaked_log_accounts_for_everything_and_stays_as_it_was() -> None:
-    rows = soak.run(8)
+    rows = soak.run(6)
     assert rows[0].count > 1_000
     assert len(rows) == 9

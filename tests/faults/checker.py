@@ -129,16 +129,19 @@ def _check_numbers(connection: apsw.Connection) -> None:
     by a log that went back in time; none is twice; runs lead to all of them."""
     doubled = "SELECT producer, producer_seq FROM entries GROUP BY 1, 2 HAVING count(*) > 1"
     assert not _rows(connection, doubled), "a producer's number is there twice"
-    stray = (
-        "SELECT e.seq FROM entries AS e WHERE NOT EXISTS (SELECT 1 FROM runs AS r WHERE"
-        " r.producer = e.producer AND e.seq BETWEEN r.first_seq AND r.first_seq + r.count - 1"
-        " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq) LIMIT 1"
+    stray = (  # runs of a producer do not overlap: the last that begins at or before it is its own
+        "SELECT e.seq FROM entries AS e LEFT JOIN runs AS r ON r.producer = e.producer"
+        " AND r.first_producer_seq = (SELECT max(first_producer_seq) FROM runs"
+        " WHERE producer = e.producer AND first_producer_seq <= e.producer_seq)"
+        " WHERE (e.producer_seq - r.first_producer_seq BETWEEN 0 AND r.count - 1"
+        " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq) IS NOT TRUE LIMIT 1"
     )
     assert not _rows(connection, stray), "an entry that no run leads to"
     for producer, watermark, refused, returned, lost, entered in _rows(
         connection,
-        "SELECT id, watermark, refused, returned, lost,"
-        " (SELECT count(*) FROM entries WHERE producer = producers.id) FROM producers",
+        "SELECT id, watermark, refused, returned, lost, coalesce(entered, 0) FROM producers"
+        " LEFT JOIN (SELECT producer, count(*) AS entered FROM entries GROUP BY producer)"
+        " ON producer = id",
     ):
         assert watermark == entered + refused - returned + lost, (
             f"producer {producer}: watermark {watermark}, but {entered} entries, {refused} "
