@@ -7,12 +7,13 @@ from typing import Any
 
 import msgpack
 import pytest
-from stepped import Log, write_lock_taken
 
 from frames import Chain, event, parts
 from hansard import wire
 from hansard_writer import calls, intake, writer
 from hansard_writer.operation_connection import OperationConnection
+from hansard_writer.wal_governor import PASSIVE_SHARE
+from stepped import Log, write_lock_taken
 
 MIB = 1 << 20
 
@@ -207,7 +208,7 @@ def test_a_flood_of_what_is_refused_does_not_fill_the_disk(directory: Path) -> N
     figures = log.statistics()
     assert figures["dead_letters_not_kept"] + figures["dead_letters"] == 3 * 2_200
     assert figures["entries"] == entries + 10
-    wal_bytes = log.settings.wal_bytes_target // writer.PASSIVE_SHARE
+    wal_bytes = log.settings.wal_bytes_target // PASSIVE_SHARE
     assert size_on_disk(log) - before < wal_bytes + MIB
     log.pass_time(60)
     log.step()
