@@ -121,8 +121,10 @@ def test_after_a_sync_that_failed_the_handle_is_never_synced_again(
     log: Log, hooked_vfs: HookedVfs, name: str
 ) -> None:
     """Not by another try, not by a rollback, not by the close of the last connection."""
-    log.worker().record(5)
-    log.turn()
+    worker = log.worker()
+    worker.record(5)
+    log.settle()  # what a close would move into the database
+    worker.record(5)
     hooked_vfs.syncs.clear()
     hooked_vfs.on_sync = fails(name, 1)
     with pytest.raises(apsw.IOError):
@@ -274,6 +276,9 @@ def test_a_full_disk_at_a_commit_suspends_with_the_batch_kept(log: Log, disk: Fu
     log.turn()
     disk.fill()
     worker.record(5)
+    while "SQLITE_FULL" not in log.statistics()["store_errors"]:
+        log.turn()
+    assert log.statistics()["suspended"], "at once"
     assert_suspends(log)
     assert log.statistics()["uncommitted"] == 5
     worker.record(5)
