@@ -100,14 +100,16 @@ def _check_numbers(connection: apsw.Connection) -> None:
     assert not _rows(connection, doubled), "a producer's number is there twice"
     stray = (
         "SELECT e.seq FROM entries AS e WHERE NOT EXISTS (SELECT 1 FROM runs AS r WHERE"
-        " r.producer = e.producer AND e.seq BETWEEN r.first_seq AND r.first_seq + r.count - 1"
+        " r.producer = e.producer AND r.first_producer_seq = (SELECT max(first_producer_seq)"
+        " FROM runs WHERE producer = e.producer AND first_producer_seq <= e.producer_seq)"
+        " AND e.seq BETWEEN r.first_seq AND r.first_seq + r.count - 1"
         " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq) LIMIT 1"
     )
     assert not _rows(connection, stray), "an entry that no run leads to"
     for producer, watermark, refused, returned, lost, entered in _rows(
         connection,
-        "SELECT id, watermark, refused, returned, lost,"
-        " (SELECT count(*) FROM entries WHERE producer = producers.id) FROM producers",
+        "SELECT id, watermark, refused, returned, lost, coalesce(entered, 0) FROM producers LEFT"
+        " JOIN (SELECT producer, count(*) AS entered FROM entries GROUP BY 1) ON producer = id",
     ):
         assert watermark == entered + refused - returned + lost, (
             f"producer {producer}: watermark {watermark}, but {entered} entries, {refused} "
