@@ -153,7 +153,6 @@ def test_calls_that_wait_have_a_bound_in_bytes(directory: Path) -> None:
     log = Log(directory)
     log.operations = {"nothing": lambda _connection, _params: None}
     log.start_writer()
-    log.writer._suspended = True
     params = msgpack.packb(bytes(MIB - 2_000))
     try:
         waiting = log.writer._calls

@@ -30,7 +30,7 @@ FULL = 200_000
 
 WORKERS = 2
 RSS_BYTES_MAX = 160 << 20  # SQLite's page cache alone may take 64 MiB
-ACK_S_MAX = 30.0  # of a sync event of a good worker, on a machine that does much else
+ACK_S_MAX = 15.0  # of a sync event of a good worker, on a machine that does much else
 LETTERS_MAX = 2_000
 LETTER_BYTES_MAX = 16 << 20
 
