@@ -8,7 +8,6 @@ from typing import Any
 
 import apsw
 import pytest
-from stepped import Log, encode, write_lock_taken
 
 from hansard import wire
 from hansard.settings import MIB
@@ -16,6 +15,7 @@ from hansard_writer.damage import LogUnusable
 from hansard_writer.handle import READ_TRIES_MAX
 from hansard_writer.retries import FALTERS_MAX, StoreFull
 from hooked_vfs import HookedVfs
+from stepped import Log, encode, write_lock_taken
 
 RESERVE = 1 * MIB
 
