@@ -322,3 +322,28 @@ def test_an_index_that_cannot_be_made_anew_is_refused_at_the_start(make_log: Any
 def test_a_type_that_is_none_is_refused_at_the_start(make_log: Any, event_type: str) -> None:
     with pytest.raises(ConfigError, match=r"fts_event_types has .*must be event types"):
         make_log(fts_event_types=(event_type,))
+
+
+@pytest.mark.parametrize("which", ["id > 0", "id = 10", "id > 10"])
+def test_an_index_that_is_damaged_is_made_anew_and_the_log_goes_on(
+    make_log: Any, caplog: pytest.LogCaptureFixture, which: str
+) -> None:
+    """It is derived: all that is in it can be had from the entries."""
+    log = make_log()
+    record_operations(log, 20)
+    idle(log)
+    assert mark(log) == 20
+    log.stop_writer()
+    connection = apsw.Connection(str(log.directory / "log.db"))
+    damage = "UPDATE full_text_data SET block = CAST(replace(hex(block), '0', 'x') AS BLOB) WHERE "
+    connection.execute(damage + which)
+    connection.close()
+    log.start_writer()
+    for _ in range(40):
+        record_operations(log, 1, "afterwards")
+        idle(log)
+    assert "the index is damaged, and is made anew" in caplog.text
+    assert mark(log) == 60
+    assert len(found(log, "afterwards")) == 40
+    assert len(found(log, "common")) == 20
+    log.assert_all_is_in()

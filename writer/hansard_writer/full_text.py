@@ -9,9 +9,12 @@ import logging
 import re
 from typing import Final
 
+import apsw
+
 from hansard import wire
 from hansard.errors import ConfigError
 from hansard_writer.retries import StoreUnready
+from hansard_writer.sqlite_errors import code_of
 from hansard_writer.store import Store
 
 PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
@@ -54,7 +57,13 @@ class FullText:
         wanted = json.dumps(sorted(set(event_types or ())))
         self.indexed_to, types = self._state()
         if types != wanted:
-            self._begin_anew(wanted)
+            if self.indexed_to:
+                _LOG.warning("full text: fts_event_types changed, the index is made anew")
+            try:
+                self._begin_anew(wanted)
+            except StoreUnready as error:
+                raise ConfigError(f"the index of full text cannot be made anew: {error}") from error
+        self._is_mended = False
         self.seen_to = self.indexed_to
         self._worked_to = store.size
         self._told_at = self._catching_up_to = 0
@@ -79,10 +88,29 @@ class FullText:
         return wrote
 
     def index_piece(self) -> bool:
-        """Look at the next entries, and index their text; whether something was written.
+        """Look at the next entries, and index their text; whether something was written. An index
+        that is damaged is made anew, once a run.
 
         Raises `hansard_writer.retries.StoreUnready`, with nothing changed.
         """
+        try:
+            return self._index_piece()
+        except apsw.Error as error:
+            is_damaged = isinstance(error, apsw.ConstraintError) or (
+                code_of(error) == apsw.SQLITE_CORRUPT_VTAB
+            )
+            if self._is_mended or not is_damaged:
+                raise
+        self._is_mended = True
+        _LOG.error("full text: the index is damaged, and is made anew from the entries")
+        _, event_types = self._state()
+        self._begin_anew(event_types)
+        self.seen_to = 0
+        return True
+
+    # --- inside ---
+
+    def _index_piece(self) -> bool:
         seen_to, texts = self._store.handle.read(self._next_texts)
         self._worked_to = self._store.size
         wrote = bool(texts) or seen_to - self.indexed_to >= MARK_BEHIND_MAX
@@ -95,8 +123,6 @@ class FullText:
         self._tell_progress()
         return wrote
 
-    # --- inside ---
-
     def _state(self) -> tuple[int, str]:
         state: tuple[int, str] = self._store.connection.execute(
             "SELECT indexed_to, event_types FROM full_text_state"
@@ -104,15 +130,10 @@ class FullText:
         return state
 
     def _begin_anew(self, event_types: str) -> None:
-        if self.indexed_to:
-            _LOG.warning("full text: fts_event_types changed, the index is made anew")
-        try:
-            with self._store.transaction() as connection:
-                connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
-                connection.execute(_SET, (0, "full_text_indexed_to"))
-                connection.execute(_SET, (event_types, "full_text_event_types"))
-        except StoreUnready as error:
-            raise ConfigError(f"the index of full text cannot be made anew: {error}") from error
+        with self._store.transaction() as connection:
+            connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
+            connection.execute(_SET, (0, "full_text_indexed_to"))
+            connection.execute(_SET, (event_types, "full_text_event_types"))
         self.indexed_to = 0
 
     def _next_texts(self) -> tuple[int, list[tuple[int, bytes]]]:

@@ -39,6 +39,8 @@ _BY_EXTENDED_CODE: Final = {
     # next run reads anew how far the log reaches.
     apsw.SQLITE_CONSTRAINT_PRIMARYKEY: Kind.FATAL,
     apsw.SQLITE_CONSTRAINT_ROWID: Kind.FATAL,
+    # Only what a virtual table keeps of its own: it is derived, and is made anew.
+    apsw.SQLITE_CORRUPT_VTAB: Kind.CONTENT,
     # Neither a sync nor a sign of damage; the transaction is rolled back, and may go through next
     # time: a path of several that failed, memory or locks that ran out.
     **dict.fromkeys(
