@@ -81,7 +81,7 @@ def test_a_second_writer_is_refused_at_once_and_told_who_is_first(
     assert status == 4
     assert f"pid {mortal_writer.pid}" in complaint
     assert "Traceback" not in complaint
-    assert took_s < 1
+    assert took_s < 10, "it waits for nobody, however slow the machine is"
     with AuditLog(directory) as log:
         assert log.record("task.created", sync=True).id == 1, "the first one is not disturbed"
 

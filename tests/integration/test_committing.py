@@ -10,6 +10,7 @@ import pytest
 from frames import event
 from hansard import wire
 from hansard.settings import MIB
+from hansard_writer.place import DirectoryReplaced, Place
 from hooked_vfs import HookedVfs
 from stepped import TURN_S, Log, Worker, write_lock_taken
 
@@ -698,3 +699,17 @@ def test_a_store_that_is_full_is_said_to_be_so(
         log.turn()
     said = [r.message for r in caplog.records if "disk that holds log.db is full" in r.message]
     assert len(said) == 1
+
+
+def test_a_writer_whose_directory_is_gone_says_so_before_it_looks_at_the_disk(
+    directory: Path, tmp_path: Path
+) -> None:
+    log = Log(directory).start_writer()
+    log.writer._require_place = Place(directory).require
+    log.step()
+    directory.rename(tmp_path / "moved")
+    log.pass_time(10)
+    with pytest.raises(DirectoryReplaced, match="was removed, moved or replaced"):
+        log.step()
+    (tmp_path / "moved").rename(directory)
+    log.close()

@@ -1,5 +1,6 @@
 """Who holds the lock is the writer: one at a time, and nobody by accident."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hansard import directory as layout
+from hansard.errors import ConfigError
 from hansard_writer import lock
 from hansard_writer.lock import DirectoryTaken, WriterLock
 
@@ -168,3 +170,18 @@ def test_patience_with_another_writer_has_an_end(
     with pytest.raises(DirectoryTaken, match=f"pid {os.getpid()}"):
         WriterLock(tmp_path, 0o600, patience_s=10.0)
     assert patience.now == pytest.approx(1_010.0, abs=2 * lock.POLL_S)
+
+
+def test_a_disk_without_room_for_the_lock_is_said_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(
+        ConfigError, match=r"cannot write .*writer\.lock \(No space left.*make room"
+    ):
+        WriterLock(tmp_path, 0o600)
+    monkeypatch.undo()
+    WriterLock(tmp_path, 0o600).close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard import directory as layout
-from hansard.errors import AuditLogError
+from hansard.errors import AuditLogError, ConfigError
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -40,12 +40,12 @@ class WriterLock:
                     _LOG.warning("waiting for %s", in_the_way)
                     said = in_the_way
                 time.sleep(POLL_S)  # flock cannot wait without hiding who is in the way
+            os.fchmod(self._descriptor, mode)
+            self._write({"pid": os.getpid()})
         except BaseException:
             os.close(self._descriptor)
             raise
-        os.fchmod(self._descriptor, mode)
         _held.add(self)
-        self._write({"pid": os.getpid()})
 
     def announce(self, epoch: int, run_id: bytes) -> None:
         """Write down who holds the lock, for clients and for the next one to try."""
@@ -54,8 +54,14 @@ class WriterLock:
 
     def _write(self, facts: dict[str, Any]) -> None:
         line = json.dumps(facts).encode() + b"\n"
-        os.pwrite(self._descriptor, line, 0)
-        os.ftruncate(self._descriptor, len(line))
+        try:
+            os.pwrite(self._descriptor, line, 0)
+            os.ftruncate(self._descriptor, len(line))
+        except OSError as error:
+            path = self._directory / layout.LOCK
+            raise ConfigError(
+                f"cannot write {path} ({error.strerror}): make room there, and start again"
+            ) from error
 
     def close(self) -> None:
         """Let go of the lock; the file stays."""

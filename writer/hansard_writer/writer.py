@@ -344,6 +344,7 @@ class Writer:
             self._governor.make_room(now)
 
     def _look_at_disk(self, now: float) -> None:
+        self._require_place()  # or there is no disk to look at
         is_waited_for = bool(self._intake.batch) and bool(self._retries.why)
         self._disk.look(now, self._store.handle.fulls, is_waited_for=is_waited_for)
         self._acks.suspended = self._disk.reason
