@@ -59,7 +59,7 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
         " FROM entries JOIN producers ON producers.id = producer ORDER BY seq",
     )
     entered: dict[tuple[str, int], tuple[bytes, int]] = {}
-    last: dict[tuple[str, bytes], int] = collections.defaultdict(int)  # a new id, a new order
+    last: dict[str, int] = collections.defaultdict(int)
     lost = 0
     late = _dead_letters(connection, "replayed_as IS NOT NULL")
     for producer_hash, producer_seq, worker, number, event_type in entries:
@@ -68,9 +68,8 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
             continue
         assert (worker, number) not in entered, f"{worker}:{number} was entered twice"
         if (producer_hash, producer_seq) not in late:
-            before = last[worker, producer_hash]
-            assert number > before, f"{worker}:{number} stands behind {before}"
-            last[worker, producer_hash] = number
+            assert number > last[worker], f"{worker}:{number} stands behind {last[worker]}"
+            last[worker] = number
         entered[worker, number] = (producer_hash, producer_seq)
     dead = _dead_letters(connection, "replayed_as IS NULL")
     found = dead_lettered = 0
@@ -120,7 +119,7 @@ def _check_numbers(connection: apsw.Connection) -> None:
 def _dead_letters(connection: apsw.Connection, which: str) -> set[tuple[bytes, int]]:
     rows = _rows(
         connection,
-        "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"
+        "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"  # noqa: S608
         f" ON producers.id = producer WHERE {which}",
     )
     return {

@@ -16,7 +16,7 @@ from frames import event as forged
 from hansard import entry as outcome
 from hansard import keeping, wire
 from hansard.events import EventEncoder, joined
-from hansard.producer import OTHER_LOG, SET_ASIDE, Producer
+from hansard.producer import Producer
 from hansard.source import Source
 from hansard.spool import RECORD, RECORDS_AT, Spool
 from hansard.spool.layout import SLOTS, STATE, STATE_CRC
@@ -108,7 +108,7 @@ class Subject(Worker):
             + sum(dropped.values())
             == self._submitted
         ), f"{self._submitted} recorded: {figures}"
-        set_aside = dropped.get(SET_ASIDE, 0) + dropped.get(OTHER_LOG, 0)
+        set_aside = dropped.get("set_aside", 0) + dropped.get("other_log", 0)
         now_aside, self._set_aside = set_aside - self._set_aside, set_aside
         freed = len(self.pending) - figures["waiting"] - now_aside
         assert freed >= 0, f"{figures['waiting']} wait, but {len(self.pending)} were recorded"
