@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgpack
 
 from faults.checker import Noted
-from faults.model.view import DEAD, News, Producer, View
+from faults.model.view import DEAD, LOST, News, Producer, View
 from hansard import wire
 
 
@@ -209,9 +209,13 @@ class Reference:
         event.log_id = log_id
 
     def _is_in(self, view: View, event: Event) -> bool:
-        if view.where.get((event.worker, event.n)) or view.fate(*event.key) == DEAD:
+        """Entered, or a dead letter; of an id that several used, whose number became what cannot
+        be told, and one may have let go of what a log that went back has lost."""
+        if view.where.get((event.worker, event.n)):
             return True
-        return event.can_die and event.key[0] in self.shared
+        fate = view.fate(*event.key)
+        is_shared = event.key[0] in self.shared
+        return fate == DEAD or (is_shared and (event.can_die or fate == LOST))
 
     def _check_producer(self, producer: Producer) -> None:
         crcs = self._crcs.get(producer.hash)
