@@ -21,6 +21,7 @@ from hansard_writer import schema
 from hansard_writer.dead_letters import LETTERS_PER_REPLAY_MAX, Again, DeadLetters
 from hansard_writer.decoding import Run, without
 from hansard_writer.entering import Entering, Position, malformed
+from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.intake import Batch, ProducerState, own_run
 from hansard_writer.tasks import TaskBook
 
@@ -82,6 +83,8 @@ class Store:
         self._execute = self._connection.execute
         self._connection.set_busy_timeout(START_BUSY_MS)
         try:
+            if vfs is None:  # a test's own keeps its files where it likes
+                require_own_wal(self._connection, path)
             self._configure()
             self._migrate()
             self._begin_epoch()
