@@ -15,7 +15,7 @@ from hansard.errors import ConfigError
 
 _FRAMES_AT: Final = 32  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 _FRAME_HEADER_BYTES: Final = 24
-_PAGE_NUMBER: Final = struct.Struct(">I")
+_FRAME: Final = struct.Struct(">II")  # the page's number; behind a commit the size in pages
 _LOCK_BYTE: Final = 1 << 30  # the page that holds it is never written
 
 
@@ -26,34 +26,46 @@ def require_own_wal(connection: apsw.Connection, path: Path) -> None:
     but been opened. Where it raises, closing the connection leaves both files as they are.
     """
     pages: int = connection.execute("PRAGMA page_count").get  # recovers the WAL, if there is one
-    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    page_bytes: int = connection.execute("PRAGMA page_size").get
-    if frames <= 0 or not _missing(connection, pages, frames, page_bytes):
+    frame_count, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if frame_count <= 0:
         return
-    try:
-        is_whole = connection.execute("PRAGMA quick_check(1)").get == "ok"
-    except apsw.Error:
-        is_whole = False
-    if not is_whole:
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        raise ConfigError(
-            f"{path} is not the database that {path.name}-wal was written for (a backup that was "
-            f"copied over it?): to use it, move {path.name}-wal and {path.name}-shm away; to go on "
-            f"with the old one, put that back beside them; then start again"
-        )
-
-
-def _missing(connection: apsw.Connection, pages: int, frames: int, page_bytes: int) -> bool:
-    """Whether a page of the log is neither in the database nor in the WAL."""
+    page_bytes: int = connection.execute("PRAGMA page_size").get
+    frames = _frames(connection.filename_wal, frame_count, page_bytes)
     in_database = Path(connection.filename).stat().st_size // page_bytes
-    if pages <= in_database:
-        return False
-    wanted = set(range(in_database + 1, pages + 1)) - {_LOCK_BYTE // page_bytes + 1}
-    descriptor = os.open(connection.filename_wal, os.O_RDONLY | os.O_CLOEXEC)  # it has no locks
+    if frames[-1][1] == pages and (
+        _are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection)
+    ):
+        return
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    raise ConfigError(
+        f"{path} is not the database that {path.name}-wal was written for (a backup that was "
+        f"copied over it?): to use it, move {path.name}-wal and {path.name}-shm away; to go on "
+        "with the old one, put that back beside them; then start again"
+    )
+
+
+def _frames(wal: str, count: int, page_bytes: int) -> list[tuple[int, int]]:
+    """Page number and size of each frame that is committed; the last one is a commit's."""
+    descriptor = os.open(wal, os.O_RDONLY | os.O_CLOEXEC)  # SQLite has no locks on this file
     try:
-        for frame in range(frames):
-            offset = _FRAMES_AT + frame * (_FRAME_HEADER_BYTES + page_bytes)
-            wanted.discard(*_PAGE_NUMBER.unpack(os.pread(descriptor, _PAGE_NUMBER.size, offset)))
+        offsets = [_FRAMES_AT + n * (_FRAME_HEADER_BYTES + page_bytes) for n in range(count)]
+        return [_FRAME.unpack(os.pread(descriptor, _FRAME.size, at)) for at in offsets]
     finally:
         os.close(descriptor)
-    return bool(wanted)
+
+
+def _are_all_there(
+    pages: int, in_database: int, frames: list[tuple[int, int]], page_bytes: int
+) -> bool:
+    """Whether each page is in the database or in the WAL."""
+    never_written = _LOCK_BYTE // page_bytes + 1
+    missing = set(range(in_database + 1, pages + 1)) - {number for number, _ in frames}
+    return not missing - {never_written}
+
+
+def _is_whole(connection: apsw.Connection) -> bool:
+    """Takes time: it reads all of the log."""
+    try:
+        return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
+    except apsw.Error:
+        return False
