@@ -15,6 +15,7 @@ import apsw
 
 from hansard.errors import ConfigError
 from hansard_writer import damage, schema
+from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.retries import (
     FALTERS_MAX,
     StoreBusy,
@@ -68,6 +69,7 @@ class Handle:
         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self.connection.set_busy_timeout(START_BUSY_MS)
         try:
+            require_own_wal(self.connection, self._path)
             self._configure()
             self._migrate()
             yield

@@ -72,6 +72,13 @@ SCENARIOS: Final = (
         "others entered once",
     ),
     Scenario(
+        "the same, its writer killed",
+        "the backup is copied over the database, the WAL still beside it",
+        logs.replaced_while_killed,
+        "refused with exit 2 and both files untouched, until the WAL is moved away; {lost:,} "
+        "events are in `hansard.lost`, the {events:,} others entered once",
+    ),
+    Scenario(
         "the log is replaced by an older backup under its writer",
         "a backup is renamed over it, or it is moved away first",
         logs.replaced_under_writer,

@@ -13,7 +13,8 @@ from hansard import requester, wire
 from support import query, wait_until
 
 REPLACED: Final = 1  # the exit status of a writer without its place
-EVENT_BYTES: Final = 2_000
+REFUSED: Final = 2
+BEHIND_BACKUP: Final = 300  # events: more pages than the backup has
 GROWN_BYTES: Final = 1 << 20
 IDLE_S: Final = 1.5  # the writer has tried to empty the WAL, in vain
 
@@ -23,6 +24,27 @@ def replaced_while_stopped(scene: Scene) -> dict[str, int]:
     client = _with_backup(scene)
     scene.stop_writer()
     shutil.copy(scene.place / "backup.db", scene.directory / "log.db")
+    client.record(scene.random.randrange(1, 50))
+    scene.start_writer()
+    return _judged(scene)
+
+
+def replaced_while_killed(scene: Scene) -> dict[str, int]:
+    """The writer was killed, its WAL lies beside the backup: refused, until that is moved away."""
+    client = _with_backup(scene)
+    wal = scene.directory / "log.db-wal"
+    wait_until(lambda: not wal.stat().st_size, "the WAL is emptied into the database")
+    client.record(scene.random.randrange(1, 50))
+    client.drain()
+    scene.kill_writer()
+    shutil.copyfile(scene.place / "backup.db", scene.directory / "log.db")
+    refused = scene.serve()
+    _, complaint = refused.communicate(timeout=PATIENCE_S)
+    assert refused.returncode == REFUSED, complaint
+    assert "move log.db-wal and log.db-shm away" in complaint
+    for name in ("log.db-wal", "log.db-shm"):
+        (scene.directory / name).rename(scene.place / name)
+    assert (scene.directory / "log.db").read_bytes() == (scene.place / "backup.db").read_bytes()
     client.record(scene.random.randrange(1, 50))
     scene.start_writer()
     return _judged(scene)
@@ -53,7 +75,7 @@ def _with_backup(scene: Scene) -> Client:
     scene.stop_writer()
     shutil.copy(scene.directory / "log.db", scene.place / "backup.db")
     scene.start_writer()
-    client.record(scene.random.randrange(1, 50))
+    client.record(BEHIND_BACKUP + scene.random.randrange(50))
     client.drain()
     return client
 

@@ -1,0 +1,70 @@
+"""A WAL beside a database that it was not written for: a backup that was copied over a killed log.
+
+SQLite cannot tell, and would carry the pages of one into the other. A log only grows; so an older
+copy of it is shorter than the WAL takes for granted. It writes nothing.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from hansard_writer.damage import LogUnusable
+
+_FRAMES_AT: Final = 32  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_FRAME_HEADER_BYTES: Final = 24
+_FRAME: Final = struct.Struct(">II")  # the page's number; behind a commit the size in pages
+_LOCK_BYTE: Final = 1 << 30  # the page that holds it is never written
+
+
+def require_own_wal(connection: apsw.Connection, path: Path) -> None:
+    """Raises `LogUnusable` where the database at ``path`` and its WAL do not make one whole.
+
+    MUST be called before anything is written or checkpointed through the connection, which has
+    but been opened, and whose close is no checkpoint.
+    """
+    pages: int = connection.execute("PRAGMA page_count").get  # recovers the WAL, if there is one
+    frame_count, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if frame_count <= 0:
+        return
+    page_bytes: int = connection.execute("PRAGMA page_size").get
+    frames = _frames(connection.filename_wal, frame_count, page_bytes)
+    in_database = Path(connection.filename).stat().st_size // page_bytes
+    if frames[-1][1] == pages and (
+        _are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection)
+    ):
+        return
+    raise LogUnusable(
+        f"{path} is not the database that {path.name}-wal was written for (a backup that was "
+        f"copied over it?): to use it, move {path.name}-wal and {path.name}-shm away; to go on "
+        "with the old one, put that back beside them; then start again"
+    )
+
+
+def _frames(wal: str, count: int, page_bytes: int) -> list[tuple[int, int]]:
+    """Page number and size of each frame that is committed; the last one is a commit's."""
+    descriptor = os.open(wal, os.O_RDONLY | os.O_CLOEXEC)  # SQLite has no locks on this file
+    try:
+        offsets = [_FRAMES_AT + n * (_FRAME_HEADER_BYTES + page_bytes) for n in range(count)]
+        return [_FRAME.unpack(os.pread(descriptor, _FRAME.size, at)) for at in offsets]
+    finally:
+        os.close(descriptor)
+
+
+def _are_all_there(
+    pages: int, in_database: int, frames: list[tuple[int, int]], page_bytes: int
+) -> bool:
+    """Whether each page is in the database or in the WAL."""
+    never_written = _LOCK_BYTE // page_bytes + 1
+    missing = set(range(in_database + 1, pages + 1)) - {number for number, _ in frames}
+    return not missing - {never_written}
+
+
+def _is_whole(connection: apsw.Connection) -> bool:
+    """Takes time: it reads all of the log."""
+    try:
+        return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
+    except apsw.Error:
+        return False
