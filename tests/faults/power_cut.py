@@ -43,23 +43,13 @@ def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = 
         room = Path(place)
         recording = record(room / "recorded")
         say(f"  a history of {len(recording.calls)} calls and {len(recording.answers)} answers")
-        rows = [
+        return [
             _everywhere(recording, room, share, seed),
             _with_the_spools(recording, room, share, seed),
             _after_recovery(recording, room, share, seed, fails=False),
+            _after_recovery(recording, room, share, seed, fails=True),
+            _again_and_again(room, share, seed),
         ]
-        if rewrites_its_wal(recording, room):
-            rows.append(_after_recovery(recording, room, share, seed, fails=True))
-        else:
-            say("  the store does not write its WAL once more at the start: no failed fsyncs")
-        rows.append(_again_and_again(room, share, seed))
-        return rows
-
-
-def rewrites_its_wal(recording: Recording, room: Path) -> bool:
-    """Whether a run begins by writing the WAL that it finds once more, past SQLite."""
-    *_, last = moments(recording)
-    return record_next_run(room / "next", last).calls_past_sqlite > 0
 
 
 # --- the rows ---

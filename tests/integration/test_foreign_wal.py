@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hansard.errors import ConfigError
+from hansard_writer.damage import LogUnusable
 from stepped import Log
 
 
@@ -23,7 +23,7 @@ def backup(request: pytest.FixtureRequest, log: Log, tmp_path: Path) -> Callable
     worker.record(300)
     log.settle()
     assert log.store
-    assert log.store.checkpoint_truncate()
+    assert log.store.handle.checkpoint_truncate()
     worker.record(request.param)
     log.settle()
     log.kill_writer()
@@ -36,7 +36,7 @@ def test_a_backup_beside_anothers_wal_is_refused_and_both_are_left_as_they_are(
     backup()
     files = [log.directory / name for name in ("log.db", "log.db-wal")]
     before = [path.read_bytes() for path in files]
-    with pytest.raises(ConfigError, match=r"move log\.db-wal and log\.db-shm away"):
+    with pytest.raises(LogUnusable, match=r"move log\.db-wal and log\.db-shm away"):
         log.start_writer()
     assert [path.read_bytes() for path in files] == before
 
