@@ -41,7 +41,6 @@ class HookedVfs(apsw.VFS):
         self.loses_syncs = False  # as when the process is killed before it comes to them
         self.disk = Disk()
         self.calls: list[disk.Call] = []
-        self.calls_past_sqlite = 0
         self.directory: Path | None = None
         super().__init__(self.name, "")
 
@@ -102,7 +101,6 @@ class HookedVfs(apsw.VFS):
     def note_past_sqlite(self, kind: str, name: str, offset: int = 0, data: bytes = b"") -> None:
         """The same for one that SQLite does not know of."""
         if name in self.disk:
-            self.calls_past_sqlite += 1
             self.note(kind, name, offset, data)
 
     def _meet(self, name: str, content: bytes) -> None:

@@ -30,7 +30,6 @@ class Recording(NamedTuple):
     noted: Sequence[Noted]
     payloads: Mapping[Key, dict[str, Any]]
     producer_ids: Sequence[bytes]
-    calls_past_sqlite: int  # of all calls, how many
 
 
 class Moment(NamedTuple):
@@ -153,7 +152,6 @@ def _recorded(stage: Stage, vfs: HookedVfs, since: Disk) -> Recording:
         stage.noted,
         stage.recorded_payloads,
         stage.producer_ids,
-        vfs.calls_past_sqlite,
     )
 
 

@@ -452,7 +452,7 @@ def test_nothing_that_arrives_stops_the_writer_or_touches_another_producer(
     good = log.worker("good")
 
     @settings(
-        max_examples=300,
+        max_examples=100,
         deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
