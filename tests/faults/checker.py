@@ -119,7 +119,7 @@ def _check_numbers(connection: apsw.Connection) -> None:
 def _dead_letters(connection: apsw.Connection, which: str) -> set[tuple[bytes, int]]:
     rows = _rows(
         connection,
-        "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"  # noqa: S608
+        "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"
         f" ON producers.id = producer WHERE {which}",
     )
     return {

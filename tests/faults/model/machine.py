@@ -193,6 +193,16 @@ class History(RuleBasedStateMachine):
         self._did("a caller's time is up", len(expired))
 
     @served
+    @peopled
+    @rule(which=_ANY, closes=st.booleans())
+    def a_worker_acts_while_its_spool_is_looked_at(self, which: int, closes: bool) -> None:
+        """It closes, or takes an answer in: it may renumber, and put another file in its place."""
+        self._answers()
+        worker = self._worker(which)
+        if self.log.step_with(worker, worker.close if closes else worker.hear):
+            self._did("a worker acts while the writer looks at its spool")
+
+    @served
     @rule(which=_ANY, only_expired=st.booleans())
     def look_an_event_up(self, which: int, only_expired: bool) -> None:
         reference = self.log.reference
@@ -221,11 +231,7 @@ class History(RuleBasedStateMachine):
     @peopled
     @rule(which=_ANY)
     def a_worker_asks_again(self, which: int) -> None:
-        worker = self._worker(which)
-        if worker.transmission.welcomed:
-            worker.transmission.ask_again()
-        else:
-            worker.reconnect()
+        self._worker(which).ask_again()
         self._did("a worker asks again, after a silence")
 
     @rule(turns=_FEW, is_served=st.booleans())
