@@ -6,6 +6,7 @@ there as ``{"w": name, "n": number}``; a worker notes each event that `record()`
 """
 
 import collections
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,18 +15,23 @@ import apsw
 
 
 class Noted(NamedTuple):
-    """An event that `record()` has returned for: whose and which, and the key that it got."""
+    """An event that `record()` has returned for: whose and which, and the key that it got.
+
+    Without a key where its caller got none: then it must be an entry, or is among the missing.
+    """
 
     worker: str
     number: int
-    producer_hash: bytes
-    producer_seq: int
+    producer_hash: bytes | None = None
+    producer_seq: int = 0
 
 
 class Account(NamedTuple):
     """Where everything that was noted is, and what is in the log besides.
 
-    ``unheard``: entered, though a kill came before `record()` had returned.
+    ``unheard``: entered, though a kill came before `record()` had returned; ``unheard_of`` says
+    which. ``lost_events``: the sum of the entries `hansard.lost`. ``returned``: entered late, from
+    a dead letter. ``missing``: noted without a key, and not entered.
     """
 
     recorded: int
@@ -33,14 +39,18 @@ class Account(NamedTuple):
     dead_lettered: int
     unheard: int
     lost_entries: int
+    lost_events: int = 0
+    returned: int = 0
+    unheard_of: frozenset[tuple[str, int]] = frozenset()
+    missing: frozenset[tuple[str, int]] = frozenset()
 
 
 def account(directory: Path, noted: Iterable[Noted]) -> Account:
     """Check a log at rest, with all spools entered; fails with the first thing that is wrong.
 
-    Everything noted is an entry or in a dead letter, once, under the very key that its caller
-    got, in its worker's order, but for dead letters that were entered later; seqs have no holes;
-    runs and watermarks lead to what is there.
+    Everything noted is an entry or in a dead letter (or in one that `hansard dlq drop` gave up,
+    which an entry says), once, under the very key that its caller got, in its worker's order
+    (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there.
     """
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
@@ -55,25 +65,35 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
     _check_numbers(connection)
     entries = _rows(
         connection,
-        "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type"
+        "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type,"
+        " payload ->> 'count', seq"
         " FROM entries JOIN producers ON producers.id = producer ORDER BY seq",
     )
     entered: dict[tuple[str, int], tuple[bytes, int]] = {}
     last: dict[str, int] = collections.defaultdict(int)
-    lost = 0
-    late = _dead_letters(connection, "replayed_as IS NOT NULL")
-    for producer_hash, producer_seq, worker, number, event_type in entries:
-        lost += event_type == "hansard.lost"
+    late = _returned(connection)
+    lost = lost_events = returned = 0
+    for producer_hash, producer_seq, worker, number, event_type, count, seq in entries:
+        if event_type == "hansard.lost":
+            lost, lost_events = lost + 1, lost_events + count
         if worker is None:
             continue
         assert (worker, number) not in entered, f"{worker}:{number} was entered twice"
-        if (producer_hash, producer_seq) not in late:
-            assert number > last[worker], f"{worker}:{number} stands behind {last[worker]}"
+        is_late = seq in late
+        assert is_late or number > last[worker], f"{worker}:{number} stands behind {last[worker]}"
+        returned += is_late
+        if not is_late:
             last[worker] = number
         entered[worker, number] = (producer_hash, producer_seq)
-    dead = _dead_letters(connection, "replayed_as IS NULL")
+    dead = _dead_letters(connection)
     found = dead_lettered = 0
+    missing = set()
     for each in noted:
+        if each.producer_hash is None:
+            is_entered = (each.worker, each.number) in entered
+            found += is_entered
+            missing |= set() if is_entered else {(each.worker, each.number)}
+            continue
         key = (each.producer_hash, each.producer_seq)
         is_entered = entered.get((each.worker, each.number)) == key
         is_dead = key in dead
@@ -84,8 +104,18 @@ def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
         assert not (is_entered and is_dead), f"{each} is entered and a dead letter"
         found += is_entered
         dead_lettered += is_dead
-    unheard = len(entered) - found
-    return Account(len(noted), found, dead_lettered, unheard, lost)
+    unheard = frozenset(entered.keys() - {(each.worker, each.number) for each in noted})
+    return Account(
+        len(noted),
+        found,
+        dead_lettered,
+        len(unheard),
+        lost,
+        lost_events,
+        returned,
+        unheard,
+        frozenset(missing),
+    )
 
 
 def _check_database(connection: apsw.Connection) -> None:
@@ -99,16 +129,19 @@ def _check_numbers(connection: apsw.Connection) -> None:
     by a log that went back in time; none is twice; runs lead to all of them."""
     doubled = "SELECT producer, producer_seq FROM entries GROUP BY 1, 2 HAVING count(*) > 1"
     assert not _rows(connection, doubled), "a producer's number is there twice"
-    stray = (
-        "SELECT e.seq FROM entries AS e WHERE NOT EXISTS (SELECT 1 FROM runs AS r WHERE"
-        " r.producer = e.producer AND e.seq BETWEEN r.first_seq AND r.first_seq + r.count - 1"
-        " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq) LIMIT 1"
+    stray = (  # runs of a producer do not overlap: the last that begins at or before it is its own
+        "SELECT e.seq FROM entries AS e LEFT JOIN runs AS r ON r.producer = e.producer"
+        " AND r.first_producer_seq = (SELECT max(first_producer_seq) FROM runs"
+        " WHERE producer = e.producer AND first_producer_seq <= e.producer_seq)"
+        " WHERE (e.producer_seq - r.first_producer_seq BETWEEN 0 AND r.count - 1"
+        " AND e.producer_seq - r.first_producer_seq = e.seq - r.first_seq) IS NOT TRUE LIMIT 1"
     )
     assert not _rows(connection, stray), "an entry that no run leads to"
     for producer, watermark, refused, returned, lost, entered in _rows(
         connection,
-        "SELECT id, watermark, refused, returned, lost,"
-        " (SELECT count(*) FROM entries WHERE producer = producers.id) FROM producers",
+        "SELECT id, watermark, refused, returned, lost, coalesce(entered, 0) FROM producers"
+        " LEFT JOIN (SELECT producer, count(*) AS entered FROM entries GROUP BY producer)"
+        " ON producer = id",
     ):
         assert watermark == entered + refused - returned + lost, (
             f"producer {producer}: watermark {watermark}, but {entered} entries, {refused} "
@@ -116,14 +149,35 @@ def _check_numbers(connection: apsw.Connection) -> None:
         )
 
 
-def _dead_letters(connection: apsw.Connection, which: str) -> set[tuple[bytes, int]]:
+def _returned(connection: apsw.Connection) -> set[int]:
+    """The seqs of events that waited in dead letters before they were entered."""
+    statement = "SELECT replayed_as, count FROM dead_letters WHERE replayed_as IS NOT NULL"
+    return {
+        seq for first, count in _rows(connection, statement) for seq in range(first, first + count)
+    }
+
+
+def _dead_letters(connection: apsw.Connection) -> set[tuple[bytes, int]]:
     rows = _rows(
         connection,
         "SELECT producer_hash, producer_seq, count FROM dead_letters JOIN producers"
-        f" ON producers.id = producer WHERE {which}",
+        " ON producers.id = producer WHERE replayed_as IS NULL",
     )
-    return {
+    kept = {
         (hash_, number) for hash_, first, count in rows for number in range(first, first + count)
+    }
+    return kept | _given_up(connection)
+
+
+def _given_up(connection: apsw.Connection) -> set[tuple[bytes, int]]:
+    """The numbers of dead letters that were dropped, as the log itself says."""
+    said = _rows(connection, "SELECT payload FROM entries WHERE event_type = 'hansard.dropped'")
+    return {
+        (bytes.fromhex(hash_), number)
+        for (payload,) in said
+        for hash_, runs in json.loads(payload)["producers"].items()
+        for first, count in runs
+        for number in range(first, first + count)
     }
 
 
