@@ -5,6 +5,7 @@ import collections
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections import deque
 from dataclasses import replace
@@ -436,8 +437,9 @@ class History(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.log.link.frames.extend(self._late)
-            self.log.settle_all()
+            if sys.exc_info()[0] is None:  # or what went wrong first would not be told
+                self.log.link.frames.extend(self._late)
+                self.log.settle_all()
         finally:
             self.log.close()
             self._chance.stop()
