@@ -102,6 +102,12 @@ _KINDS: Final = (
         ("a worker closes",),
     ),
     _Kind(
+        "a spool that changes under the writer's eyes",
+        "its worker closes, or renumbers it, between the writer's opening it and the lock",
+        "the living were left alone, nothing entered twice",
+        ("a worker acts while the writer looks at its spool",),
+    ),
+    _Kind(
         "a fork",
         "the child holds its parent's descriptors and memory, perhaps beyond its parent's death",
         "the parent's events stayed the parent's; the child was another producer",

@@ -5,6 +5,7 @@ import collections
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections import deque
 from dataclasses import replace
@@ -193,6 +194,16 @@ class History(RuleBasedStateMachine):
         self._did("a caller's time is up", len(expired))
 
     @served
+    @peopled
+    @rule(which=_ANY, closes=st.booleans())
+    def a_worker_acts_while_its_spool_is_looked_at(self, which: int, closes: bool) -> None:
+        """It closes, or takes an answer in: it may renumber, and put another file in its place."""
+        self._answers()
+        worker = self._worker(which)
+        if self.log.step_with(worker, worker.close if closes else worker.hear):
+            self._did("a worker acts while the writer looks at its spool")
+
+    @served
     @rule(which=_ANY, only_expired=st.booleans())
     def look_an_event_up(self, which: int, only_expired: bool) -> None:
         reference = self.log.reference
@@ -221,11 +232,7 @@ class History(RuleBasedStateMachine):
     @peopled
     @rule(which=_ANY)
     def a_worker_asks_again(self, which: int) -> None:
-        worker = self._worker(which)
-        if worker.transmission.welcomed:
-            worker.transmission.ask_again()
-        else:
-            worker.reconnect()
+        self._worker(which).ask_again()
         self._did("a worker asks again, after a silence")
 
     @rule(turns=_FEW, is_served=st.booleans())
@@ -430,8 +437,9 @@ class History(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.log.link.frames.extend(self._late)
-            self.log.settle_all()
+            if sys.exc_info()[0] is None:  # or what went wrong first would not be told
+                self.log.link.frames.extend(self._late)
+                self.log.settle_all()
         finally:
             self.log.close()
             self._chance.stop()

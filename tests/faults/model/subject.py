@@ -88,6 +88,13 @@ class Subject(Worker):
         ticket = self.producer.ticket(number, wants_outcome=wants_outcome)
         self.tickets.append((ticket, event))
 
+    def ask_again(self) -> None:
+        """After a silence, as the sender does: an answer that is not there may never come."""
+        if self.transmission.welcomed:
+            self.transmission.ask_again()
+        else:
+            self.reconnect()
+
     # --- what must be so ---
 
     def hear(self) -> list[wire.Ack]:

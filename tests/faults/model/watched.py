@@ -4,6 +4,8 @@ Copies are put back, other logs come in between, another program locks the datab
 full, the writer is killed between any two of its statements.
 """
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +20,15 @@ from faults.model.reference import Event, Reference
 from faults.model.subject import Subject
 from faults.model.view import DEAD, ENTERED, LOST, View
 from hansard import wire
+from hansard.sender import SILENCE_S
 from hansard.spool import RECORDS_AT
 from hansard.spool.layout import read_state
 from hansard_writer.adoption import SCAN_S
 from stepped import Killed, Log
 
 STEPS_TO_DIE_MAX: Final = 4
+SILENCES_MAX: Final = 3
+TURNS_A_SILENCE: Final = 20
 PAGES_MAX: Final = 0x3FFF_FFFE  # SQLite's own limit
 
 
@@ -257,6 +262,22 @@ class WatchedLog(Log):
             if (self.directory / name).exists()
         ]
 
+    def step_with(self, subject: Subject, does: Callable[[], object]) -> bool:
+        """Step, and let a worker do something between the writer's opening of its spool and its
+        look at the lock. Whether it came to that."""
+        came, locks = [], fcntl.flock
+
+        def flock(descriptor: int, operation: int) -> None:
+            if not came and subject.spool and _is_at(descriptor, subject.spool):
+                came.append(True)
+                does()
+            locks(descriptor, operation)
+
+        self.pass_time(SCAN_S)
+        with mock.patch.object(fcntl, "flock", flock):
+            self.step()
+        return bool(came)
+
     # --- what may be asked ---
 
     def look_up(self, event: Event) -> None:
@@ -300,7 +321,10 @@ class WatchedLog(Log):
             self.start_writer()
         for subject in self.subjects:
             subject.let_go_of_parent()
-        self.disconnect()
+        if len(self.reference.events) % 2:
+            self.disconnect()
+        else:
+            self._go_on()
         self.settle()
         for subject in self.subjects:
             subject.look()
@@ -319,6 +343,19 @@ class WatchedLog(Log):
         assert not left, f"spools are left: {left}"
         self.reference.check_all_is_in()
 
+    def _go_on(self) -> None:
+        """With no connection lost: what went astray shows by the gap in front of a next event, or
+        by silence."""
+        for subject in self.subjects:
+            if not subject.put():
+                subject.reconnect()
+        for _ in range(SILENCES_MAX):
+            self.pass_time(SILENCE_S)
+            for subject in self.subjects:
+                subject.ask_again()
+            for _ in range(TURNS_A_SILENCE):
+                self.turn()
+
     def _check(self) -> None:
         """By the independent checker, where it can: of images and of workers that went from log to
         log it knows nothing."""
@@ -332,6 +369,10 @@ class WatchedLog(Log):
         if self._watcher:
             self._watcher.close()
         super().close()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _log_of(path: Path) -> bytes | None:
