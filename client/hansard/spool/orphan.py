@@ -93,6 +93,18 @@ class Orphan:
         return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
 
 
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody holds the lock of a file: who makes a spool has it from the first moment."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def lock_orphan(path: Path) -> Orphan | None:
     """The spool of a dead producer, locked; None if its producer lives, or it is gone.
 
