@@ -45,6 +45,7 @@ LOOK_S: Final = 10.0  # between two looks at `hansard stats`
 RSS_GROWTH_MIB: Final = 8  # of the writer, between the second fifth and the last
 WORKER_GROWTH_MIB: Final = 2
 COUNT_GROWTH: Final = 1  # descriptors and threads of a worker: one is coming or going
+CONNECTIONS_GROWTH: Final = 4  # of the writer, and spools: who is coming or going
 WAL_BYTES_MAX: Final = 64 << 20  # the default of wal_bytes_target
 
 
@@ -149,7 +150,7 @@ def _sample(directory: Path, writer: int, workers: Sequence[int]) -> Sample:
 
 
 def _spools(directory: Path) -> list[Path]:
-    return list((directory / "spool").iterdir())
+    return list((directory / "spool").glob("*.spool"))
 
 
 def _judged(samples: Sequence[Sample], workers: int) -> list[Row]:
@@ -159,13 +160,13 @@ def _judged(samples: Sequence[Sample], workers: int) -> list[Row]:
     assert wal_bytes <= WAL_BYTES_MAX, f"the WAL grew to {wal_bytes:,} bytes"
     figures: list[tuple[str, Callable[[Sample], float], float]] = [
         ("the writer's RSS, MiB", lambda s: s.writer.rss_bytes / mib, RSS_GROWTH_MIB),
-        ("its descriptors", lambda s: s.writer.descriptors, COUNT_GROWTH),
+        ("its descriptors", lambda s: s.writer.descriptors, CONNECTIONS_GROWTH),
         ("its threads", lambda s: s.writer.threads, 0),
         ("a worker's RSS, MiB", lambda s: s.workers_rss_bytes / mib / workers, WORKER_GROWTH_MIB),
         ("its descriptors", lambda s: s.workers_descriptors / workers, COUNT_GROWTH),
         ("its threads", lambda s: s.workers_threads / workers, COUNT_GROWTH),
         ("the WAL, MiB", lambda s: s.wal_bytes / mib, WAL_BYTES_MAX / mib),
-        ("files in the spool directory", lambda s: s.spool_files, COUNT_GROWTH * 2),
+        ("spools", lambda s: s.spool_files, CONNECTIONS_GROWTH),
     ]
     return [_flat(what, [figure(s) for s in samples], growth) for what, figure, growth in figures]
 

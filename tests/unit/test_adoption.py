@@ -1,5 +1,6 @@
 """The adopter looks at files that anybody may have put there, and waits for none of them."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -215,6 +216,20 @@ def test_a_spool_that_cannot_be_read_is_left_and_said_once(
     assert [record.message for record in caplog.records] == [
         f"cannot adopt {path}: Permission denied; tried again later"
     ]
+
+
+@pytest.mark.parametrize("state", ["abandoned", "new", "being made"])
+def test_what_a_dead_producer_was_making_is_swept_away_and_nothing_else(
+    tmp_path: Path, taking: Intake, state: str
+) -> None:
+    path = tmp_path / "half-made.tmp"
+    with path.open("w") as file:
+        if state == "being made":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if state != "new":
+            os.utime(path, (1, 1))
+        step(Adopter(tmp_path, LOG, lambda *_: True), taking)
+    assert path.exists() == (state != "abandoned")
 
 
 def test_what_is_tried_again_later_is_forgotten_with_its_file(

@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard import wire
-from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, Orphan, SpoolDamaged, lock_orphan
+from hansard.spool import (
+    SUFFIX,
+    TEMPORARY_SUFFIX,
+    Orphan,
+    SpoolDamaged,
+    is_abandoned,
+    lock_orphan,
+)
 from hansard_writer.decoding import event_at
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
 RETRY_S: Final = 30.0  # after a spool that could not be opened or read
-TEMPORARY_AGE_S: Final = 3_600.0  # of a spool that was never finished, until it is swept away
+TEMPORARY_AGE_S: Final = 60.0  # of a spool that was never finished, until it is swept away
 DAMAGED_SUFFIX: Final = ".damaged"
 
 _LOG: Final = logging.getLogger("hansard.writer.adoption")
@@ -254,7 +261,8 @@ def _renumbered(frames: Iterator[wire.Frame], producer_id: bytes) -> Iterator[wi
 def _sweep(path: Path) -> None:
     """Remove the file of a producer that died while making it."""
     try:
-        if time.time() - path.stat().st_mtime > TEMPORARY_AGE_S:
+        is_old = time.time() - path.stat().st_mtime > TEMPORARY_AGE_S
+        if is_old and is_abandoned(path):  # a clock that was set makes everything old
             path.unlink(missing_ok=True)
     except OSError as error:
         _LOG.debug("cannot sweep %s: %s", path, error.strerror)

@@ -12,7 +12,7 @@ from hansard.spool.layout import (
     SpoolState,
 )
 from hansard.spool.live import Spool, making, new_name
-from hansard.spool.orphan import Orphan, lock_orphan
+from hansard.spool.orphan import Orphan, is_abandoned, lock_orphan
 
 __all__ = [
     "MAGIC",
@@ -25,6 +25,7 @@ __all__ = [
     "Spool",
     "SpoolDamaged",
     "SpoolState",
+    "is_abandoned",
     "lock_orphan",
     "making",
     "new_name",

@@ -126,6 +126,18 @@ def _require_file(facts: os.stat_result) -> None:
         raise SpoolDamaged("it is no regular file")
 
 
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody holds the lock of a file: who makes a spool has it from the first moment."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def lock_orphan(path: Path) -> Orphan | None:
     """The spool of a dead producer, locked; None if its producer lives, or it is gone.
 
