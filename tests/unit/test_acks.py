@@ -148,7 +148,7 @@ def test_a_welcome_waits_until_the_batch_has_nothing_of_the_producer(
 def test_every_answer_says_why_nothing_is_taken_in(acks: Acks, state: ProducerState) -> None:
     for reason in ("the disk is full", ""):
         acks.suspended = reason
-        acks.greet(envelope(b"greets"), state)
+        acks.greet(envelope(b"greets"), state, 0)
         acks.wait(envelope(b"waits"), wait(0), state, 0.0)
         welcome, answer = (each.content for each in acks.due(99.0))
         assert wire.welcome_of(wire.unpack_reply(welcome)[1]).suspended == reason
