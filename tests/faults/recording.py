@@ -83,7 +83,7 @@ def record_next_run(directory: Path, moment: Moment, fails: str = "") -> Recordi
 def moments(recording: Recording) -> Iterator[Moment]:
     """Before each call, and after the last. The disk is one object that goes on."""
     now = copy.deepcopy(recording.disk)
-    _, calls, answers, spools, noted, payloads, producer_ids, _ = recording
+    _, calls, answers, spools, noted, payloads, producer_ids = recording
     for at in range(len(calls) + 1):
         until = [each for each in spools if each.at <= at]
         yield Moment(
