@@ -13,7 +13,7 @@ from hansard import requester, wire
 from support import query, wait_until
 
 REPLACED: Final = 1  # the exit status of a writer without its place
-REFUSED: Final = 2
+REFUSED: Final = 1
 BEHIND_BACKUP: Final = 300  # events: more pages than the backup has
 GROWN_BYTES: Final = 1 << 20
 IDLE_S: Final = 1.5  # the writer has tried to empty the WAL, in vain
