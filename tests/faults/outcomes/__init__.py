@@ -75,7 +75,7 @@ SCENARIOS: Final = (
         "the same, its writer killed",
         "the backup is copied over the database, the WAL still beside it",
         logs.replaced_while_killed,
-        "refused with exit 2 and both files untouched, until the WAL is moved away; {lost:,} "
+        "refused with exit 1 and both files untouched, until the WAL is moved away; {lost:,} "
         "events are in `hansard.lost`, the {events:,} others entered once",
     ),
     Scenario(
