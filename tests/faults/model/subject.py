@@ -7,10 +7,10 @@ import copy
 import mmap
 import os
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
+from faults.model.dying import dying
 from faults.model.reference import Event
 from frames import event as forged
 from hansard import entry as outcome
@@ -19,14 +19,13 @@ from hansard.events import EventEncoder, joined
 from hansard.producer import Producer
 from hansard.source import Source
 from hansard.spool import RECORD, RECORDS_AT, Spool
-from hansard.spool.layout import SLOTS, STATE, STATE_CRC
+from hansard.spool.layout import LENGTH, read_state
 from hansard.tickets import Ticket
-from stepped import Worker, encode
+from stepped import Killed, Worker, encode
 
 if TYPE_CHECKING:
     from faults.model.watched import WatchedLog
 
-_SLOT_BYTES: Final = STATE.size + STATE_CRC.size
 _ENCODER: Final = EventEncoder(None, None)
 
 
@@ -152,49 +151,44 @@ class Subject(Worker):
         self.log.workers.remove(self)
         self._leave(list(self.pending))
 
-    def kill_in_a_record(self, cut: int, size: int) -> None:
-        """By -9, when so many bytes of a record are in its spool; the length comes last."""
-        spool = self.producer._store
-        data = self._data(size, None, "")
-        before = bytes(spool._map) if isinstance(spool, Spool) else b""
-        held = list(self.pending)
-        event = self._noted(self.producer.append(data), [data], can_die=False)
-        if event:
-            event.is_excused = True  # record() has not returned
-        if event is None or not isinstance(spool, Spool):
-            self.kill()
-            return
-        start, path = spool._offsets[-1], spool.path
-        end = start + RECORD.size + len(data)
-        record = bytearray(spool._map[start:end])
-        if cut % (len(record) + 1) < len(record):  # the last cut of all is behind the length
-            record[:4] = bytes(4)
-            record[max(cut % len(record), 4) :] = before[start + max(cut % len(record), 4) : end]
-        self.pending = deque(held)
-        self.kill()
-        _overwrite(path, start, record)
-
-    def kill_in_freeing(self, cut: int) -> bool:
-        """By -9, with an answer heard and so many bytes of what follows from it written: the
-        state, then zeros. Whether there was such an answer."""
+    def kill_in_a_record(self, bytes_written: int, size: int) -> bool:
+        """By -9, when so many bytes of a record, and of what goes with it, are in its spool.
+        Whether that was before all of them were."""
+        self.producer.hello()  # opens its store, if need be
         spool, held = self.producer._store, list(self.pending)
         if not isinstance(spool, Spool):
             return False
-        generation, before = spool._generation, bytes(spool._map)
-        self.hear()
-        if self.producer._store is not spool or spool._generation != generation + 1:
-            return False
-        after, path = bytes(spool._map), spool.path
-        if cut < _SLOT_BYTES:  # the state before counts
-            self.pending = deque(held)
+        data = self._data(size, None, "")
+        number, is_killed = self.producer.seq + 1, False
+        drops = self.producer.accounts.drops.total
+        try:
+            with dying(spool, bytes_written % (len(data) + RECORD.size + LENGTH.size)):
+                number = self.producer.append(data)
+        except Killed:
+            is_killed = True
+            self._count_drops_since(drops)
+        if event := self._noted(number, [data], can_die=False):
+            event.is_excused = True  # record() has not returned
+        self.pending = deque(held)
         self.kill()
-        torn = bytearray(before)
-        at, done = SLOTS[spool._generation % 2], min(cut, _SLOT_BYTES)
-        torn[at : at + done] = after[at : at + done]
-        zeroed = RECORDS_AT + (cut - done)
-        torn[RECORDS_AT:zeroed] = after[RECORDS_AT:zeroed]
-        _overwrite(path, 0, torn)
-        return True
+        return is_killed
+
+    def kill_in_freeing(self, bytes_written: int) -> bool:
+        """By -9, with an answer heard and so many bytes of what follows from it written: the
+        state, then zeros. Whether there was such an answer."""
+        spool, held, acked = self.producer._store, list(self.pending), self.producer.acked
+        if not isinstance(spool, Spool):
+            return False
+        try:
+            with dying(spool, bytes_written):
+                self.hear()
+        except Killed:
+            header = spool.path.read_bytes()[:RECORDS_AT]
+            base_seq = read_state(header, spool._size).base_seq
+            self.pending = deque(held[base_seq - acked :])
+            self.kill()
+            return True
+        return False
 
     # --- processes that are like it ---
 
@@ -272,6 +266,13 @@ class Subject(Worker):
         self.pending.extend(events)
         return events[-1]
 
+    def _count_drops_since(self, total: int) -> None:
+        """A kill came up while they were noted: they may be told, or not."""
+        count = self.producer.accounts.drops.total - total
+        if count:
+            self._reference.dropped(self.name, self.producer.hash, count)
+            self._reference.untold.add(self.name)
+
     def _leave(self, events: list[Event]) -> None:
         """These are nobody's any more who lives: in a spool, or lost with the memory."""
         self.pending.clear()
@@ -297,9 +298,3 @@ class Subject(Worker):
             is_excused = self._set_aside or event.key[0] in self._reference.shared
             assert is_excused, f"{event} is {ticket.status}: {ticket.reason}"
         return True
-
-
-def _overwrite(path: Path, start: int, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    os.pwrite(descriptor, content, start)
-    os.close(descriptor)
