@@ -1319,7 +1319,7 @@ def test_drops_that_a_log_was_not_told_stay_in_its_spool(
     producer.belongs_to(LOG)
     for data in numbered(3):
         producer.append(data)
-    producer.acknowledge(committed, crc_of(*numbered(committed)), 0)
+    producer.acknowledge(committed, crc_of(*numbered(committed)), 0, Refusals())
     (old,) = (directory / "spool").iterdir()
     producer.leave_log()
     _, _, drops, log_id = left_in(old)
