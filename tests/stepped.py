@@ -99,7 +99,7 @@ class Log:
             enforce_tasks=settings.enforce_tasks,
             vfs=self.vfs,
         )
-        self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds)
+        self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds, self.store.held)
         self.run_id = secrets.token_bytes(16)
         self.writer = Writer(
             self.store,
@@ -162,6 +162,14 @@ class Log:
             first, second = self.worker("first"), self.worker("second")
         assert first.producer.producer_id == second.producer.producer_id
         return first, second
+
+    def twins_of_one_image(self, *records: list[bytes]) -> tuple["Worker", "Worker"]:
+        """The same, with the same events in both their spools: joined ones are one record."""
+        twins = self.twins()
+        for worker in twins:
+            for record in records:
+                worker.record_together(*record)
+        return twins
 
     def turn(self) -> None:
         """Everybody sends what there is, the writer steps, the answers arrive; time passes."""
@@ -319,8 +327,11 @@ class Worker:
             _, verb, fields = msgpack.unpackb(content)
             if verb == "wait":
                 acks.append(wire.ack_of(fields))
-            if self.transmission.on_reply(content, self.log.now) is Verdict.GREET_AGAIN:
+            verdict = self.transmission.on_reply(content, self.log.now)
+            if verdict is Verdict.GREET_AGAIN:
                 self.reconnect()
+            elif verdict is Verdict.ASK:
+                self._ask(self.transmission.greeting())
         return acks
 
     def ticket(self, seq: int) -> Ticket:

@@ -43,6 +43,10 @@ class Accounts:
         if self._refusals is None:
             self._others_refusals = refusals
 
+    def refusals_with(self, more: Refusals) -> Refusals:
+        """What the log has refused under the present id if these are added."""
+        return _sum(self._refusals or self._others_refusals, more)
+
     def refused(self, refusals: Refusals) -> None:
         """The log says what it has refused under the present id."""
         self._refusals = refusals

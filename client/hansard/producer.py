@@ -294,6 +294,14 @@ class Producer(Holding):
         return True
 
     @exclusively
+    def share(self, ack: wire.Ack) -> bool:
+        """The same for what a twin has sent out of a copy of these events: the answer to a
+        `wire.Compare`, whose refusals are of these alone. False, and nothing changed, when its CRC
+        is not that of the events held here."""
+        refusals = self.accounts.refusals_with(ack.refusals)
+        return self.acknowledge(ack.watermark, ack.crc, 0, refusals)
+
+    @exclusively
     def meet(self, refusals: wire.Refusals) -> None:
         """The log greets this producer, and says what it has refused under its id so far."""
         self.accounts.meet(refusals)

@@ -184,15 +184,22 @@ class Sender:
             if sockets.lost_connection():
                 transmission.send_failures += 1
                 return
-            answered = False
-            while (reply := sockets.reply()) is not None:
-                answered = True
-                if self._judge(reply, now) is Verdict.GREET_AGAIN:
-                    return
-            if not answered and now - asked_at >= SILENCE_S:
+            verdict = self._hear(sockets, now)
+            if verdict is Verdict.GREET_AGAIN:
+                return
+            if verdict is Verdict.ASK:
+                sockets.request(transmission.greeting())
+                asked_at = now
+            if verdict is None and now - asked_at >= SILENCE_S:
                 if self._should_greet_again(sockets, asked_at, now):
                     return
                 transmission.ask_again()
+
+    def _hear(self, sockets: "_Sockets", now: float) -> Verdict | None:
+        """What an answer says to do, None where there is none yet: no more is ever asked than one
+        thing at a time."""
+        reply = sockets.reply()
+        return None if reply is None else self._judge(reply, now)
 
     def _judge(self, reply: bytes, now: float) -> Verdict:
         try:

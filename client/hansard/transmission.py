@@ -5,6 +5,7 @@ uncommitted; frames are sent again only for a new run of the writer, a lost conn
 through a new hello) or a resume-at, never by a timer alone.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -20,6 +21,7 @@ class Verdict(Enum):
     """What to do after an answer."""
 
     GO_ON = "go on"
+    ASK = "ask"  # what `Transmission.greeting` says now, on the same sockets
     GREET_AGAIN = "greet again"  # on new sockets
 
 
@@ -45,12 +47,17 @@ class Transmission:
         self.welcomed = False
         self.suspended = ""  # why the writer takes nothing in, as it last said
         self.outstanding: wire.Wait | None = None
+        self._doubt: wire.Frame | None = None  # events that a twin may have sent
         self._sent_to = 0
         self._drops_sent = 0
         self._calm_until = 0.0
 
     def greeting(self) -> bytes:
-        """The hello to begin with."""
+        """What to ask before anything is pushed: the hello to begin with; where the log's CRC is
+        not ours, what of ours it has."""
+        if self._doubt is not None:
+            asked = self._doubt
+            return wire.pack_request(wire.Compare(*asked[:4], asked.body))
         return wire.pack_request(self._producer.hello())
 
     def has_frame(self) -> bool:
@@ -137,6 +144,8 @@ class Transmission:
                 return self._on_welcome(wire.welcome_of(content))
             if verb == "wait":
                 return self._on_ack(wire.ack_of(content), now)
+            if verb == "compare":
+                return self._on_comparison(wire.ack_of(content))
         except wire.WireError as error:
             self.send_failures += 1
             self._complaints.warn("refused", "%s", error)
@@ -163,7 +172,7 @@ class Transmission:
         producer.meet(welcome.refusals)
         self._note_suspension(welcome.suspended)
         if not self._acknowledged(welcome):
-            return Verdict.GREET_AGAIN
+            return self._part(welcome.watermark, welcome.crc)
         self.welcomed = True
         self._sent_to = welcome.watermark
         return Verdict.GO_ON
@@ -175,7 +184,7 @@ class Transmission:
         if ack.run_id != self.run_id:
             return Verdict.GREET_AGAIN
         if not self._acknowledged(ack):
-            return Verdict.GREET_AGAIN
+            return self._part(ack.watermark, ack.crc)
         self._note_suspension(ack.suspended)
         self.duplicates_dropped += max(ack.duplicates - self._duplicates_told, 0)
         self._duplicates_told = ack.duplicates
@@ -189,6 +198,20 @@ class Transmission:
         if not asked.urgent:
             self._calm_until = now + CALM_S
         return Verdict.GO_ON
+
+    def _on_comparison(self, ack: wire.Ack) -> Verdict:
+        """So much of what was asked about is committed: it is freed before the rest takes leave."""
+        asked, self._doubt = self._doubt, None
+        if asked is None:
+            return Verdict.GO_ON  # late: a hello came in between
+        if ack.run_id != self.run_id:
+            return Verdict.GREET_AGAIN
+        producer = self._producer
+        if producer.share(ack):
+            producer.settle(ack, asked.first_seq)
+            if ack.watermark == asked.last_seq and self._doubts():
+                return Verdict.ASK
+        return self._take_leave()
 
     def _note_suspension(self, reason: str) -> None:
         """The writer says whether it takes anything in; while it does not, this process keeps."""
@@ -214,29 +237,41 @@ class Transmission:
         )
 
     def _acknowledged(self, said: wire.Welcome | wire.Ack) -> bool:
-        """Free what is committed; where the log's CRC is not ours, part from the numbers."""
+        """Free what is committed; false where the log's CRC is not ours."""
+        return self._producer.acknowledge(said.watermark, said.crc, said.dropped, said.refusals)
+
+    def _part(self, watermark: int, crc: int) -> Verdict:
+        """Somebody else used this producer's numbers. What it sent may be ours all the same, from
+        a copy of our spool: ask, before it is sent again under another id."""
+        self.welcomed = False
         producer = self._producer
-        if producer.acknowledge(said.watermark, said.crc, said.dropped, said.refusals):
-            return True
+        if producer.source is not None:
+            return self._renumbered(lambda: producer.rebase(watermark, crc))
+        return Verdict.ASK if self._doubts() else self._take_leave()
+
+    def _doubts(self) -> bool:
+        """Whether there is something to ask about: the next frame of what is uncommitted."""
+        producer = self._producer
+        frame = producer.frame(producer.acked + 1)
+        self._doubt = frame if frame and frame.event_count else None
+        return self._doubt is not None
+
+    def _take_leave(self) -> Verdict:
+        """From the numbers: what is left goes on under a new id."""
+        self._complaints.warn(
+            "twin",
+            "another process recorded under this producer's id (a copied machine image?): "
+            "going on under a new one",
+        )
+        return self._renumbered(self._producer.renumber)
+
+    def _renumbered(self, renumber: Callable[[], None]) -> Verdict:
         try:
-            self._part(said.watermark, said.crc)
+            renumber()
         except OSError as error:
             self._complaints.warn(
                 "no second spool",
                 "cannot renumber what is spooled (%s): it waits; make room on the disk",
                 error.strerror,
             )
-        return False
-
-    def _part(self, watermark: int, crc: int) -> None:
-        """Somebody else used this producer's numbers."""
-        producer = self._producer
-        if producer.source is not None:
-            producer.rebase(watermark, crc)
-            return
-        self._complaints.warn(
-            "twin",
-            "another process recorded under this producer's id (a copied machine image?): "
-            "going on under a new one",
-        )
-        producer.renumber()
+        return Verdict.GREET_AGAIN

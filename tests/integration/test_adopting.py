@@ -12,7 +12,7 @@ from frames import event
 from hansard import wire
 from hansard.spool import RECORDS_AT
 from hansard_writer.adoption import SCAN_S
-from stepped import Killed, Log, Worker
+from stepped import Killed, Log, Worker, encode
 
 
 def dead_worker(log: Log, name: str = "dead", events: int = 5) -> Worker:
@@ -443,6 +443,30 @@ def test_the_spools_of_two_dead_twins_are_both_entered(
     while log.orphans():
         log.step()
         log.pass_time(1 if committed_between else 0.0001)
+    log.settle()
+    log.assert_all_is_in()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("own", [(1, 3), (1, 0), (300, 700)])
+@pytest.mark.parametrize("common", [1, 600])
+@pytest.mark.parametrize("first_is_dead", [False, True])
+def test_what_a_dead_twin_holds_in_common_with_another_is_entered_once(
+    log: Log, common: int, own: tuple[int, int], restarts: bool, first_is_dead: bool
+) -> None:
+    numbers = list(range(1, common + 1))
+    first, second = log.twins_of_one_image(*([encode({"w": "image", "n": n})] for n in numbers))
+    log.recorded["image"] = numbers
+    for worker, count in zip((first, second), own, strict=True):
+        if count:
+            worker.record(count)
+    second.kill()
+    if first_is_dead:
+        first.kill()
+    for turns in range(10 if restarts else 0):
+        for _ in range(turns):
+            log.turn()
+        log.restart_writer()
     log.settle()
     log.assert_all_is_in()
 

@@ -4,11 +4,12 @@ import collections
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from hansard import wire
 from hansard_writer.intake import Intake
-from stepped import Killed, Log, Worker
+from stepped import Killed, Log, Worker, encode
 
 
 def greeted(log: Log, name: str = "w") -> Worker:
@@ -401,6 +402,161 @@ def test_a_twins_sync_caller_gets_the_id_of_its_own_event(log: Log) -> None:
     assert log.query(
         "SELECT payload ->> 'w', payload ->> 'n' FROM entries WHERE seq = ?", ticket.id
     ) == [("second", 2)]
+
+
+def settle_only(log: Log, worker: Worker) -> None:
+    """All that one worker has is committed before the others have said a word."""
+    workers, log.workers = log.workers, [worker]
+    for _ in range(100):
+        log.turn()
+    assert not worker.producer.has_work
+    log.workers = workers
+
+
+def bad_event(level: str) -> bytes:
+    """One that becomes a dead letter."""
+    data: bytes = msgpack.packb([0, 7, "step.done", level, None, None, "{}"])
+    return data
+
+
+def image(log: Log, events: int, first: int = 1) -> list[list[bytes]]:
+    """Events that both of two twins hold, in records of one; they must be in the log once."""
+    numbers = list(range(first, first + events))
+    log.recorded.setdefault("image", []).extend(numbers)
+    return [[encode({"w": "image", "n": number})] for number in numbers]
+
+
+@pytest.mark.parametrize("common", [1, 3, 249, 250, 251, 2_600])
+@pytest.mark.parametrize("has_own", [False, True])
+def test_what_twins_hold_in_common_is_entered_once(log: Log, common: int, has_own: bool) -> None:
+    """One is heard; the other, greeted only then, has sent nothing yet."""
+    first, second = log.twins_of_one_image(*image(log, common))
+    first.record(2)
+    settle_only(log, first)
+    if has_own:
+        second.record(3)
+    log.settle()
+    log.assert_all_is_in()
+    assert second.producer.statistics()["appended"] == common + 3 * has_own
+    assert first.producer.producer_id != second.producer.producer_id
+
+
+@pytest.mark.parametrize("committed", [0, 5])
+@pytest.mark.parametrize("own", [(1, 1), (3, 1), (1, 3), (0, 1), (600, 500)])
+def test_what_twins_hold_in_common_and_both_have_sent_is_entered_once(
+    log: Log, committed: int, own: tuple[int, int]
+) -> None:
+    twins = log.twins_of_one_image(*image(log, committed))
+    log.settle()
+    for record in image(log, 3, committed + 1):
+        for worker in twins:
+            worker.record_together(*record)
+    for worker, count in zip(twins, own, strict=True):
+        if count:
+            worker.record(count)
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_a_forged_event_between_commit_and_answer_does_not_double_the_producers_own(
+    log: Log,
+) -> None:
+    worker = greeted(log)
+    worker.record(3)
+    ticket = worker.ticket(2)
+    worker.send()
+    frame = worker.producer.frame(1)
+    assert frame is not None
+    forged = wire.Frame(
+        frame.producer_id, 4, 1, worker.producer._crc, wire.Drops(), encode({"w": "thief"})
+    )
+    log.link.frames.append([wire.pack_header(forged), forged.body])
+    worker.record(2)
+    log.settle()
+    log.assert_all_is_in()
+    assert (ticket.status, ticket.id) == ("committed", 2)
+    assert len(log.entered("thief")) == 1
+
+
+def test_a_sync_caller_gets_the_id_of_the_event_that_a_twin_has_sent(log: Log) -> None:
+    first, second = log.twins_of_one_image(*image(log, 3))
+    first.record()
+    settle_only(log, first)
+    tickets = [second.ticket(2), second.ticket(second.record())]
+    log.settle()
+    assert [ticket.id for ticket in tickets] == [2, 5]
+    log.assert_all_is_in()
+
+
+def test_a_dead_letter_that_twins_have_in_common_is_one_and_counted_for_both(log: Log) -> None:
+    bad = bad_event("loud")
+    twins = log.twins_of_one_image(*image(log, 2), [bad], *image(log, 2, 3))
+    for worker in twins:
+        worker.record()
+    log.settle()
+    log.assert_all_is_in()
+    assert log.dead_letters() == [(3, 1, "invalid")]
+    for worker in twins:
+        figures = worker.producer.statistics()
+        assert (figures["appended"], figures["dead_lettered"]) == (5, 1)
+
+
+def test_an_event_at_the_number_of_a_twins_dead_letter_is_not_taken_for_it(log: Log) -> None:
+    first, second = log.twins()
+    first.producer.append(bad_event("loud"))
+    first.record(2)
+    second.record(1)
+    second.producer.append(bad_event("louder"))
+    log.settle()
+    log.assert_all_is_in()
+    assert [reason for _, _, reason in log.dead_letters()] == ["invalid", "invalid"]
+
+
+def test_what_is_not_known_to_be_in_the_log_is_not_freed(log: Log) -> None:
+    """A dead letter that nobody has kept may be any event, and so may a number that was lost."""
+    bad = bad_event("loud")
+    first, second = log.twins_of_one_image(*image(log, 1), [bad], [bad])
+    first.record()
+    settle_only(log, first)
+    assert log.ask(wire.DropLetters(0, None, None, False, False))[0] == 2
+    log.settle()
+    assert len(log.dead_letters()) == 2
+    assert second.producer.statistics()["dead_lettered"] == 2
+    log.assert_all_is_in()
+
+
+def test_joined_events_that_twins_hold_in_common_stay_whole(log: Log) -> None:
+    joined = [each for (each,) in image(log, 3)]
+    twins = log.twins_of_one_image(joined[:1], joined[1:])
+    for worker in twins:
+        worker.record_together(encode({"w": worker.name, "n": 1}), encode({"w": "both"}))
+        log.recorded[worker.name] = [1]
+    log.settle()
+    log.assert_all_is_in()
+    assert len(log.entered("both")) == 2
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_writer_that_is_killed_while_twins_part_doubles_nothing(log: Log, turns: int) -> None:
+    twins = log.twins_of_one_image(*image(log, 600))
+    for worker in twins:
+        worker.record(2)
+    for _ in range(turns):
+        log.turn()
+    log.restart_writer()
+    log.settle()
+    log.assert_all_is_in()
+
+
+def test_a_third_twin_is_told_of_its_own_events(log: Log) -> None:
+    with_more = image(log, 4)
+    first, second = log.twins_of_one_image(*with_more)
+    third, fourth = log.twins_of_one_image(*with_more[:2])
+    for number, worker in enumerate((first, second, third, fourth)):
+        worker.name = f"twin{number}"
+        worker.record(2)
+    log.settle()
+    log.assert_all_is_in()
 
 
 def test_a_forger_who_knows_the_id_cannot_make_the_producers_events_disappear(log: Log) -> None:

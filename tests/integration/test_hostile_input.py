@@ -237,6 +237,8 @@ BAD_REQUESTS = {
     "a wait with a deep id": b"\x97\x01\xa4wait" + DEEP + b"\0\1\0\xc3",
     "a wait for text": msgpack.packb([1, "wait", b"x" * 16, 0, "1", 0, True]),
     "a wait whose urgency is a number": msgpack.packb([1, "wait", b"x" * 16, 0, 1, 0, 1]),
+    "a comparison by nobody known": msgpack.packb([1, "compare", b"x" * 16, 1, 1, 0, b""]),
+    "a comparison of text": msgpack.packb([1, "compare", b"x" * 16, 1, 1, 0, "text"]),
     "a lookup of nothing": msgpack.packb([1, "lookup"]),
     "a lookup of text": msgpack.packb([1, "lookup", "hash", 1]),
     "a lookup below zero": msgpack.packb([1, "lookup", b"hash", -1]),
@@ -328,6 +330,19 @@ def test_a_registration_that_is_joined_to_an_event_registers_nothing(
     log.close()
 
 
+@pytest.mark.parametrize("depth", [1, 500, 1_000, 1_020, 1_023, 1_024, 5_000])
+def test_a_deep_dead_letter_may_be_compared_with_itself(log: Log, depth: int) -> None:
+    """Values nested so deep cannot always be told to be the same: then they are not."""
+    chain = welcomed(log, Chain())
+    frame = chain.frame(b"\x91" * depth + b"\xc0")
+    push(log, parts(frame))
+    assert len(log.dead_letters()) == 1
+    compare = wire.Compare(frame.producer_id, 1, 1, frame.crc_before, frame.body)
+    verb, content = ask(log, wire.pack_request(compare))
+    assert verb == "compare"
+    assert wire.ack_of(content).watermark in (0, 1)
+
+
 def test_a_notice_is_short_whatever_was_refused(log: Log) -> None:
     """An ack goes to a producer's only socket, again and again until it is seen."""
     chain = welcomed(log, Chain())
@@ -408,7 +423,8 @@ _HEADERS = st.tuples(
 ).map(msgpack.packb)
 _REQUESTS = st.tuples(
     st.just(1) | _VALUES,
-    st.sampled_from(["hello", "wait", "lookup", "replay", "stats", "call", "error"]) | _VALUES,
+    st.sampled_from(["hello", "wait", "compare", "lookup", "replay", "stats", "call", "error"])
+    | _VALUES,
 ).flatmap(
     lambda head: st.lists(st.sampled_from([b"p" * 16, b"n" * 16, "h", True, 1, 0, None]) | _VALUES,
                           max_size=8).map(lambda rest: msgpack.packb([*head, *rest]))

@@ -48,7 +48,7 @@ def step(adopter: Adopter, taking: Intake, times: int = 10) -> None:
 
 def test_a_spool_is_fed_and_removed_when_it_is_committed(tmp_path: Path, taking: Intake) -> None:
     path = leave_spool(tmp_path)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking)
     assert taking.batch.events == 3
     assert path.exists()
@@ -61,7 +61,7 @@ def test_a_spool_is_fed_and_removed_when_it_is_committed(tmp_path: Path, taking:
 def test_a_step_feeds_at_most_one_frame(tmp_path: Path, taking: Intake) -> None:
     for number in range(1, 4):
         leave_spool(tmp_path, number)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     for events in (3, 6, 9, 9):
         adopter.step(taking, 0.0, 5)
         assert taking.batch.events == events
@@ -69,7 +69,7 @@ def test_a_step_feeds_at_most_one_frame(tmp_path: Path, taking: Intake) -> None:
 
 
 def test_the_directory_is_looked_through_twice_a_second(tmp_path: Path, taking: Intake) -> None:
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     adopter.step(taking, 100.0, 5)
     assert adopter.next_scan() == 100.0 + SCAN_S
     leave_spool(tmp_path)
@@ -82,11 +82,11 @@ def test_the_directory_is_looked_through_twice_a_second(tmp_path: Path, taking: 
 
 def test_what_is_not_through_is_left_for_the_next_run(tmp_path: Path, taking: Intake) -> None:
     path = leave_spool(tmp_path)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking, 1)
     adopter.close()
     assert path.exists()
-    again = Adopter(tmp_path, LOG, lambda *_: True)
+    again = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(again, taking)
     again.committed()
     assert not path.exists()
@@ -96,7 +96,7 @@ def test_a_spool_of_another_log_is_looked_at_once_and_left(
     tmp_path: Path, taking: Intake, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = leave_spool(tmp_path, log_id=b"o" * 16)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking)
     assert not taking.batch
     assert path.exists()
@@ -109,12 +109,12 @@ def test_a_spool_of_this_log_or_of_none_yet_is_entered(
     tmp_path: Path, taking: Intake, log_id: bytes | None
 ) -> None:
     leave_spool(tmp_path, log_id=log_id)
-    step(Adopter(tmp_path, LOG, lambda *_: True), taking)
+    step(Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0), taking)
     assert taking.batch.events == 3
 
 
 def test_a_directory_that_is_gone_is_no_reason_to_stop(tmp_path: Path, taking: Intake) -> None:
-    step(Adopter(tmp_path / "gone", LOG, lambda *_: True), taking)
+    step(Adopter(tmp_path / "gone", LOG, lambda *_: True, lambda *_: 0), taking)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_what_is_no_file_is_set_aside_and_spools_beside_it_are_entered(
     make(tmp_path / "0.spool")
     leave_spool(tmp_path)
     make(tmp_path / "z.spool")
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking, 100)
     assert taking.batch.events == 3
     assert adopter.damaged == 2
@@ -151,7 +151,7 @@ def test_a_pipe_named_like_a_spool_does_not_hang_the_writer(tmp_path: Path) -> N
     program = (
         "import sys, pathlib\n"
         "from hansard_writer.adoption import Adopter\n"
-        "adopter = Adopter(pathlib.Path(sys.argv[1]), b'l' * 16, lambda *_: True)\n"
+        "adopter = Adopter(pathlib.Path(sys.argv[1]), b'l' * 16, lambda *_: True, lambda *_: 0)\n"
         "for number in range(5):\n"
         "    adopter.step(None, float(number), 5)\n"
         "print('still here')"
@@ -176,7 +176,7 @@ def test_a_damaged_spool_that_cannot_be_renamed_does_not_stop_the_writer(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "rename", refuse)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking, 100)
     assert taking.batch.events == 3
     assert adopter.damaged == 1, "it is said and counted once"
@@ -192,7 +192,7 @@ def test_a_spool_that_cannot_be_removed_does_not_stop_the_writer(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking)
     adopter.committed()
     step(adopter, taking)
@@ -211,7 +211,7 @@ def test_a_spool_that_cannot_be_read_is_left_and_said_once(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(adoption, "lock_orphan", refuse)
-    step(Adopter(tmp_path, LOG, lambda *_: True), taking)
+    step(Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0), taking)
     assert path.exists()
     assert [record.message for record in caplog.records] == [
         f"cannot adopt {path}: Permission denied; tried again later"
@@ -241,7 +241,7 @@ def test_what_is_tried_again_later_is_forgotten_with_its_file(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(adoption, "lock_orphan", refuse)
-    adopter = Adopter(tmp_path, LOG, lambda *_: True)
+    adopter = Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0)
     step(adopter, taking)
     assert adopter._retry_at
     path.unlink()
@@ -261,5 +261,5 @@ def test_numbers_of_a_source_that_the_log_has_already_are_not_entered_again(
     state = taking.greet(wire.Hello(b"s" * 16, 1, 0, "host", 8, 6, None), 0.0, 5)
     body = event() + event('{"other":1}')
     taking.take(state, wire.Frame(b"s" * 16, 1, 2, 0, wire.Drops(), body), 0.0, 5)
-    step(Adopter(tmp_path, LOG, lambda *_: True), taking)
+    step(Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0), taking)
     assert taking.batch.events == 2

@@ -74,6 +74,29 @@ class Client:
         } | changes
         return self.transmission.on_reply(wire.pack_reply("wait", wire.Ack(**fields)), now)
 
+    def asked(self) -> wire.Frame:
+        """The events that it asks about now."""
+        verb, arguments = wire.unpack_request(self.transmission.greeting())
+        assert verb == "compare"
+        return wire.compare_of(arguments)
+
+    def compared(self, watermark: int, **changes: Any) -> Verdict:
+        """The log has what was asked about up to a number."""
+        fields = {
+            "status": wire.COMMITTED,
+            "run_id": RUN,
+            "watermark": watermark,
+            "crc": self.crc(watermark),
+            "dropped": 0,
+            "outcomes_to": watermark,
+            "duplicates": 0,
+            "refusals": wire.Refusals(),
+            "runs": [],
+            "dead": [],
+            "notices": [],
+        } | changes
+        return self.transmission.on_reply(wire.pack_reply("compare", wire.Ack(**fields)), 0.0)
+
     def push_all(self) -> list[tuple[int, int]]:
         """Push all that is to be pushed: first number and count of each frame."""
         pushed = []
@@ -592,7 +615,11 @@ def test_a_twin_is_left_its_numbers(
         client.push_all()
         client.wait()
         verdict = client.ack(watermark, crc=crc)
-    assert verdict is Verdict.GREET_AGAIN
+    assert verdict is Verdict.ASK
+    assert client.push_all() == []
+    assert client.wait() is None
+    assert client.asked()[:4] == (old_id, 1, 3, 0)
+    assert client.compared(0) is Verdict.GREET_AGAIN
     assert client.producer.producer_id != old_id
     assert any("copied machine image" in message for message in caplog.messages)
     client.transmission.begin()
@@ -602,6 +629,65 @@ def test_a_twin_is_left_its_numbers(
     client.wait()
     client.ack(3)
     assert client.producer.waiting == 0
+
+
+def test_what_a_twin_has_sent_is_freed_and_the_rest_renumbered(client: Client) -> None:
+    client.record(700)
+    old_id = client.producer.producer_id
+    assert client.welcome(800, crc=1) is Verdict.ASK
+    tickets = [client.producer.ticket(seq, wants_outcome=True) for seq in (1, 2, 600)]
+    assert client.asked()[:4] == (old_id, 1, 250, 0)
+    dead = {"refusals": wire.Refusals(1, 0, 0), "dead": [(2, 1, "invalid", "so")]}
+    assert client.compared(250, runs=[(1, 1, 71)], **dead) is Verdict.ASK
+    assert [(t.status, t.id) for t in tickets[:2]] == [("committed", 71), ("rejected", None)]
+    assert client.asked()[:4] == (old_id, 251, 250, client.crc(250))
+    assert client.compared(400) is Verdict.GREET_AGAIN
+    assert client.producer.producer_id != old_id
+    client.transmission.begin()
+    client.welcome()
+    assert client.push_all() == [(1, 250), (251, 50)]
+    figures = client.producer.statistics()
+    assert (figures["appended"], figures["dead_lettered"], figures["waiting"]) == (399, 1, 300)
+    assert tickets[2].seq == 200
+
+
+def test_where_all_is_a_twins_too_nothing_is_sent_again(client: Client) -> None:
+    client.record(3)
+    client.welcome(4, crc=1)
+    assert client.compared(3) is Verdict.GREET_AGAIN
+    assert client.producer.waiting == 0
+    assert client.producer.committed == 3
+    assert client.producer.seq == 0
+
+
+def test_a_producer_that_holds_nothing_takes_leave_at_once(client: Client) -> None:
+    client.producer.hello()
+    assert client.welcome(4, crc=1) is Verdict.GREET_AGAIN
+
+
+def test_another_s_events_are_not_taken_for_its_own(client: Client) -> None:
+    client.record(3)
+    client.welcome(4, crc=1)
+    assert client.compared(2, crc=7) is Verdict.GREET_AGAIN
+    assert (client.producer.committed, client.producer.waiting) == (0, 3)
+
+
+def test_what_another_run_says_of_a_twin_counts_for_nothing(client: Client) -> None:
+    client.record(3)
+    client.welcome(4, crc=1)
+    old_id = client.producer.producer_id
+    assert client.compared(3, run_id=OTHER_RUN) is Verdict.GREET_AGAIN
+    assert client.producer.waiting == 3
+    assert client.producer.producer_id == old_id
+    client.transmission.begin()
+    assert client.welcome(4, crc=1, run_id=OTHER_RUN) is Verdict.ASK
+
+
+def test_a_late_comparison_is_passed_over(client: Client) -> None:
+    client.record(3)
+    client.welcome()
+    assert client.compared(3) is Verdict.GO_ON
+    assert client.producer.waiting == 3
 
 
 def test_a_source_takes_over_what_another_has_sent(make: Callable[..., Client]) -> None:
@@ -670,7 +756,8 @@ def test_a_renumbered_producer_asks_what_the_wire_can_say(client: Client) -> Non
     client.wait()
     client.ack(4, outcomes_to=1)  # its outcome is in the next answer
     client.wait()
-    assert client.ack(5, crc=1) is Verdict.GREET_AGAIN  # but a twin has come
+    assert client.ack(5, crc=1) is Verdict.ASK  # but a twin has come
+    assert client.compared(4) is Verdict.GREET_AGAIN
     client.transmission.begin()
     client.welcome()
     client.push_all()

@@ -251,7 +251,8 @@ def test_no_bytes_make_anything_but_a_wire_error(message: bytes) -> None:
 @repeatable
 @given(st.lists(anything, max_size=8))
 def test_no_arguments_make_anything_but_a_wire_error(arguments: list[Any]) -> None:
-    for check in (wire.hello_of, wire.wait_of, wire.lookup_of, wire.replay_of):
+    checks = (wire.hello_of, wire.wait_of, wire.compare_of, wire.lookup_of, wire.replay_of)
+    for check in checks:
         try:
             check(arguments)
         except wire.WireError:
@@ -347,7 +348,29 @@ def test_what_a_replay_did_is_refused_when_it_breaks_a_rule(index: int, value: o
         wire.replayed_of(content)
 
 
-@pytest.mark.parametrize("check", [wire.hello_of, wire.wait_of, wire.lookup_of, wire.replay_of])
+@pytest.mark.parametrize(
+    ("index", "value", "rule"),
+    [
+        (0, b"short", "producer_id"),
+        (1, 0, "first_seq"),
+        (2, 1_001, "count"),
+        (3, 1 << 32, "crc_before"),
+        (4, "text", "body"),
+    ],
+)
+def test_a_comparison_is_of_a_legal_frame(index: int, value: object, rule: str) -> None:
+    compare = wire.Compare(PRODUCER, 6, 2, 99, b"body")
+    verb, arguments = wire.unpack_request(wire.pack_request(compare))
+    frame = wire.Frame(PRODUCER, 6, 2, 99, wire.Drops(), b"body")
+    assert (verb, wire.compare_of(arguments)) == ("compare", frame)
+    arguments[index] = value
+    with pytest.raises(wire.WireError, match=rule):
+        wire.compare_of(arguments)
+
+
+@pytest.mark.parametrize(
+    "check", [wire.hello_of, wire.wait_of, wire.compare_of, wire.lookup_of, wire.replay_of]
+)
 def test_a_request_with_too_few_or_too_many_arguments_is_refused(check: Any) -> None:
     for count in (0, 1, 9):
         with pytest.raises(wire.WireError, match="takes"):

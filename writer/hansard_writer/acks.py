@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hansard import wire
+from hansard_writer.decoding import crc_behind
 from hansard_writer.intake import ProducerState
 
 Outcomes = Callable[
@@ -98,6 +99,30 @@ class Acks:
     def next_deadline(self) -> float | None:
         """When the first wait must be answered whatever has happened."""
         return min((waiter.deadline for waiter in self._waiters.values()), default=None)
+
+    def compared(self, state: ProducerState, frame: wire.Frame, held: int) -> wire.Ack:
+        """What became of the first ``held`` events of a frame, which are the log's own."""
+        first, last = frame.first_seq, frame.first_seq + held - 1
+        runs, dead, outcomes_to = self._outcomes(state.id, first, last) if held else ([], [], last)
+        refused = orphaned = 0
+        for number, count, reason, _ in dead:
+            numbers = min(number + count - 1, last) - max(number, first) + 1
+            refused += numbers
+            orphaned += numbers if reason == wire.ORPHAN else 0
+        return wire.Ack(
+            wire.COMMITTED,
+            self._run_id,
+            last,
+            crc_behind(frame, held),
+            0,
+            outcomes_to,
+            0,
+            wire.Refusals(refused, 0, orphaned),
+            runs,
+            dead,
+            [],
+            self.suspended,
+        )
 
     def welcome_stranger(self) -> bytes:
         """For a producer of another log: says which log this is, and knows nothing of it."""

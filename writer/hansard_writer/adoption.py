@@ -6,6 +6,7 @@ producer's own id and numbers. A spool is removed when all of it is committed, a
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import time
 import zlib
@@ -22,7 +23,7 @@ from hansard.spool import (
     is_abandoned,
     lock_orphan,
 )
-from hansard_writer.decoding import event_at
+from hansard_writer.decoding import behind, event_at
 from hansard_writer.intake import Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
@@ -34,17 +35,19 @@ _LOG: Final = logging.getLogger("hansard.writer.adoption")
 
 
 Holds = Callable[[int, int, Any], bool]
+Held = Callable[[int, wire.Frame], int]
 
 
 class Adopter:
     """Looks through the spool directory and feeds what the dead left to the intake.
 
-    ``holds`` says whether a producer's committed number is this very event.
+    ``holds`` says whether a producer's committed number is this very event, and ``held`` how many
+    of a frame's first events the log certainly has.
     """
 
-    def __init__(self, spool_directory: Path, log_id: bytes, holds: Holds) -> None:
+    def __init__(self, spool_directory: Path, log_id: bytes, holds: Holds, held: Held) -> None:
         self._directory = spool_directory
-        self._holds = holds
+        self._holds, self._held = holds, held
         self._log_id = log_id
         self._next_scan = 0.0
         self._candidates: list[Path] = []
@@ -156,7 +159,7 @@ class Adopter:
             with contextlib.suppress(OSError):  # another user's: it can be read all the same
                 orphan.join(self._log_id)
         try:
-            return _Adoption(orphan, self._holds, intake, now, now_ns)
+            return _Adoption(orphan, self._holds, self._held, intake, now, now_ns)
         except OSError as error:
             orphan.close()
             self._retry_at[path] = now + RETRY_S
@@ -180,10 +183,17 @@ class _Adoption:
     """One spool on its way in."""
 
     def __init__(
-        self, orphan: Orphan, holds: Holds, intake: Intake, now: float, now_ns: int
+        self,
+        orphan: Orphan,
+        holds: Holds,
+        held: Held,
+        intake: Intake,
+        now: float,
+        now_ns: int,
     ) -> None:
         self.orphan = orphan
-        self._holds = holds
+        self._holds, self._held = holds, held
+        self._is_anothers = False
         self._begin(orphan.identity.producer_id, orphan.frames(), intake, now, now_ns)
 
     def _begin(
@@ -214,6 +224,8 @@ class _Adoption:
         frame = self._frame
         if frame is None:
             return False
+        if self._is_anothers:
+            return self._pass_over(frame, intake, now, now_ns)
         if frame.last_seq < self._state.watermark and not self._state.is_clean:
             return True  # whose numbers these are can be told when they are committed
         outcome = intake.take(self._state, frame, now, now_ns)
@@ -222,7 +234,22 @@ class _Adoption:
             self._frame is None and self._is_behind_as_another(frame)
         )
         if is_anothers and not self._is_renamed(frame):
-            self._begin_as_twin(intake, now, now_ns)
+            self._is_anothers = True
+            self._frames = self.orphan.frames()
+            self._frame = next(self._frames)
+        return self._frame is not None
+
+    def _pass_over(self, frame: wire.Frame, intake: Intake, now: float, now_ns: int) -> bool:
+        """What the log has of it, as it is: the other's id was in use when the image was copied,
+        and the first events are both's. Behind it begins what is the twin's alone."""
+        if not self._state.is_clean:
+            return True  # what the log has can be told when it is committed
+        held = self._held(self._state.id, frame)
+        left = behind(frame, held)
+        if left.event_count:
+            self._begin_as_twin(left, intake, now, now_ns)
+            return True
+        self._frame = next(self._frames, None)
         return self._frame is not None
 
     def _is_behind_as_another(self, last: wire.Frame) -> bool:
@@ -237,14 +264,17 @@ class _Adoption:
         identity = self.orphan.identity
         return identity.numbers_are_the_sources or frame.producer_id != identity.producer_id
 
-    def _begin_as_twin(self, intake: Intake, now: float, now_ns: int) -> None:
+    def _begin_as_twin(self, first: wire.Frame, intake: Intake, now: float, now_ns: int) -> None:
         """Somebody else used this id (a copied machine image): enter the events under another,
-        which is made from the file's name, so that an interrupted adoption goes on."""
-        twin = hashlib.sha256(
-            self.orphan.identity.producer_id + self.orphan.path.name.encode()
-        ).digest()[: wire.PRODUCER_ID_BYTES]
-        _LOG.warning("%s has another's numbers: entered under a new producer", self.orphan.path)
-        self._begin(twin, _renumbered(self.orphan.frames(), twin), intake, now, now_ns)
+        which is made from the file's name and the number where they begin, so that an interrupted
+        adoption goes on."""
+        self._is_anothers = False
+        identity, path = self.orphan.identity, self.orphan.path
+        named = b"%b%b%d" % (identity.producer_id, path.name.encode(), first.first_seq)
+        twin = hashlib.sha256(named).digest()[: wire.PRODUCER_ID_BYTES]
+        _LOG.warning("%s has another's numbers: entered under a new producer", path)
+        frames = itertools.chain([first], self._frames)
+        self._begin(twin, _renumbered(frames, twin), intake, now, now_ns)
 
 
 def _renumbered(frames: Iterator[wire.Frame], producer_id: bytes) -> Iterator[wire.Frame]:

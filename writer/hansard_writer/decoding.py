@@ -164,6 +164,22 @@ def crc_behind(frame: wire.Frame, events: int | None = None) -> int:
     return zlib.crc32(frame.body[: unpacker.tell()], frame.crc_before)
 
 
+def behind(frame: wire.Frame, events: int) -> wire.Frame:
+    """A frame without its first ``events``. Raises as `crc_behind`."""
+    if not events:
+        return frame
+    unpacker = msgpack.Unpacker(raw=True, max_buffer_size=wire.MESSAGE_BYTES_MAX)
+    unpacker.feed(frame.body)
+    for _ in range(events):
+        unpacker.skip()
+    return frame._replace(
+        first_seq=frame.first_seq + events,
+        event_count=frame.event_count - events,
+        crc_before=crc_behind(frame, events),
+        body=frame.body[unpacker.tell() :],
+    )
+
+
 def without(run: Run, faults: Mapping[int, Fault]) -> tuple[list[Run], list[Refused]]:
     """A run without the events at the indexes in ``faults``, and these, refused; with each go
     those that it is joined to, as one."""
@@ -222,12 +238,18 @@ def _packed(run: Run) -> bytes:
     return b"".join(map(pack, zip(run.kinds, *run.columns, strict=True)))
 
 
+def events_of(frame: wire.Frame) -> Sequence[Any]:
+    """A frame's events, good or bad; none where they cannot be told apart."""
+    try:
+        return _unpack(frame)
+    except Exception:  # noqa: BLE001 - msgpack raises a dozen unrelated types
+        return ()
+
+
 def event_at(frame: wire.Frame, number: int) -> Any | None:
     """What a frame has under a number, good or bad; None where its events cannot be told apart."""
-    try:
-        return _unpack(frame)[number - frame.first_seq]
-    except Exception:  # noqa: BLE001 - msgpack raises a dozen unrelated types
-        return None
+    index, events = number - frame.first_seq, events_of(frame)
+    return events[index] if 0 <= index < len(events) else None
 
 
 def _one_by_one(

@@ -76,7 +76,7 @@ def serve(
         endpoints = Endpoints(
             directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
         )
-        adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds)
+        adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds, store.held)
         writer = Writer(
             store,
             endpoints,

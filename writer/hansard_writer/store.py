@@ -15,9 +15,9 @@ import apsw
 
 from hansard import wire
 from hansard.reader_connection import require_sqlite
-from hansard_writer import recovered
+from hansard_writer import comparing, recovered
 from hansard_writer.dead_letters import DeadLetters
-from hansard_writer.decoding import Fault, Run, event_at, without
+from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
@@ -165,26 +165,30 @@ class Store:
         return facts
 
     def holds(self, producer: int, number: int, event: Any) -> bool:
-        """Whether a number that is committed is this event, as `decoding.event_at` gives it. A
-        dead letter that was not kept may be any."""
-        runs, dead, _ = self.outcomes(producer, number, number)
-        for first, count, first_seq in runs:
-            if first <= number < first + count:
-                entered = self._one(
-                    "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
-                    " WHERE seq = ?",
-                    (first_seq + number - first,),
-                )
-                return type(event) is tuple and bool(entered == event[1:])
-        for first, count, _, _ in dead:
-            body = self._one(
-                "SELECT frame FROM dead_letters WHERE producer = ? AND producer_seq = ?"
-                " AND replayed_as IS NULL",
-                (producer, first),
-            )
-            letter = wire.Frame(b"", first, count, 0, wire.Drops(), body)
-            return event_at(letter, number) in (None, event)
-        return True
+        """As `comparing.holds`."""
+        return comparing.holds(self, producer, number, event)
+
+    def held(self, producer: int, frame: wire.Frame) -> int:
+        """As `comparing.held`."""
+        return comparing.held(self, producer, frame)
+
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]:
+        """Entries from ``seq`` on, as their events were, but for the kind."""
+        rows: list[tuple[Any, ...]] = self._rows(
+            "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
+            " WHERE seq BETWEEN ? AND ? ORDER BY seq",
+            (seq, seq + count - 1),
+        )
+        return rows
+
+    def letter(self, producer: int, number: int) -> bytes:
+        """The bytes of the dead letter that begins at a number."""
+        body: bytes = self._one(
+            "SELECT frame FROM dead_letters WHERE producer = ? AND producer_seq = ?"
+            " AND replayed_as IS NULL",
+            (producer, number),
+        )
+        return body
 
     def call_outcome(self, call_id: bytes) -> bytes | None:
         """What became of a call, as it was kept; None if nothing was."""

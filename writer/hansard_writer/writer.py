@@ -20,7 +20,7 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
 from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
-from hansard_writer.intake import Intake
+from hansard_writer.intake import Intake, ProducerState
 from hansard_writer.operations import Function
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
@@ -28,7 +28,7 @@ from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats"})  # one a step
+LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats", "compare"})  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -228,13 +228,12 @@ class Writer:
     ) -> bytes | None:
         if verb == "wait":
             wait = wire.wait_of(arguments)
-            state = self._intake.state_of(wire.producer_hash(wait.producer_id))
-            if state is None:
-                raise wire.WireError("this producer is not known: say hello first")
-            self._acks.wait(envelope, wait, state, now)
+            self._acks.wait(envelope, wait, self._greeted(wait.producer_id), now)
             return None
         if verb == "hello":
             return self._greet(envelope, wire.hello_of(arguments), now)
+        if verb == "compare":
+            return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in ("replay", "drop"):
@@ -256,6 +255,16 @@ class Writer:
             raise wire.WireError("too many report losses, and none is committed: hello again")
         self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()), now)
         return None
+
+    def _greeted(self, producer_id: bytes) -> ProducerState:
+        state = self._intake.state_of(wire.producer_hash(producer_id))
+        if state is None:
+            raise wire.WireError("this producer is not known: say hello first")
+        return state
+
+    def _compare(self, frame: wire.Frame) -> wire.Ack:
+        state = self._greeted(frame.producer_id)
+        return self._acks.compared(state, frame, self._store.held(state.id, frame))
 
     def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
         state = self._intake.state_of(lookup.producer_hash)

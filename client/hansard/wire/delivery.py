@@ -1,9 +1,11 @@
-"""What a producer and its writer say about frames: `Hello` and `Welcome`, `Wait` and `Ack`."""
+"""What a producer and its writer say about frames: `Hello` and `Welcome`, `Wait` and `Ack`,
+`Compare`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from hansard.entry import COMMITTED
+from hansard.wire.frames import Drops, Frame, check_span
 from hansard.wire.values import WireError, check_producer_id, is_natural, naturals
 
 
@@ -102,6 +104,31 @@ class Ack(NamedTuple):
     dead: Sequence[tuple[int, int, str, str]]
     notices: Sequence[Notice]
     suspended: str = ""
+
+
+class Compare(NamedTuple):
+    """Asks how many of a frame's events the log has as they are, from the first on: what another
+    sent under this producer's id may be its own, out of a copy of its spool.
+
+    The answer is an `Ack`, of these events only: its ``watermark`` is the number up to which the
+    log has them, ``first_seq - 1`` for none; ``crc`` is that of what was sent, up to there."""
+
+    producer_id: bytes
+    first_seq: int
+    event_count: int
+    crc_before: int
+    body: bytes
+
+
+def compare_of(arguments: list[Any]) -> Frame:
+    """The frame of a checked `Compare`; raises `WireError`."""
+    if len(arguments) != len(Compare._fields):
+        raise WireError(f"compare takes {len(Compare._fields)} arguments")
+    compare = Compare(*arguments)
+    check_span(*compare[:4])
+    if type(compare.body) is not bytes:
+        raise WireError("body is bytes")
+    return Frame(*compare[:4], Drops(), compare.body)
 
 
 def hello_of(arguments: list[Any]) -> Hello:

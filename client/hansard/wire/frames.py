@@ -1,15 +1,14 @@
 """Frames: a header and a body, two parts of one message from PUSH to PULL."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hansard.wire.limits import (
     FRAME_EVENTS_MAX,
     HEADER_BYTES_MAX,
     INT64_MAX,
-    PRODUCER_ID_BYTES,
     WIRE_VERSION,
 )
-from hansard.wire.values import WireError, is_natural, pack, unpack_array
+from hansard.wire.values import WireError, check_producer_id, is_natural, pack, unpack_array
 
 
 class Drops(NamedTuple):
@@ -60,8 +59,15 @@ def unpack_frame(header: bytes, body: bytes) -> Frame:
     if len(fields) != 6 or fields[0] != WIRE_VERSION or type(fields[0]) is not int:
         raise WireError(f"a header has 6 fields and version {WIRE_VERSION}")
     _, producer_id, first_seq, count, crc_before, drops = fields
-    if type(producer_id) is not bytes or len(producer_id) != PRODUCER_ID_BYTES:
-        raise WireError(f"producer_id is {PRODUCER_ID_BYTES} bytes")
+    check_span(producer_id, first_seq, count, crc_before)
+    if type(drops) is not list or len(drops) != 3 or not all(map(is_natural, drops)):
+        raise WireError("dropped, first_at and last_at are natural numbers")
+    return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body)
+
+
+def check_span(producer_id: object, first_seq: Any, count: Any, crc_before: Any) -> None:
+    """Raises `WireError` unless a frame's events can be these."""
+    check_producer_id(producer_id)
     if not (is_natural(first_seq) and first_seq >= 1):
         raise WireError("first_seq is a number from 1")
     if not (is_natural(count) and count <= FRAME_EVENTS_MAX):
@@ -70,6 +76,3 @@ def unpack_frame(header: bytes, body: bytes) -> Frame:
         raise WireError("producer_seq is below 2^63")
     if not (is_natural(crc_before) and crc_before < 1 << 32):
         raise WireError("crc_before has 32 bits")
-    if type(drops) is not list or len(drops) != 3 or not all(map(is_natural, drops)):
-        raise WireError("dropped, first_at and last_at are natural numbers")
-    return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from hansard.errors import ProtocolMismatch
-from hansard.wire.delivery import Hello, Wait
+from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
-Request: TypeAlias = Hello | Wait | Lookup | Replay | DropLetters | Call | LookupCall
+Request: TypeAlias = Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall
 
 
 def pack_request(request: Request) -> bytes:
@@ -66,6 +66,7 @@ def unpack_reply(message: bytes) -> tuple[str, Any]:
 _VERBS: Final = {
     Hello: "hello",
     Wait: "wait",
+    Compare: "compare",
     Lookup: "lookup",
     Replay: "replay",
     DropLetters: "drop",

@@ -1,0 +1,78 @@
+"""Whether events are in the log as they are: what tells a producer's own from a twin's.
+
+It looks at what is committed and nothing else, so what it says stays true. It changes nothing.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+from hansard import wire
+from hansard_writer.decoding import events_of
+
+
+class Committed(Protocol):
+    """What of the log is looked at: `hansard_writer.store.Store`."""
+
+    def outcomes(
+        self, producer: int, first: int, last: int
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]: ...
+
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]: ...
+
+    def letter(self, producer: int, number: int) -> bytes: ...
+
+
+class _Kept(NamedTuple):
+    """An event as the log has it. Of an entry, the log does not know what it was joined to."""
+
+    event: Any
+    is_entry: bool
+
+    def is_that(self, event: Any) -> bool:
+        if self.is_entry:
+            return type(event) is tuple and bool(self.event == event[1:])
+        try:
+            return bool(self.event == event)
+        except RecursionError:  # nested too deep to be told
+            return False
+
+
+def holds(log: Committed, producer: int, number: int, event: Any) -> bool:
+    """Whether a number that is committed is this event, as `decoding.event_at` gives it. A dead
+    letter that was not kept, or that cannot be told apart, may be any."""
+    kept = _kept(log, producer, number, number).get(number)
+    return kept is None or kept.is_that(event)
+
+
+def held(log: Committed, producer: int, frame: wire.Frame) -> int:
+    """How many of a frame's events, from the first on, the log has as they are: those only of
+    which that is certain, and joined ones not without each other."""
+    kept = _kept(log, producer, frame.first_seq, frame.last_seq)
+    whole = 0
+    for count, event in enumerate(events_of(frame), 1):
+        found = kept.get(frame.first_seq + count - 1)
+        if found is None or not found.is_that(event):
+            break
+        if not _is_joined(event):
+            whole = count
+    return whole
+
+
+def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Kept]:
+    """What is committed under a producer's numbers, by number; nothing under those of a dead
+    letter that was not kept or cannot be told apart, and of what was lost."""
+    runs, dead, _ = log.outcomes(producer, first, last)
+    found: dict[int, _Kept] = {}
+    for number, count, _, _ in dead:
+        letter = wire.Frame(b"", number, count, 0, wire.Drops(), log.letter(producer, number))
+        for at, event in enumerate(events_of(letter), number):
+            found[at] = _Kept(event, is_entry=False)
+    for number, count, seq in runs:
+        skip, stop = max(first - number, 0), min(last - number + 1, count)
+        for at, event in enumerate(log.entered(seq + skip, stop - skip), number + skip):
+            found[at] = _Kept(event, is_entry=True)
+    return found
+
+
+def _is_joined(event: Any) -> bool:
+    kind = event[0] if type(event) is tuple and event else None
+    return type(kind) is int and bool(kind & wire.JOINED)
