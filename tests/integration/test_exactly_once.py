@@ -137,6 +137,22 @@ def test_a_resume_whose_answer_is_overtaken_by_a_hurried_wait_is_not_forgotten(l
     log.assert_all_is_in()
 
 
+def test_a_resume_that_was_lost_is_told_again_where_a_late_frame_closed_part_of_the_gap(
+    log: Log,
+) -> None:
+    worker = greeted(log)
+    send_separately(worker, 4)
+    late = log.link.frames.popleft()
+    log.link.frames.popleft()
+    log.pass_time(1)
+    log.step()  # the answer is on its way: resume at 1
+    log.link.replies.clear()
+    worker.transmission.ask_again()
+    log.link.frames.append(late)
+    log.settle()
+    log.assert_all_is_in()
+
+
 def test_the_last_frame_of_all_is_resent_when_the_connection_was_lost_with_it(log: Log) -> None:
     worker = greeted(log)
     send_separately(worker, 3)

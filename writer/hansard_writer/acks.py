@@ -154,8 +154,9 @@ class Acks:
         outcomes_to = min(wait.target_seq, state.committed_watermark)
         if status == wire.RESUME:
             state.resume_told_at = state.watermark
-        elif status == wire.PENDING and state.resume_told_at == state.watermark:
-            state.resume_told_at = None  # nothing came of it: it may have been lost on the way
+        elif status == wire.PENDING and state.resume_told_at is not None:
+            came = state.watermark > state.resume_told_at  # if not, it may have been lost
+            state.resume_told_at = state.watermark if came else None
         if 0 < wait.from_seq <= outcomes_to:
             newest = state.newest_run
             if newest and newest[0] <= wait.from_seq and outcomes_to < newest[0] + newest[1]:

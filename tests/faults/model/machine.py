@@ -71,15 +71,10 @@ class History(RuleBasedStateMachine):
         self._turn(2 if is_greeted else 0)
 
     @precondition(lambda self: len(self.log.workers) < WORKERS_MAX)
-    @rule(queue_maxsize=st.integers(2, 5))
-    def a_worker_with_little_room_starts(self, queue_maxsize: int) -> None:
-        self._new_worker(queue_maxsize=queue_maxsize)
-
-    @precondition(lambda self: len(self.log.workers) < WORKERS_MAX)
-    @rule()
-    def a_worker_without_a_spool_starts(self) -> None:
-        self._new_worker(in_memory=True)
-        self._did("a worker gets no spool")
+    @rule(queue_maxsize=st.integers(2, 5), in_memory=st.booleans())
+    def a_worker_with_little_room_starts(self, queue_maxsize: int, in_memory: bool) -> None:
+        self._new_worker(queue_maxsize=queue_maxsize, in_memory=in_memory)
+        self._did("a worker gets no spool", in_memory)
 
     @roomy
     @rule(which=_ANY)
