@@ -27,6 +27,7 @@ from hansard.source import Source
 from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter
+from hansard_writer.lock import Predecessor
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 from support import assert_log_is_sound, query
@@ -84,6 +85,7 @@ class Log:
         self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
         self.store: Store | None = None
         self.vfs: str | None = None
+        self.predecessor: Predecessor | None = None  # as the lock file says it
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
@@ -97,8 +99,10 @@ class Log:
             dead_letters_max=settings.dead_letters_max,
             dead_letters_bytes_max=settings.dead_letters_bytes_max,
             enforce_tasks=settings.enforce_tasks,
+            predecessor=self.predecessor,
             vfs=self.vfs,
         )
+        self.predecessor = self.store.run
         self.adopter = Adopter(self.spools, self.store.log_id, self.store.holds, self.store.held)
         self.run_id = secrets.token_bytes(16)
         self.writer = Writer(

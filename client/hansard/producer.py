@@ -99,7 +99,7 @@ class Producer(Holding):
         self._blocked = 0  # callers that wait for room
         self._is_inherited = False
         self._seek_spool_at = 0.0  # where memory has to do
-        self._stalled = False  # a caller waited in vain: fail fast until the writer answers
+        self._stalled = False  # a caller waited in vain: fail fast until there is room again
 
     # --- the callers' side ---
 
@@ -285,11 +285,12 @@ class Producer(Holding):
                 return False
             if self._store:
                 self._store.free_to(watermark)
+            if watermark > self.acked:
+                self._stalled = False  # an answer alone makes no room
             self.acked, self._base_crc = watermark, crc
             self._set_room()
         self.accounts.reported(dropped)
         self.accounts.refused(refusals)
-        self._stalled = False
         self._room.notify_all()
         return True
 
@@ -441,6 +442,7 @@ class Producer(Holding):
         if self._store is None:
             self._open_store()
         if self._try(record):
+            self._stalled = False
             return self.seq
         if on_full == "raise":
             raise QueueFull(self._full())

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acceptance.conftest import MortalWriter, Script
-from hansard import AuditLog, QueueFull
+from hansard import AuditLog, QueueFull, requester, wire
 from support import assert_log_is_sound, count_entries, query, wait_until
 
 STRANGER = 1  # uid and gid of "daemon", which every Unix has
@@ -533,6 +534,34 @@ def test_a_database_replaced_under_its_writer_ends_it_before_it_acks_and_both_ar
     assert_log_is_sound(directory)
     (tmp_path / "old.db").rename(tmp_path / "log.db")
     assert_log_is_sound(tmp_path)
+
+
+def test_a_database_replaced_just_before_its_writer_is_stopped_leaves_no_wal_beside_the_new_one(
+    directory: Path, mortal_writer: MortalWriter, tmp_path: Path
+) -> None:
+    """``mv backup log.db; systemctl restart``: what was read is committed at the end."""
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        log.record("before.backup", sync=True)
+        mortal_writer.end()
+        shutil.copy(directory / "log.db", tmp_path / "backup.db")
+        mortal_writer.start(commit_interval=30)
+        log.record("in.the.batch")
+        wait_until(lambda: figures(directory)["uncommitted"], "it was read, and is not committed")
+        (tmp_path / "backup.db").replace(directory / "log.db")
+        assert mortal_writer.end() == 1
+        assert (directory / "log.db-wal").stat().st_size == 0
+        mortal_writer.start()
+        assert log.flush(20)
+    types = [row[0] for row in query(directory, "SELECT event_type FROM entries ORDER BY seq")]
+    assert types == ["before.backup", "in.the.batch"]
+    assert_log_is_sound(directory)
+
+
+def figures(directory: Path) -> dict[str, Any]:
+    """What `hansard stats` shows."""
+    _, content = requester.ask(directory, wire.pack_stats_request(), 10)
+    return dict(content)
 
 
 RECORDS_ON_REQUEST = """

@@ -125,6 +125,27 @@ def test_a_writer_that_hangs_leaves_a_traceback(directory: Path, start: Start) -
     supervised.says(r'File ".*hansard_writer/process.py", line \d+ in serve')
 
 
+WAITS_TO_BE_LOADED = """
+import pathlib, time
+while not pathlib.Path("go").exists():
+    time.sleep(60)
+"""
+
+
+def test_a_writer_that_waits_while_it_starts_is_not_taken_for_hung(
+    directory: Path, tmp_path: Path, start: Start
+) -> None:
+    """It has no loop yet to come round."""
+    (tmp_path / "waits.py").write_text(WAITS_TO_BE_LOADED)
+    supervised = start("--operations", "waits", cwd=tmp_path, serve=IMPATIENT_SERVE)
+    writer = wait_until(lambda: children_of(supervised.pid), "the writer is there")
+    looks = voluntary_switches(supervised.pid)
+    wait_until(lambda: voluntary_switches(supervised.pid) > looks + 10, "it was looked at")
+    assert children_of(supervised.pid) == writer
+    supervised.signal(signal.SIGTERM)
+    assert "hangs" not in supervised.end()[2]
+
+
 def test_a_writer_with_nothing_to_do_is_never_taken_for_hung(start: Start) -> None:
     """It moves once a second: twice as long as six of these looks take."""
     supervised = start(serve=IMPATIENT_SERVE)

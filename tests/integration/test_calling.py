@@ -13,6 +13,7 @@ import pytest
 from hansard import calls as client
 from hansard import wire
 from hansard_writer import calls
+from hansard_writer.place import DirectoryReplaced
 from hansard_writer.retries import StoreFull
 from hansard_writer.store import Store
 from hooked_vfs import HookedVfs
@@ -486,3 +487,17 @@ def test_a_store_that_is_used_between_two_calls_has_its_rights(log: Log, directo
         worker.record(1)
         log.settle()
     log.assert_all_is_in()
+
+
+def test_nobody_hears_of_a_call_that_is_committed_where_nobody_finds_it(log: Log) -> None:
+    """The database was renamed or removed under its writer."""
+
+    def require_place() -> None:
+        raise DirectoryReplaced
+
+    log.writer._require_place = require_place
+    caller = ask(log, "add", {"name": "a"})
+    with pytest.raises(DirectoryReplaced):
+        log.step()
+    assert caller.reply is None
+    assert not log.link.replies

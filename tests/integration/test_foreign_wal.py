@@ -9,8 +9,15 @@ import pytest
 from hansard_writer.damage import LogUnusable
 from stepped import Log
 
+SIZES = {  # events since the backup: in the database, and in the WAL alone
+    "as many pages": (1, 1),
+    "as many pages still": (20, 1),
+    "a WAL that adds no page": (300, 1),
+    "a WAL that adds pages": (300, 300),
+}
 
-@pytest.fixture(params=[1, 300], ids=["a WAL that adds no page", "a WAL that adds pages"])
+
+@pytest.fixture(params=SIZES.values(), ids=SIZES.keys())
 def backup(request: pytest.FixtureRequest, log: Log, tmp_path: Path) -> Callable[[], None]:
     """The log has entries, a backup, more entries in the database, and some in the WAL alone; its
     writer was killed. Puts the backup in place of the database."""
@@ -20,11 +27,12 @@ def backup(request: pytest.FixtureRequest, log: Log, tmp_path: Path) -> Callable
     log.stop_writer()
     shutil.copy(log.directory / "log.db", tmp_path / "backup.db")
     log.start_writer()
-    worker.record(300)
+    in_database, in_wal = request.param
+    worker.record(in_database)
     log.settle()
     assert log.store
     assert log.store.handle.checkpoint_truncate()
-    worker.record(request.param)
+    worker.record(in_wal)
     log.settle()
     log.kill_writer()
     return lambda: shutil.copyfile(tmp_path / "backup.db", log.directory / "log.db") and None
@@ -56,6 +64,49 @@ def test_it_is_served_once_the_wal_is_away_and_says_what_is_lost(
 
 
 def test_a_killed_writers_own_wal_is_taken(log: Log, backup: Callable[[], None]) -> None:
+    log.start_writer()
+    log.workers[0].record()
+    log.settle()
+    log.assert_all_is_in()
+
+
+@pytest.mark.parametrize("events", [50, 300])
+def test_another_logs_database_beside_a_killed_ones_wal_is_refused(
+    log: Log, tmp_path: Path, events: int
+) -> None:
+    other = Log(tmp_path / "other").start_writer()
+    other.worker("other").record(50)
+    other.settle()
+    other.stop_writer()
+    log.worker().record(events)
+    log.settle()
+    log.kill_writer()
+    shutil.copyfile(other.directory / "log.db", log.directory / "log.db")
+    with pytest.raises(LogUnusable):
+        log.start_writer()
+    other.close()
+
+
+def test_another_log_that_comes_with_its_own_wal_is_taken(log: Log, tmp_path: Path) -> None:
+    other = Log(tmp_path / "other").start_writer()
+    other.worker("other").record(5)
+    other.settle()
+    other.kill_writer()
+    log.worker().record(5)
+    log.settle()
+    log.kill_writer()
+    for end in ("", "-wal", "-shm"):
+        (other.directory / f"log.db{end}").replace(log.directory / f"log.db{end}")
+    log.start_writer()
+    assert log.entered("other") == [1, 2, 3, 4, 5]
+    for worker in other.workers:
+        worker.producer.close()
+
+
+def test_where_the_lock_file_is_gone_too_a_killed_writers_own_wal_is_taken(
+    log: Log, backup: Callable[[], None]
+) -> None:
+    log.predecessor = None
     log.start_writer()
     log.workers[0].record()
     log.settle()

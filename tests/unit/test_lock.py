@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from hansard import directory as layout
-from hansard.errors import ConfigError
 from hansard_writer import lock
-from hansard_writer.lock import DirectoryTaken, WriterLock
+from hansard_writer.lock import DirectoryTaken, Predecessor, WriterLock
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[WriterLock]:
     held = WriterLock(tmp_path, 0o600)
-    held.announce(3, b"r" * 16)
+    held.announce(Predecessor(b"L" * 16, 3, 7), b"r" * 16)
     yield held
     held.close()
 
@@ -48,8 +47,8 @@ def test_the_lock_says_who_holds_it(tmp_path: Path, held: WriterLock) -> None:
 
 
 def test_a_shorter_announcement_replaces_a_longer_one(tmp_path: Path, held: WriterLock) -> None:
-    held.announce(10**15, b"r" * 16)
-    held.announce(4, b"s" * 16)
+    held.announce(Predecessor(b"L" * 16, 10**15, 7), b"r" * 16)
+    held.announce(Predecessor(b"L" * 16, 4, 7), b"s" * 16)
     assert layout.read_lock_file(tmp_path)["epoch"] == 4
 
 
@@ -172,16 +171,38 @@ def test_patience_with_another_writer_has_an_end(
     assert patience.now == pytest.approx(1_010.0, abs=2 * lock.POLL_S)
 
 
-def test_a_disk_without_room_for_the_lock_is_said_with_the_way_out(
+def test_a_disk_without_room_for_the_lock_is_said_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", refuse)
-    with pytest.raises(
-        ConfigError, match=r"cannot write .*writer\.lock \(No space left.*make room"
-    ):
+    with pytest.raises(OSError, match=r"No space left.*writer\.lock"):
         WriterLock(tmp_path, 0o600)
     monkeypatch.undo()
     WriterLock(tmp_path, 0o600).close()
+
+
+def test_what_the_last_run_said_of_its_log_is_known_to_the_next_one_that_can_serve_it(
+    tmp_path: Path, held: WriterLock
+) -> None:
+    """A start that fails in between, and has said nothing, forgets nothing."""
+    held.close()
+    for _ in range(2):
+        next_one = WriterLock(tmp_path, 0o600)
+        assert next_one.predecessor == Predecessor(b"L" * 16, 3, 7)
+        assert "run_id" not in layout.read_lock_file(tmp_path)
+        next_one.close()
+
+
+@pytest.mark.parametrize(
+    "left", ["", "{}", "nonsense", '{"log_id": 7, "epoch": 1, "wal_inode": 1}', '{"log_id": "zz"}']
+)
+def test_a_lock_file_that_says_nothing_of_the_last_run_is_no_error(
+    tmp_path: Path, left: str
+) -> None:
+    (tmp_path / layout.LOCK).write_text(left)
+    lock = WriterLock(tmp_path, 0o600)
+    assert lock.predecessor is None
+    lock.close()

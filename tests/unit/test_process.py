@@ -1,5 +1,6 @@
 """The writer's process: where it can serve, how it starts, and how it ends."""
 
+import errno
 import gc
 import grp
 import os
@@ -16,7 +17,9 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.settings import Settings
 from hansard_writer import process
-from hansard_writer.lock import DirectoryTaken, WriterLock
+from hansard_writer.damage import LogUnusable
+from hansard_writer.lock import DirectoryTaken, Predecessor, WriterLock
+from hansard_writer.retries import StoreFull
 from support import query
 
 QUIET = Settings(disk_warn=0, disk_suspend=0)
@@ -182,7 +185,7 @@ def test_with_a_group_its_members_can_connect_and_read(directory: Path) -> None:
 def test_a_directory_that_is_served_is_refused_and_nothing_is_touched(directory: Path) -> None:
     directory.mkdir()
     held = WriterLock(directory, 0o600)
-    held.announce(1, b"r" * 16)
+    held.announce(Predecessor(b"L" * 16, 1, 7), b"r" * 16)
     with pytest.raises(DirectoryTaken, match=f"pid {os.getpid()}"):
         process.serve(directory, QUIET, lambda _line: None)
     held.close()
@@ -205,3 +208,33 @@ def test_a_very_long_directory_is_served(tmp_path: Path) -> None:
 def test_garbage_is_collected_again_when_it_has_ended(directory: Path) -> None:
     serve_and_stop(directory)
     assert gc.isenabled()
+
+
+def test_a_start_on_a_full_disk_takes_the_room_of_the_reserve_once(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.mkdir()
+    tries = []
+
+    def make() -> str:
+        tries.append(0)
+        if (directory / "reserve").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "writer.lock")
+        return "made"
+
+    (directory / "reserve").write_bytes(bytes(8_192))
+    assert process._with_room(directory, Settings(), make) == "made"
+    assert len(tries) == 2
+    assert "reserve is released" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left", "f"), StoreFull("full")])
+def test_a_start_without_room_is_no_usage_error(directory: Path, error: Exception) -> None:
+    """A supervisor may try it again, when there is room."""
+    directory.mkdir()
+
+    def make() -> None:
+        raise error
+
+    with pytest.raises(LogUnusable, match=r"start again"):
+        process._with_room(directory, Settings(), make)

@@ -659,6 +659,20 @@ def test_a_full_queue_blocks_for_the_ack_timeout_and_then_fails_fast(
     assert "hansard serve" in message
 
 
+def test_an_answer_that_makes_no_room_lets_nobody_wait_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that takes nothing in (a full disk, a foreign lock) goes on answering."""
+    producer = make(queue_maxsize=2, ack_timeout=3.0)
+    waits = Waits(producer, monkeypatch)
+    for data in numbered(3):
+        producer.append(data)
+    for _ in range(3):
+        assert producer.acknowledge(0, 0, 0, Refusals())
+        assert producer.append(b"more") == NOT_KEPT
+    assert waits.waited == [3.0]
+
+
 def test_a_full_queue_blocks_again_once_the_writer_has_answered(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,17 +1,19 @@
 """A WAL beside a database that it was not written for: a backup that was copied over a killed log.
 
-SQLite cannot tell, and would carry the pages of one into the other. A log only grows; so an older
-copy of it is shorter than the WAL takes for granted. It writes nothing.
+SQLite cannot tell, and would carry the pages of one into the other. The lock file says which log
+the killed run wrote, and in which epoch; and a log only grows, so that an older copy of it is
+shorter than the WAL takes for granted. It cannot tell a copy of the same run with as many pages.
 """
 
 import os
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from hansard_writer.damage import LogUnusable
+from hansard_writer.lock import Predecessor
 
 _FRAMES_AT: Final = 32  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 _FRAME_HEADER_BYTES: Final = 24
@@ -19,8 +21,11 @@ _FRAME: Final = struct.Struct(">II")  # the page's number; behind a commit the s
 _LOCK_BYTE: Final = 1 << 30  # the page that holds it is never written
 
 
-def require_own_wal(connection: apsw.Connection, path: Path) -> None:
-    """Raises `LogUnusable` where the database at ``path`` and its WAL do not make one whole.
+def require_own_wal(
+    connection: apsw.Connection, path: Path, predecessor: Predecessor | None
+) -> None:
+    """Raises `LogUnusable` where the database at ``path`` and its WAL do not make one whole, or not
+    the log of the run that ``predecessor`` says wrote the WAL.
 
     MUST be called before anything is written or checkpointed through the connection, which has
     but been opened, and whose close is no checkpoint.
@@ -32,8 +37,10 @@ def require_own_wal(connection: apsw.Connection, path: Path) -> None:
     page_bytes: int = connection.execute("PRAGMA page_size").get
     frames = _frames(connection.filename_wal, frame_count, page_bytes)
     in_database = Path(connection.filename).stat().st_size // page_bytes
-    if frames[-1][1] == pages and (
-        _are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection)
+    if (
+        _is_its_log(connection, predecessor)
+        and frames[-1][1] == pages
+        and (_are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection))
     ):
         return
     raise LogUnusable(
@@ -41,6 +48,20 @@ def require_own_wal(connection: apsw.Connection, path: Path) -> None:
         f"copied over it?): to use it, move {path.name}-wal and {path.name}-shm away; to go on "
         "with the old one, put that back beside them; then start again"
     )
+
+
+def _is_its_log(connection: apsw.Connection, predecessor: Predecessor | None) -> bool:
+    """Each run commits its epoch before it says who it is: a log that is behind, or another one,
+    is not the one that it wrote."""
+    if predecessor is None or predecessor.wal_inode != Path(connection.filename_wal).stat().st_ino:
+        return True  # nobody knows, or the WAL came together with the database
+    try:
+        rows = connection.execute("SELECT key, value FROM meta").fetchall()
+    except apsw.SQLError:  # it has no such table
+        return False
+    found: dict[str, Any] = {str(key): value for key, value in rows}
+    log_id, epoch = found.get("log_id"), found.get("epoch")
+    return log_id == predecessor.log_id and isinstance(epoch, int) and epoch >= predecessor.epoch
 
 
 def _frames(wal: str, count: int, page_bytes: int) -> list[tuple[int, int]]:
@@ -65,6 +86,6 @@ def _are_all_there(
 def _is_whole(connection: apsw.Connection) -> bool:
     """Takes time: it reads all of the log."""
     try:
-        return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
+        return bool(connection.execute("PRAGMA integrity_check(1)").get == "ok")
     except apsw.Error:
         return False

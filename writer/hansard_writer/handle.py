@@ -16,6 +16,7 @@ import apsw
 from hansard.errors import ConfigError
 from hansard_writer import damage, schema
 from hansard_writer.foreign_wal import require_own_wal
+from hansard_writer.lock import Predecessor
 from hansard_writer.retries import (
     FALTERS_MAX,
     StoreBusy,
@@ -60,7 +61,7 @@ class Handle:
         self.wal = Path(self.connection.filename_wal)
 
     @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
+    def starting(self, predecessor: Predecessor | None) -> Iterator[None]:
         """Configure and migrate; then the block, which makes this the log's writer.
 
         Until its end a close is no checkpoint, so that what is refused stays as it was. Raises
@@ -69,7 +70,7 @@ class Handle:
         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self.connection.set_busy_timeout(START_BUSY_MS)
         try:
-            require_own_wal(self.connection, self._path)
+            require_own_wal(self.connection, self._path, predecessor)
             self._configure()
             self._migrate()
             yield

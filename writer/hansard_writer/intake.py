@@ -351,7 +351,8 @@ class Intake:
 
     def _remember(self, state: ProducerState) -> None:
         if len(self._states) >= PRODUCERS_MAX:
-            clean = [key for key, each in self._states.items() if each.is_clean]
+            others = (each for each in self._states.items() if each[1] is not self.own)
+            clean = [key for key, each in others if each.is_clean]
             idle = [key for key in clean if self._states[key].is_stored] or clean
             for key in idle[: PRODUCERS_MAX // 4]:
                 del self._states[key]

@@ -9,11 +9,12 @@ import logging
 import os
 import time
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hansard import directory as layout
-from hansard.errors import AuditLogError, ConfigError
+from hansard.errors import AuditLogError
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
@@ -24,8 +25,26 @@ class DirectoryTaken(AuditLogError):
     """Another writer serves this directory. Use it, or stop it first; the message names its pid."""
 
 
+class Predecessor(NamedTuple):
+    """The run that last served a directory: which log it wrote, its epoch, and the inode of its
+    WAL, by which that is known again."""
+
+    log_id: bytes
+    epoch: int
+    wal_inode: int
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Predecessor | None":
+        """From what is in the lock file; None where it does not say."""
+        try:
+            log_id = bytes.fromhex(facts["log_id"])
+            return cls(log_id, int(facts["epoch"]), int(facts["wal_inode"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
 class WriterLock:
-    """The lock, held from construction to `close`. Raises `DirectoryTaken`, after ``patience_s``
+    """The lock, held from construction to `close`. Raises OSError, and `DirectoryTaken`, after ``patience_s``
     in which another writer may end."""
 
     def __init__(self, directory: Path, mode: int, patience_s: float = 0.0) -> None:
@@ -41,15 +60,26 @@ class WriterLock:
                     said = in_the_way
                 time.sleep(POLL_S)  # flock cannot wait without hiding who is in the way
             os.fchmod(self._descriptor, mode)
-            self._write({"pid": os.getpid()})
+            left = layout.read_lock_file(directory)
+            names = ("log_id", "epoch", "wal_inode")
+            kept: dict[str, Any] = {each: left[each] for each in names if each in left}
+            self.predecessor = Predecessor.of(kept)
+            self._write({"pid": os.getpid(), **kept})  # or a start that fails would forget it
         except BaseException:
             os.close(self._descriptor)
             raise
         _held.add(self)
 
-    def announce(self, epoch: int, run_id: bytes) -> None:
-        """Write down who holds the lock, for clients and for the next one to try."""
-        facts = {"pid": os.getpid(), "epoch": epoch, "run_id": run_id.hex()}
+    def announce(self, store: Predecessor, run_id: bytes) -> None:
+        """Write down who holds the lock, for clients, for the next one to try, and for the next
+        run."""
+        facts = {
+            "pid": os.getpid(),
+            "epoch": store.epoch,
+            "run_id": run_id.hex(),
+            "log_id": store.log_id.hex(),
+            "wal_inode": store.wal_inode,
+        }
         self._write({**facts, "started_at": time.time_ns()})
 
     def _write(self, facts: dict[str, Any]) -> None:
@@ -59,9 +89,7 @@ class WriterLock:
             os.ftruncate(self._descriptor, len(line))
         except OSError as error:
             path = self._directory / layout.LOCK
-            raise ConfigError(
-                f"cannot write {path} ({error.strerror}): make room there, and start again"
-            ) from error
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def close(self) -> None:
         """Let go of the lock; the file stays."""

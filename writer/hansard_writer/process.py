@@ -1,5 +1,6 @@
 """The writer's process: its start, its life and its end, as a timeline."""
 
+import contextlib
 import grp
 import logging
 import os
@@ -7,11 +8,11 @@ import secrets
 import signal
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 
@@ -30,6 +31,7 @@ from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.retries import StoreFull
 from hansard_writer.sd_notify import NOBODY, Notifier
+from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
@@ -37,6 +39,8 @@ GROUP_DATABASE_MODE: Final = 0o640
 PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
 
 _LOG: Final = logging.getLogger("hansard.writer")
+
+Made = TypeVar("Made")
 
 
 def serve(
@@ -63,16 +67,24 @@ def serve(
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
-    lock = WriterLock(
-        directory,
-        GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
-        0.0 if supervised_restarts is None else PREDECESSOR_S,
-    )
+    mode = GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE
+    patience_s = 0.0 if supervised_restarts is None else PREDECESSOR_S
+    with_room = partial(_with_room, directory, settings)
+    lock = with_room(lambda: WriterLock(directory, mode, patience_s))
     stop = _StopFlag()
     try:
-        store = _open_store(directory, settings, shared=shared)
+        store = with_room(
+            lambda: Store(
+                directory / layout.DATABASE,
+                mode,
+                dead_letters_max=settings.dead_letters_max,
+                dead_letters_bytes_max=settings.dead_letters_bytes_max,
+                enforce_tasks=settings.enforce_tasks,
+                predecessor=lock.predecessor,
+            )
+        )
         run_id = secrets.token_bytes(16)
-        lock.announce(store.epoch, run_id)
+        with_room(lambda: lock.announce(store.run, run_id))
         endpoints = Endpoints(
             directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
         )
@@ -94,13 +106,10 @@ def serve(
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
             status = partial(_status, store, writer, supervised_restarts)
             notifier.ready(status())
-            try:
+            with _leaving_no_wal(store):
                 _loop(writer, endpoints, stop, notifier, status)
-            except DirectoryReplaced:  # its WAL would be taken for that of what is there now
-                store.handle.checkpoint_truncate()
-                raise
-        notifier.stopping(f"stopping: {stop.reason}")
-        writer.finish(time.monotonic())
+                notifier.stopping(f"stopping: {stop.reason}")
+                writer.finish(time.monotonic())
         endpoints.close()
         store.close()
         _LOG.info("stopped by %s; %s", stop.reason, _entries(store))
@@ -110,29 +119,38 @@ def serve(
         lock.close()
 
 
-def _open_store(directory: Path, settings: Settings, *, shared: bool) -> Store:
-    """The store; on a full disk with the room of the reserve. Raises `LogUnusable`."""
+@contextlib.contextmanager
+def _leaving_no_wal(store: Store) -> Iterator[None]:
+    """Where log.db was replaced, its WAL would be taken for that of what is there now."""
+    try:
+        yield
+    except DirectoryReplaced:
+        if not store.handle.checkpoint_truncate():
+            _LOG.error(
+                "%s is of the database that was here: move it and the -shm away", store.handle.wal
+            )
+        raise
 
-    def opened() -> Store:
-        return Store(
-            directory / layout.DATABASE,
-            GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE,
-            dead_letters_max=settings.dead_letters_max,
-            dead_letters_bytes_max=settings.dead_letters_bytes_max,
-            enforce_tasks=settings.enforce_tasks,
-        )
 
+def _with_room(directory: Path, settings: Settings, make: Callable[[], Made]) -> Made:
+    """What is made; on a full disk with the room of the reserve. Raises `LogUnusable`."""
     try:
         try:
-            return opened()
-        except StoreFull:
-            if not Reserve(directory / layout.RESERVE, settings.reserve_bytes).release():
+            return make()
+        except (StoreFull, OSError) as error:
+            is_full = isinstance(error, StoreFull) or error.errno in NO_ROOM
+            reserve = Reserve(directory / layout.RESERVE, settings.reserve_bytes)
+            if not (is_full and reserve.release()):
                 raise
             _LOG.warning("the disk is full: %s is released", layout.RESERVE)
-            return opened()
+            return make()
     except StoreFull as error:
         raise LogUnusable(
             f"{error}: make room on the disk of {directory}, and start again"
+        ) from error
+    except OSError as error:
+        raise LogUnusable(
+            f"cannot write {error.filename} ({error.strerror}): mend that, and start again"
         ) from error
 
 

@@ -21,6 +21,7 @@ from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
+from hansard_writer.lock import Predecessor
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 from hansard_writer.tasks import TaskBook
 
@@ -45,7 +46,8 @@ class DryRun(Exception):
 class Store:
     """The log's database, open for writing. Opening it begins a new epoch, durably.
 
-    With ``enforce_tasks`` only events of registered tasks are entered. Raises
+    With ``enforce_tasks`` only events of registered tasks are entered. ``predecessor`` is the run
+    whose WAL may be there, as far as it is known. Raises
     `hansard_writer.damage.LogUnusable` for what cannot be served, which is not touched then, and
     `StoreFull`. What SQLite raises later and is no `StoreUnready` MUST end the process.
     """
@@ -58,6 +60,7 @@ class Store:
         dead_letters_max: int,
         dead_letters_bytes_max: int,
         enforce_tasks: bool = False,
+        predecessor: Predecessor | None = None,
         vfs: str | None = None,
     ) -> None:
         require_sqlite()
@@ -66,7 +69,7 @@ class Store:
         self.handle = handle = Handle(path, mode, vfs)
         self._connection, self._execute = handle.connection, handle.connection.execute
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
-        with handle.starting():
+        with handle.starting(predecessor):
             self._begin_epoch()
             self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
@@ -84,6 +87,11 @@ class Store:
     def connection(self) -> apsw.Connection:
         """For reading, and for writing within `transaction`."""
         return self._connection
+
+    @property
+    def run(self) -> Predecessor:
+        """What the next run has to know of this one."""
+        return Predecessor(self.log_id, self.epoch, self.handle.wal.stat().st_ino)
 
     @property
     def size(self) -> int:

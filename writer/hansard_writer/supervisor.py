@@ -253,7 +253,8 @@ class _Life:
             self._kill()
         elif self._kill_at is None and now >= self._look_at:
             self._look_at = now + LOOK_INTERVAL_S
-            if self._stillness.hangs(look_at(self._process.pid)):
+            is_in_its_loop = self._heard.ready  # a start may wait for whatever it needs
+            if is_in_its_loop and self._stillness.hangs(look_at(self._process.pid)):
                 self._abort()
 
     def _abort(self) -> None:

@@ -288,14 +288,17 @@ class Writer:
         asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
         if self._disk.suspended and verb == "replay":  # what is dropped makes room
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
-        if self._intake.batch:
+        if self._intake.batch and now >= self._retries.at:
             self._commit(now)
-        if self._intake.batch:
+        if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
             if isinstance(asked, wire.Replay):
-                return self._letters.replay(asked)
-            return self._letters.drop(asked)
+                done: wire.Replayed | wire.LettersDropped = self._letters.replay(asked)
+            else:
+                done = self._letters.drop(asked)
+            self._require_place()
+            return done
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
@@ -372,6 +375,8 @@ class Writer:
 
     def _reply_to_calls(self, replies: Iterable[tuple[list[bytes], wire.CallReply]]) -> None:
         for envelope, reply in replies:
+            if reply.status == wire.COMMITTED:
+                self._require_place()  # before anybody hears of it
             self._transport.reply(envelope, wire.pack_reply("call", reply))
 
     # --- keeping house ---
