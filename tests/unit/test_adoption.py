@@ -228,7 +228,7 @@ def test_what_a_dead_producer_was_making_is_swept_away_and_nothing_else(
             fcntl.flock(file, fcntl.LOCK_EX)
         if state != "new":
             os.utime(path, (1, 1))
-        step(Adopter(tmp_path, LOG, lambda *_: True), taking)
+        step(Adopter(tmp_path, LOG, lambda *_: True, lambda *_: 0), taking)
     assert path.exists() == (state != "abandoned")
 
 

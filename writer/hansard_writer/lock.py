@@ -44,8 +44,8 @@ class Predecessor(NamedTuple):
 
 
 class WriterLock:
-    """The lock, held from construction to `close`. Raises OSError, and `DirectoryTaken`, after ``patience_s``
-    in which another writer may end."""
+    """The lock, held from construction to `close`. Raises OSError, and `DirectoryTaken`
+    after ``patience_s`` in which another writer may end."""
 
     def __init__(self, directory: Path, mode: int, patience_s: float = 0.0) -> None:
         self._directory = directory
