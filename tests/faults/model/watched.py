@@ -345,13 +345,12 @@ class WatchedLog(Log):
 
     def _go_on(self) -> None:
         """With no connection lost: what went astray shows by the gap in front of a next event, or
-        by silence."""
-        for subject in self.subjects:
-            if not subject.put():
-                subject.reconnect()
+        by silence. More than one may be needed: a hello that comes late forgets a gap."""
         for _ in range(SILENCES_MAX):
             self.pass_time(SILENCE_S)
             for subject in self.subjects:
+                if subject.producer.has_work and not subject.put():
+                    subject.reconnect()
                 subject.ask_again()
             for _ in range(TURNS_A_SILENCE):
                 self.turn()
