@@ -5,6 +5,7 @@ It runs what it is asked to run, and closes. What to ask is the reader's busines
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,7 +135,8 @@ class ReadConnection:
 
     def _require_file(self) -> None:
         try:
-            self._database.stat()
+            if not stat.S_ISREG(self._database.stat().st_mode):
+                raise ConfigError(f"{self._database} is no file, and so no log: move it away")
         except (FileNotFoundError, NotADirectoryError):
             raise ConfigError(
                 f"there is no log in {self.directory}: start its writer with "

@@ -384,3 +384,21 @@ def test_a_command_loads_no_other_commands_module() -> None:
     assert "hansard_writer.cli.stats" in loaded
     assert "hansard_writer.cli.query" not in loaded
     assert "hansard_writer.store" not in loaded
+
+
+def test_record_says_that_an_event_is_lost_and_exits_with_1(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "spool").touch()  # no spool can be made there
+    result = run("record", directory, "a.b", "--no-sync")
+    assert result.returncode == 1
+    assert "it is lost" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["query", "tail", "dlq list", "dlq show 1"])
+def test_a_directory_in_the_databases_place_is_said(directory: Path, command: str) -> None:
+    (directory / "log.db").mkdir(parents=True)
+    result = run(command, directory)
+    assert result.returncode not in (0, None)
+    assert "is no file" in result.stderr
+    assert "Traceback" not in result.stderr

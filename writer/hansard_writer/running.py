@@ -83,7 +83,7 @@ def start(
         text = ",".join(value) if isinstance(value, tuple | list) else str(value)
         environment[ENVIRONMENT_PREFIX + name.upper()] = text
     modules = [operations] if isinstance(operations, str) else operations
-    command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", str(directory)]
+    command = [sys.executable, "-P", "-m", "hansard_writer", "serve", "--dir", str(directory)]
     process = subprocess.Popen(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,

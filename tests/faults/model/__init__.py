@@ -116,7 +116,7 @@ _KINDS: Final = (
     _Kind(
         "a copied machine image",
         "two processes with one producer id, with what waits in both",
-        "both entered, once for each image; one went on under a new id",
+        "what waited was entered, at most once for each image; one went on under a new id",
         ("a machine image is copied",),
     ),
     _Kind(

@@ -119,7 +119,7 @@ def _print_entries(directory: Path) -> None:
     click.echo(f"\nThe log, as `hansard {' '.join(arguments[:3])}` shows it:")
     columns = min(shutil.get_terminal_size((80, 24)).columns, WIDTH_MAX)
     printed = subprocess.run(
-        [sys.executable, "-m", "hansard_writer", *arguments, "--dir", str(directory)],
+        [sys.executable, "-P", "-m", "hansard_writer", *arguments, "--dir", str(directory)],
         env={**os.environ, "COLUMNS": str(columns - 2)},
         capture_output=True,
         check=False,

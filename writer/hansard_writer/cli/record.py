@@ -42,9 +42,9 @@ def command(
     """Record one event and print the entry's id.
 
     PAYLOAD_JSON is the text of a JSON object and is kept as it is; - reads it from stdin. With
-    --no-sync nothing is printed. Exits with 1 when the writer refuses the event, or keeps it as an
-    orphan until its task is registered, and with 3 when no writer answers: the event then stays
-    in the spool, and a writer enters it when it runs.
+    --no-sync nothing is printed. Exits with 1 when the writer refuses the event, keeps it as an
+    orphan until its task is registered, or when it is lost for want of a spool, and with 3 when no
+    writer answers: the event then stays in the spool, and a writer enters it when it runs.
     """
     fragment = None if payload is None else orjson.Fragment(_checked(_bytes_of(payload)))
     if sync:
@@ -53,7 +53,8 @@ def command(
     try:
         entry = log.record(event_type, fragment, level=level, actor=actor, task_id=task_id,
                            sync=sync, timeout=timeout)  # fmt: skip
-        log.close()
+        if log.close() and not log.statistics()["spooled"] and not sync:
+            raise Failed("no spool could be made and no writer took the event: it is lost")
     except (hansard.WriterUnavailable, hansard.AckTimeout) as error:
         raise NoWriter(f"{error}; {_what_became_of_it(log)}") from error
     except hansard.Rejected as error:

@@ -128,7 +128,8 @@ def _supervise(given: tuple[str, ...], manager: Notifier) -> int:
     from hansard_writer.supervisor import Restarts, supervise
 
     def writers_command(lifeline: int, restarts: int) -> list[str]:
-        program = [sys.executable, "-m", "hansard_writer", "serve"]
+        # -P: what lies in the working directory is nobody's module
+        program = [sys.executable, "-P", "-m", "hansard_writer", "serve"]
         return [*program, "--supervised", str(lifeline), str(restarts), *given]
 
     return supervise(writers_command, {USAGE, TAKEN}, Restarts(), manager)

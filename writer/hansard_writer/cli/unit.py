@@ -44,7 +44,7 @@ def unit_for(context: click.Context) -> str:
 def _program() -> list[str]:
     """This command, as systemd finds it."""
     script = Path(sysconfig.get_path("scripts")) / "hansard"
-    return [str(script)] if script.exists() else [sys.executable, "-m", "hansard_writer"]
+    return [str(script)] if script.exists() else [sys.executable, "-P", "-m", "hansard_writer"]
 
 
 def _owner(directory: Path) -> str:
