@@ -39,7 +39,7 @@ def fill(worker: Worker) -> int:
 
 
 def test_a_log_restored_to_an_earlier_state_says_what_is_missing_once(
-    log: Log, tmp_path: Path
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = log.worker()
     worker.record(3)
@@ -54,10 +54,12 @@ def test_a_log_restored_to_an_earlier_state_says_what_is_missing_once(
     log.start_writer()
     worker.record(2)
     log.settle()
+    assert "1 entry hansard.lost: see hansard query" in caplog.text
     for _ in range(3):
         log.restart_writer()
         worker.record(1)
         log.settle()
+    assert len(caplog.messages) == 1
     (lost,) = log.entries(LOST)
     assert lost["producer"] == worker.producer.hash.hex()
     assert lost["reason"] == "the log went back in time"

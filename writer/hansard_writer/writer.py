@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
+from hansard.wording import counted
 from hansard_writer.acks import Acks
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
@@ -82,6 +83,7 @@ class Writer:
         self._letters = Reconsidering(store, self._intake.own, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
+        self._losses_told = 0
         self._retries = Retries()
         self._disk = Disk(store.path.parent, settings)
         self._governor = WalGovernor(store.handle, settings)
@@ -339,7 +341,16 @@ class Writer:
             return
         self._require_place()  # before anybody hears that it is committed
         self._intake.fresh_batch()
+        self._tell_of_losses()
         self._wrote(now)
+
+    def _tell_of_losses(self) -> None:
+        """The log says it for ever; who looks after the writer should hear it now."""
+        reports = self._intake.counters.lost_reports
+        if reports > self._losses_told:
+            entries = counted(reports - self._losses_told, "entry", "entries")
+            _LOG.warning("%s hansard.lost: see hansard query --event-type hansard.lost", entries)
+            self._losses_told = reports
 
     def _wrote(self, now: float) -> None:
         self._retries.succeeded()
