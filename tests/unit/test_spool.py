@@ -31,7 +31,7 @@ from hansard.spool import (
     lock_orphan,
 )
 from hansard.spool import live as spool_module
-from hansard.spool.layout import SIZE_BITS
+from hansard.spool.layout import SIZE_BITS, pack_state
 from hansard.wire import (
     FRAME_BYTES_MAX,
     FRAME_EVENTS_CUT,
@@ -704,6 +704,19 @@ def test_an_orphan_that_knew_no_log_names_the_one_that_takes_it(kept: Kept) -> N
         orphan.close()
         state, events = read(kept.spool.path.read_bytes())
         assert (state.log_id, events) == (log_id, kept.events)
+    kept.spool = Kept(kept.spool.path.parent).spool
+
+
+def test_a_state_behind_which_none_could_be_written_is_damage(kept: Kept) -> None:
+    """What is in a dead one's header may be anything."""
+    kept.append(20)
+    kept.spool.close(remove=False)
+    at, packed = pack_state((1 << 64) - 1, SpoolState(RECORDS_AT, 0, 0, None, Drops()))
+    content = bytearray(kept.spool.path.read_bytes())
+    content[at : at + len(packed)] = packed
+    kept.spool.path.write_bytes(content)
+    with pytest.raises(SpoolDamaged, match="generation"):
+        lock_orphan(kept.spool.path)
     kept.spool = Kept(kept.spool.path.parent).spool
 
 

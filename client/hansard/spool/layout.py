@@ -130,7 +130,9 @@ def read_newest_state(memory: bytes, size: int) -> tuple[int, SpoolState]:
             newest = (generation, SpoolState(head, base_seq, base_crc, log, Drops(*drops)))
     if newest is None:
         raise SpoolDamaged("both copies of the state in its header are broken")
-    state = newest[1]
+    generation, state = newest
+    if generation > INT64_MAX:
+        raise SpoolDamaged("the generation in its header is beyond any")
     room = INT64_MAX - size  # every record has a number
     if not RECORDS_AT <= state.head < size or state.base_seq > room:
         raise SpoolDamaged("the state in its header is out of bounds")
