@@ -191,8 +191,12 @@ class History(RuleBasedStateMachine):
     @rule(which=_ANY, closes=st.booleans())
     def a_worker_acts_while_its_spool_is_looked_at(self, which: int, closes: bool) -> None:
         """It closes, or takes an answer in: it may renumber, and put another file in its place."""
-        self._answers()
-        worker = self._worker(which)
+        images = [subject for subject in self.log.subjects if subject.is_image]
+        worker = images[which % len(images)] if images else self._worker(which)
+        for _ in range(2):
+            self._everybody_sends()
+            self.log.step()
+            self.log.pass_time(wire.WAIT_S)
         if self.log.step_with(worker, worker.close if closes else worker.hear):
             self._did("a worker acts while the writer looks at its spool")
 
