@@ -191,8 +191,10 @@ class History(RuleBasedStateMachine):
     @rule(which=_ANY, closes=st.booleans())
     def a_worker_acts_while_its_spool_is_looked_at(self, which: int, closes: bool) -> None:
         """It closes, or takes an answer in: it may renumber, and put another file in its place."""
-        images = [subject for subject in self.log.subjects if subject.is_image]
-        worker = images[which % len(images)] if images else self._worker(which)
+        if not closes and len(self.log.workers) < WORKERS_MAX:
+            self.a_machine_image_is_copied(which)
+            which = -1
+        worker = self._worker(which)
         for _ in range(2):
             self._everybody_sends()
             self.log.step()
@@ -216,7 +218,6 @@ class History(RuleBasedStateMachine):
     def send(self, which: int) -> None:
         self._worker(which).send()
 
-    @peopled
     @rule()
     def everybody_records_and_sends(self) -> None:
         self._everybody_sends()
