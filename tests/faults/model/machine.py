@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from faults.model.reference import Event
 from faults.model.subject import Subject
-from faults.model.watched import WatchedLog
+from faults.model.watched import ANSWER, REMOVAL, STATEMENT, WatchedLog
 from hansard import wire
 
 WORKERS_MAX: Final = 4
@@ -191,8 +191,14 @@ class History(RuleBasedStateMachine):
     @rule(which=_ANY, closes=st.booleans())
     def a_worker_acts_while_its_spool_is_looked_at(self, which: int, closes: bool) -> None:
         """It closes, or takes an answer in: it may renumber, and put another file in its place."""
-        self._answers()
+        if not closes and len(self.log.workers) < WORKERS_MAX:
+            self.a_machine_image_is_copied(which)
+            which = -1
         worker = self._worker(which)
+        for _ in range(2):
+            self._everybody_sends()
+            self.log.step()
+            self.log.pass_time(wire.WAIT_S)
         if self.log.step_with(worker, worker.close if closes else worker.hear):
             self._did("a worker acts while the writer looks at its spool")
 
@@ -212,7 +218,6 @@ class History(RuleBasedStateMachine):
     def send(self, which: int) -> None:
         self._worker(which).send()
 
-    @peopled
     @rule()
     def everybody_records_and_sends(self) -> None:
         self._everybody_sends()
@@ -347,18 +352,18 @@ class History(RuleBasedStateMachine):
 
     @served
     @rule(
-        place=st.sampled_from(["statement", "answer", "removal"]),
+        place=st.sampled_from([STATEMENT, ANSWER, REMOVAL]),
         count=st.integers(0, 12),
         is_cut=st.booleans(),
     )
     def the_writer_is_killed_within_a_step(self, place: str, count: int, is_cut: bool) -> None:
-        if place == "removal" and self.log.workers:
+        if place == REMOVAL and self.log.workers:
             self._put(self._worker(count))
             self._worker(count).kill()
         self._everybody_sends()
-        count = count if place == "statement" else count % 2
+        count = count if place == STATEMENT else count % 2
         if self.log.kill_writer_within(place, count, cut=is_cut):
-            self._did(f"the writer is killed before {_PLACES[place]}")
+            self._did(f"the writer is killed before {place}")
 
     @unserved
     @rule(enforces_tasks=st.booleans())
@@ -489,10 +494,3 @@ class History(RuleBasedStateMachine):
 
     def _did(self, what: str, times: int = 1) -> None:
         self.counts[what] += times
-
-
-_PLACES: Final = {
-    "statement": "a statement",
-    "answer": "an answer",
-    "removal": "it removes a spool",
-}

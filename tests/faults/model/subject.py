@@ -55,11 +55,6 @@ class Subject(Worker):
         self._path = self.spool
         self._hash = self.producer.hash
 
-    @property
-    def is_image(self) -> bool:
-        """Whether other processes have, or had, its id."""
-        return self.producer.hash in self._reference.shared
-
     # --- what its callers do ---
 
     def put(self, *, size: int = 0, task_id: str | None = None, bad: str = "") -> Event | None:

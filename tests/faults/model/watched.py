@@ -26,6 +26,9 @@ from hansard.spool.layout import read_state
 from hansard_writer.adoption import SCAN_S
 from stepped import Killed, Log
 
+STATEMENT: Final = "a statement"  # where a writer is killed
+ANSWER: Final = "an answer"
+REMOVAL: Final = "it removes a spool"
 STEPS_TO_DIE_MAX: Final = 4
 SILENCES_MAX: Final = 3
 TURNS_A_SILENCE: Final = 20
@@ -162,7 +165,7 @@ class WatchedLog(Log):
 
     @contextmanager
     def _dying(self, place: str, dies: Callable[..., bool]) -> Iterator[None]:
-        if place == "statement":
+        if place == STATEMENT:
             assert self.store is not None
             connection = self.store._connection
 
@@ -175,11 +178,11 @@ class WatchedLog(Log):
             yield
             connection.set_exec_trace(None)
             return
-        target, name = (self.link, "reply") if place == "answer" else (self.adopter, "committed")
+        target, name = (self.link, "reply") if place == ANSWER else (self.adopter, "committed")
         does = getattr(target, name)
 
         def dies_or_does(*arguments: Any) -> None:
-            if place == "answer" or self.adopter._done:
+            if place == ANSWER or self.adopter._done:
                 dies()
             does(*arguments)
 
