@@ -10,7 +10,7 @@ import pytest
 from frames import Chain, event, fields, parts
 from hansard import wire
 from hansard_writer.reconsidering import DROPPED, REPLAYED
-from hansard_writer.retries import StoreFull
+from hansard_writer.retries import RETRY_S, StoreFull
 from stepped import Log, encode, write_lock_taken
 
 EVERYTHING = wire.Replay(0, None, None, dry_run=False)
@@ -155,6 +155,7 @@ def test_while_another_program_holds_the_write_lock_a_replay_asks_to_be_repeated
     know(log, "T1")
     with write_lock_taken(log.directory), pytest.raises(wire.WireError, match="try again"):
         replay(log)
+    log.pass_time(RETRY_S)
     assert replay(log).entered == 1
 
 
@@ -482,6 +483,7 @@ def test_a_drop_that_fails_changes_nothing(log: Log) -> None:
     with write_lock_taken(log.directory), pytest.raises(wire.WireError, match="try again"):
         drop(log)
     assert accounts(log) == (2, 0, 2, 2, 0, 2)
+    log.pass_time(RETRY_S)
     assert drop(log) == (2, 2, 2, True)
     dropper = log.worker("dropper", queue_maxsize=1)
     dropper.record(3)

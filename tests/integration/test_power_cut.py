@@ -106,6 +106,7 @@ def test_without_the_sync_of_the_new_epoch_that_commit_would_be_gone(
     assert answered(log, chain) == 2
     cut_power(log, hooked_vfs)
     hooked_vfs.loses_syncs = False
+    log.predecessor = None  # such a disk keeps no lock file either
     log.start_writer()
     assert answered(log, chain) == 0
 
