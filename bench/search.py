@@ -24,6 +24,7 @@ from hansard.reader import Event as Row
 from hansard.reader import LogReader
 from hansard_writer.entering import Position
 from hansard_writer.full_text import TAIL_ENTRIES_MAX, FullText
+from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.store import Store
 
 PART: Final = "search"
@@ -146,7 +147,7 @@ def _insert(store: Store, rows: Iterator[tuple[Any, ...]]) -> None:
     while batch := [row for row, _ in zip(rows, repeat(None, BATCH), strict=False)]:
         with store.transaction() as connection:
             connection.executemany(limit.INSERT, batch)
-        store._position = Position(store.size + len(batch))
+        store._position = Position(Edge(store.size + len(batch)))  # full text asks no tree
         limit.keep_wal_small(store)
 
 

@@ -532,6 +532,11 @@ def test_a_seq_that_another_program_has_taken_ends_the_writer_and_spoils_no_even
     worker.record(2)
     with pytest.raises(apsw.ConstraintError):
         turn(log, 1)
+    with pytest.raises(LogUnusable, match="up to 3 and a Merkle tree of 2"):
+        log.restart_writer()
+    foreign(log, "INSERT INTO meta VALUES('unlocked', 'prune')")
+    foreign(log, "DELETE FROM entries WHERE seq = 3")
+    foreign(log, "DELETE FROM meta WHERE key = 'unlocked'")
     log.restart_writer()
     log.settle()
     assert log.entered("w") == [1, 2, 3, 4]

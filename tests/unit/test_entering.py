@@ -1,5 +1,6 @@
 """Entries of one transaction: their seqs, the runs that lead to them, the tasks they register."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,15 @@ from hansard import wire
 from hansard_writer import schema
 from hansard_writer.decoding import Decoder, Fault, Run
 from hansard_writer.entering import Entering, Position, malformed
+from hansard_writer.proof.merkle_hash_tree import HASH_BYTES, Edge, grow
 
-START = Position(0)
+START = Position()
+HASH = wire.producer_hash(PRODUCER)
+
+
+def edge_of(size: int) -> Edge:
+    """The edge of some tree."""
+    return grow(Edge(), bytes(HASH_BYTES * size))[0]
 
 
 @pytest.fixture
@@ -50,10 +58,11 @@ def runs(connection: apsw.Connection) -> list[Any]:
 
 
 def test_entries_get_their_seqs_in_the_order_of_the_calls(connection: apsw.Connection) -> None:
-    entering = Entering(connection, Position(7))
-    assert entering.enter(1, run_of(1, event(), event())) == 8
-    assert entering.enter(2, run_of(5, event())) == 10
-    assert entering.enter(1, run_of(3, event())) == 11
+    entering = Entering(connection, Position(edge_of(7)))
+    assert entering.enter(1, HASH, run_of(1, event(), event())) == 8
+    assert entering.enter(2, HASH, run_of(5, event())) == 10
+    assert entering.enter(1, HASH, run_of(3, event())) == 11
+    entering.finish()
     assert entering.position.size == 11
     assert rows(connection, "SELECT seq, producer, producer_seq FROM entries") == [
         (8, 1, 1),
@@ -67,11 +76,11 @@ def test_runs_are_written_at_the_end_and_those_that_touch_are_one(
     connection: apsw.Connection,
 ) -> None:
     entering = Entering(connection, START)
-    entering.enter(1, run_of(1, event(), event()))
-    entering.enter(1, run_of(3, event()))
-    entering.enter(2, run_of(4, event()))
-    entering.enter(1, run_of(4, event()))
-    entering.enter(1, run_of(6, event()))
+    entering.enter(1, HASH, run_of(1, event(), event()))
+    entering.enter(1, HASH, run_of(3, event()))
+    entering.enter(2, HASH, run_of(4, event()))
+    entering.enter(1, HASH, run_of(4, event()))
+    entering.enter(1, HASH, run_of(6, event()))
     assert runs(connection) == []
     entering.finish()
     assert runs(connection) == [(1, 1, 3, 1), (2, 4, 1, 4), (1, 4, 1, 5), (1, 6, 1, 6)]
@@ -81,19 +90,19 @@ def test_a_run_goes_on_in_the_next_transaction(connection: apsw.Connection) -> N
     position = START
     for first in (1, 2, 3):
         entering = Entering(connection, position)
-        entering.enter(1, run_of(first, event()))
+        entering.enter(1, HASH, run_of(first, event()))
         entering.finish()
         position = entering.position
     assert runs(connection) == [(1, 1, 3, 1)]
-    assert position == Position(3, (1, 1, 3, 1))
+    assert (position.size, position.last_run) == (3, (1, 1, 3, 1))
 
 
 def test_what_returns_late_is_a_run_of_its_own(connection: apsw.Connection) -> None:
     entering = Entering(connection, START)
-    entering.enter(1, run_of(1, event()))
-    entering.enter(1, run_of(4, event(), event()))
-    entering.enter(1, run_of(2, event(), event()))
-    entering.enter(1, run_of(6, event()))
+    entering.enter(1, HASH, run_of(1, event()))
+    entering.enter(1, HASH, run_of(4, event(), event()))
+    entering.enter(1, HASH, run_of(2, event(), event()))
+    entering.enter(1, HASH, run_of(6, event()))
     entering.finish()
     assert runs(connection) == [(1, 1, 1, 1), (1, 4, 2, 2), (1, 2, 2, 4), (1, 6, 1, 6)]
 
@@ -101,16 +110,16 @@ def test_what_returns_late_is_a_run_of_its_own(connection: apsw.Connection) -> N
 def test_the_newest_run_of_each_producer_is_known_as_it_is_written(
     connection: apsw.Connection,
 ) -> None:
-    entering = Entering(connection, Position(9, (1, 5, 4, 6)))
-    entering.enter(1, run_of(9, event()))
-    entering.enter(2, run_of(1, event()))
+    entering = Entering(connection, Position(edge_of(9), (1, 5, 4, 6)))
+    entering.enter(1, HASH, run_of(9, event()))
+    entering.enter(2, HASH, run_of(1, event()))
     entering.finish()
     assert entering.newest_runs == {1: (5, 5, 6), 2: (1, 1, 11)}
     assert runs(connection) == [(1, 5, 5, 6), (2, 1, 1, 11)]
 
 
 def test_nothing_entered_moves_nothing(connection: apsw.Connection) -> None:
-    position = Position(9, (1, 5, 4, 6))
+    position = Position(edge_of(9), (1, 5, 4, 6))
     entering = Entering(connection, position)
     entering.finish()
     assert entering.position == position
@@ -119,7 +128,7 @@ def test_nothing_entered_moves_nothing(connection: apsw.Connection) -> None:
 
 def test_registrations_are_entries_and_tasks(connection: apsw.Connection) -> None:
     entering = Entering(connection, START)
-    entering.enter(1, run_of(1, event(), registration("T2", '{"a":1}'), registration("T1")))
+    entering.enter(1, HASH, run_of(1, event(), registration("T2", '{"a":1}'), registration("T1")))
     assert list(entering.registered) == ["T2", "T1"], "in order"
     tasks = rows(connection, "SELECT task_id, created_at, attributes FROM tasks ORDER BY task_id")
     assert tasks == [("T1", 5, None), ("T2", 5, '{"a":1}')]
@@ -138,7 +147,7 @@ def test_a_task_registered_again_keeps_its_time_and_the_newest_attributes(
     connection: apsw.Connection, again: str | None, left: str
 ) -> None:
     entering = Entering(connection, START)
-    entering.enter(1, run_of(1, registration("T1", '{"a":1}'), registration("T1", again, 9)))
+    entering.enter(1, HASH, run_of(1, registration("T1", '{"a":1}'), registration("T1", again, 9)))
     assert list(entering.registered) == ["T1"]
     assert rows(connection, "SELECT * FROM tasks") == [("T1", 5, left)]
 
@@ -156,3 +165,47 @@ def test_what_sqlite_takes_for_no_object_is_malformed(connection: apsw.Connectio
         9: Fault("payload is a JSON true, not an object"),
         10: Fault("payload is no JSON"),
     }
+
+
+def test_what_is_hashed_is_what_is_stored(connection: apsw.Connection) -> None:
+    """The tree's leaves can be made anew from the stored columns."""
+    entering = Entering(connection, START)
+    entering.enter(1, HASH, run_of(1, event('{"a":"ü"}'), event(None)))
+    entering.enter(2, HASH, run_of(5, event("{}", actor="x", task_id="T1")))
+    entering.finish()
+    stored = rows(
+        connection,
+        "SELECT producer_seq, created_at, event_type, level, actor, task_id, payload, salt,"
+        " payload_hash FROM entries ORDER BY seq",
+    )
+    expected = []
+    for seq, (number, *facts, payload, salt, hidden) in enumerate(stored, 1):
+        if payload is None:
+            assert salt is None
+            assert hidden is None
+        else:
+            assert hidden == hashlib.sha256(salt + payload.encode()).digest()
+        leaf = msgpack.packb([1, seq, HASH, number, *facts, hidden])
+        expected.append(hashlib.sha256(b"\0" + leaf).digest())
+    assert rows(connection, "SELECT * FROM tree") == [(0, 0, b"".join(expected))]
+    assert entering.position.edge == Edge(3, (b"".join(expected),))
+
+
+def test_equal_payloads_are_hidden_by_salts_of_their_own(connection: apsw.Connection) -> None:
+    entering = Entering(connection, START)
+    entering.enter(1, HASH, run_of(1, *(event("{}") for _ in range(50))))
+    hidden = rows(connection, "SELECT DISTINCT salt, payload_hash FROM entries")
+    assert len(hidden) == 50
+
+
+def test_an_event_that_is_not_taken_leaves_no_leaf(connection: apsw.Connection) -> None:
+    connection.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON entries WHEN NEW.producer_seq = 2"
+        " BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    entering = Entering(connection, START)
+    outcomes = [entering.attempt(1, HASH, run_of(number, event())) for number in (1, 2, 3)]
+    entering.finish()
+    assert outcomes == [1, Fault("no"), 2]
+    assert entering.position.size == 2
+    assert rows(connection, "SELECT length(hashes) FROM tree") == [(2 * HASH_BYTES,)]

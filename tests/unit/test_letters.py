@@ -47,6 +47,7 @@ class Box:
     ) -> None:
         self.connection = connection
         self.tasks: set[str] = set()
+        self.position = Position()
         self.letters = DeadLetters(
             connection,
             letters_max=letters_max,
@@ -66,9 +67,10 @@ class Box:
 
     def try_again(self, *ids: int) -> Again:
         self.letters.begin()
-        entering = Entering(self.connection, Position(len(self.rows("SELECT seq FROM entries"))))
+        entering = Entering(self.connection, self.position)
         again = self.letters.try_again(ids, entering)
         entering.finish()
+        self.position = entering.position
         self.letters.committed()
         return again
 
@@ -264,7 +266,7 @@ def test_the_orphans_of_a_task_return_in_the_order_of_their_arrival(box: Box) ->
     box.write(orphan(5), orphan(6, task_id="T2"), orphan(7), bad(8))
     box.register("T1")
     box.letters.begin()
-    entering = Entering(box.connection, Position(0))
+    entering = Entering(box.connection, Position())
     again = box.letters.return_orphans("T1", entering)
     assert again.entered == {1: 1, 3: 1}
     assert box.rows("SELECT producer_seq FROM entries ORDER BY seq") == [(5,), (7,)]

@@ -275,6 +275,7 @@ def test_a_log_of_version_1_knows_what_it_has_refused_and_lost(
             connection.execute(
                 "INSERT INTO producers VALUES(?, ?, 'host', 7, 1, 20, 5, 3)", (number, hash_)
             )
+        connection.execute("INSERT INTO producers VALUES(0, x'00', '', 0, 1, 2, 0, 0)")
         lost = {"producer": chain.hash.hex(), "reason": "the log went back in time", "count": 5}
         full = {"producer": chain.hash.hex(), "reason": "the queue stayed full", "count": 3}
         for seq, payload in enumerate((lost, full), 1):
@@ -344,9 +345,11 @@ def test_a_batch_is_in_the_database_with_its_watermarks(store: Store, taking: In
     feed(taking, chain, event('{"n":1}'), event(None, actor=None, task_id=None))
     commit(store, taking)
     common = (1_700_000_000_000_000_000, "task.done", "info")
-    assert rows(store, "SELECT * FROM entries") == [
-        (1, 1, 1, *common, "agent:7", "T1", '{"n":1}', None, None),
-        (2, 1, 2, *common, None, None, None, None, None),
+    *columns, salt, payload_hash = rows(store, "SELECT * FROM entries WHERE seq = 1")[0]
+    assert columns == [1, 1, 1, *common, "agent:7", "T1", '{"n":1}']
+    assert (len(salt), len(payload_hash)) == (16, 32)
+    assert rows(store, "SELECT * FROM entries WHERE seq = 2") == [
+        (2, 1, 2, *common, None, None, None, None, None)
     ]
     assert rows(store, "SELECT watermark, crc, dropped FROM producers WHERE id = 1") == [
         (2, chain.crc, 0)

@@ -80,6 +80,15 @@ def another_programs(path: Path, application_id: int) -> LogUnusable:
     )
 
 
+def tree_disagrees(path: Path, entries: int, leaves: int) -> LogUnusable:
+    """For a log whose entries are not those that its Merkle tree is of."""
+    return LogUnusable(
+        f"{path} has entries up to {entries} and a Merkle tree of {leaves}, and parts of it may be "
+        "missing: somebody has changed it from outside; `hansard verify` says more; restore a "
+        "backup, or put the file back as it was"
+    )
+
+
 def reason_to_end(path: Path, error: apsw.Error) -> str:
     """What an error of SQLite's says about the log and what to do, in a sentence."""
     code = code_of(error)

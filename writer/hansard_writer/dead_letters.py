@@ -31,7 +31,8 @@ _COUNT_NOT_KEPT: Final = (
     " ON CONFLICT DO UPDATE SET value = excluded.value"
 )
 _SELECT: Final = (
-    "SELECT producer, producer_seq, count, reason, frame FROM dead_letters WHERE id = ?"
+    "SELECT producer, producer_hash, producer_seq, count, reason, frame FROM dead_letters AS d"
+    " LEFT JOIN producers AS p ON p.id = producer WHERE d.id = ?"
 )
 _ENTERED: Final = "UPDATE dead_letters SET replayed_as = ?, frame = x'' WHERE id = ?"
 _COUNT_RETURNED: Final = (
@@ -187,11 +188,12 @@ class DeadLetters:
         refused: dict[int, int] = {}
         hopeless = 0
         for letter in ids:
-            producer, first_seq, count, reason, body = self._one(_SELECT, (letter,))
+            producer, hash_, first_seq, count, reason, body = self._one(_SELECT, (letter,))
             if producer is None or not count:
                 hopeless += 1
                 continue
-            outcome = self._enter(producer, first_seq, count, body, entering)
+            frame = wire.Frame(b"", first_seq, count, 0, wire.Drops(), body)
+            outcome = self._enter(producer, hash_, frame, entering)
             if isinstance(outcome, Refused):
                 refused[letter] = count
                 self._keep_on(letter, producer, count, reason, outcome)
@@ -230,10 +232,9 @@ class DeadLetters:
         self._execute(_DROP, (str(list(ids)),))
 
     def _enter(
-        self, producer: int, first_seq: int, count: int, body: bytes, entering: Entering
+        self, producer: int, producer_hash: bytes, frame: wire.Frame, entering: Entering
     ) -> int | Refused:
         """The first seq of a letter's events, or why they are refused."""
-        frame = wire.Frame(b"", first_seq, count, 0, wire.Drops(), body)
         runs, refused = self._decoder.decode(frame)
         for run in runs:
             faults = self._tasks.faults(run) if self._tasks else {}
@@ -242,7 +243,7 @@ class DeadLetters:
         if refused:
             return refused[0]
         (run,) = runs  # a body of which nothing is refused is one
-        outcome = entering.attempt(producer, run)
+        outcome = entering.attempt(producer, producer_hash, run)
         return without(run, {0: outcome})[1][0] if isinstance(outcome, Fault) else outcome
 
     def _keep_on(

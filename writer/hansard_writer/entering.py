@@ -1,4 +1,4 @@
-"""The entries of one transaction: seqs are given, rows and runs are written.
+"""The entries of one transaction: seqs are given; rows, runs and the tree are written.
 
 It begins and ends no transaction; what it has counted is the log's once that is committed.
 """
@@ -9,11 +9,14 @@ from typing import Final, NamedTuple
 import apsw
 
 from hansard_writer.decoding import DETAIL_CHARS_MAX, Fault, Run, part
+from hansard_writer.proof import leaves
+from hansard_writer.proof.merkle_hash_tree import Edge, grow
+from hansard_writer.proof.stored_tree import WRITE_ROW
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 
 _INSERT_ENTRY: Final = (
     "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
-    " task_id, payload) VALUES(?,?,?,?,?,?,?,?,?)"
+    " task_id, payload, salt, payload_hash) VALUES(?,?,?,?,?,?,?,?,?,?,?)"
 )
 _INSERT_RUN: Final = (
     "INSERT INTO runs(producer, first_producer_seq, count, first_seq) VALUES(?,?,?,?)"
@@ -26,10 +29,15 @@ _INSERT_TASK: Final = (
 
 
 class Position(NamedTuple):
-    """How far the log reaches, and its last row of `runs`."""
+    """How far the log reaches: the edge of its tree, and its last row of `runs`."""
 
-    size: int
+    edge: Edge = Edge()
     last_run: tuple[int, int, int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many entries there are, or ever were."""
+        return self.edge.size
 
 
 class Entering:
@@ -38,28 +46,27 @@ class Entering:
     def __init__(self, connection: apsw.Connection, position: Position) -> None:
         self._connection = connection
         self._many = connection.executemany
-        self._size, self._last_run = position
+        self._edge, self._last_run = position
+        self._size = self._edge.size
+        self._leaves: list[bytes] = []
         self._runs: list[tuple[int, int, int, int]] = []
         self.registered: dict[str, None] = {}  # tasks, each once, in order
         self.newest_runs: dict[int, tuple[int, int, int]] = {}  # by producer, as `runs` has them
 
     @property
     def position(self) -> Position:
-        """Behind what was entered."""
-        return Position(self._size, self._last_run)
+        """Behind what was entered, once it is finished."""
+        return Position(self._edge, self._last_run)
 
-    def enter(self, producer: int, run: Run) -> int:
+    def enter(self, producer: int, producer_hash: bytes, run: Run) -> int:
         """Enter a run; the seq of its first event."""
         seq, length, first = self._size + 1, run.length, run.first_seq
+        seqs, numbers = range(seq, seq + length), range(first, first + length)
+        *facts, payloads = run.columns
+        salts, hashes = leaves.hide(payloads)
         self._many(
             _INSERT_ENTRY,
-            zip(
-                range(seq, seq + length),
-                repeat(producer),
-                range(first, first + length),
-                *run.columns,
-                strict=False,
-            ),
+            zip(seqs, repeat(producer), numbers, *facts, payloads, salts, hashes, strict=False),
         )
         for task in run.tasks:
             self._many(_INSERT_TASK, [task])
@@ -74,16 +81,19 @@ class Entering:
         self._runs.append(last)
         self._last_run = last
         self.newest_runs[producer] = last[1:]
+        version, owner = repeat(leaves.LEAF_VERSION), repeat(producer_hash)
+        entries = zip(version, seqs, owner, numbers, *facts, hashes, strict=False)
+        self._leaves.append(leaves.leaf_hashes(entries))
         self._size += length
         return seq
 
-    def attempt(self, producer: int, run: Run) -> int | Fault:
+    def attempt(self, producer: int, producer_hash: bytes, run: Run) -> int | Fault:
         """Enter a run, or nothing of it where SQLite does not take it: its first seq, or what is
         wrong. For the few that are in doubt: each costs two statements more."""
         execute, tasks = self._connection.execute, dict(self.registered)
         execute("SAVEPOINT attempt")
         try:
-            seq = self.enter(producer, run)
+            seq = self.enter(producer, producer_hash, run)
         except apsw.Error as error:
             is_gone = not self._connection.in_transaction  # a trigger may undo all of it
             if is_gone or kind_of(code_of(error)) is not Kind.CONTENT:
@@ -96,18 +106,20 @@ class Entering:
                 execute("RELEASE attempt")
         return seq
 
-    def faults(self, producer: int, run: Run) -> dict[int, Fault]:
+    def faults(self, producer: int, producer_hash: bytes, run: Run) -> dict[int, Fault]:
         """The events of a run that cannot be entered, by index; the others are."""
         faults = {}
         for index in range(run.length):
-            outcome = self.attempt(producer, part(run, index, index + 1))
+            outcome = self.attempt(producer, producer_hash, part(run, index, index + 1))
             if isinstance(outcome, Fault):
                 faults[index] = outcome
         return faults
 
     def finish(self) -> None:
-        """Write the runs. Once, behind everything."""
+        """Write the runs, and what the tree has grown by. Once, behind everything."""
         self._many(_INSERT_RUN, self._runs)
+        self._edge, rows = grow(self._edge, b"".join(self._leaves))
+        self._many(WRITE_ROW, rows)
 
 
 def malformed(run: Run, connection: apsw.Connection) -> dict[int, Fault]:

@@ -238,6 +238,8 @@ class Handle:
     def _migrate(self) -> None:
         for version in range(self._user_version(), schema.VERSION):
             with self.transaction():
+                if step := schema.STEPS.get(version + 1):
+                    step(self.connection)
                 for statement in schema.MIGRATIONS[version]:
                     self._execute(statement)
                 self._execute(f"PRAGMA user_version = {version + 1}")

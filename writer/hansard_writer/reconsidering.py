@@ -106,7 +106,7 @@ class Reconsidering:
     def _note(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> None:
         own = self._own
         seq = own.watermark + 1
-        entering.enter(own.id, own_run(seq, event_type, level, facts, self._clock_ns()))
+        entering.enter(own.id, own.hash, own_run(seq, event_type, level, facts, self._clock_ns()))
         self._store.connection.execute(
             "UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id)
         )

@@ -4,12 +4,16 @@ Forward only; ``user_version`` counts the migrations applied. Each runs in a tra
 own. Nothing here opens a database.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
+
+import apsw
 
 from hansard.reader.search import FULL_TEXT_TABLE
 from hansard.reader_connection import APPLICATION_ID, SCHEMA_VERSION
+from hansard_writer.proof.earlier_entries import hash_earlier_entries
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "STEPS", "VERSION"]
 
 # One statement an element: apsw runs several in one string lazily, and stops at the first row.
 _V1: Final = (
@@ -231,7 +235,63 @@ _V2_READING: Final[tuple[str, ...]] = (
 # Outcomes of calls are forgotten by age.
 _V2_CALLS: Final = ("CREATE INDEX calls_by_age ON calls(created_at)",)
 
-MIGRATIONS: Final = (_V1, (*_V2_TASKS, *_V2_READING, *_V2_CALLS))
+# The proof. Entries change in one way only, and go in one way only: the writer says in `meta`, for
+# the length of its own transaction, that it redacts or prunes.
+_V3_ENTRIES: Final = (
+    "DROP TRIGGER IF EXISTS entries_are_not_updated",
+    """
+    CREATE TRIGGER entries_are_not_updated BEFORE UPDATE ON entries
+    WHEN NOT (
+        EXISTS (SELECT 1 FROM meta WHERE key = 'unlocked' AND value = 'redact')
+        AND NEW.payload IS NULL AND NEW.salt IS NULL
+        AND (NEW.seq, NEW.producer, NEW.producer_seq, NEW.created_at, NEW.event_type, NEW.level,
+             NEW.actor, NEW.task_id, NEW.payload_hash)
+         IS (OLD.seq, OLD.producer, OLD.producer_seq, OLD.created_at, OLD.event_type, OLD.level,
+             OLD.actor, OLD.task_id, OLD.payload_hash)
+    )
+    BEGIN SELECT RAISE(ABORT, 'the log is append-only: entries are not updated'); END
+    """,
+    "DROP TRIGGER entries_are_not_deleted",
+    """
+    CREATE TRIGGER entries_are_not_deleted BEFORE DELETE ON entries
+    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'unlocked' AND value = 'prune')
+    BEGIN SELECT RAISE(ABORT, 'the log is append-only: entries are not deleted'); END
+    """,
+)
+_V3_CHECKPOINTS: Final = (
+    "DROP TABLE checkpoints",  # nothing was ever in it
+    # One for a size, ever: another origin begins behind an entry that says why.
+    """
+    CREATE TABLE checkpoints(
+        size INTEGER PRIMARY KEY,
+        origin TEXT NOT NULL,
+        created_at INTEGER NOT NULL,             -- ns since 1970 UTC
+        note TEXT NOT NULL,                      -- as it was signed
+        root TEXT GENERATED ALWAYS AS (substr(note, length(origin) + length(size) + 3, 44)),
+        signature TEXT GENERATED ALWAYS AS (
+            rtrim(substr(note, instr(note, char(10) || char(10)) + 2), char(10))
+        )
+    ) STRICT
+    """,
+    f"""
+    CREATE VIEW signed_events(id, sequence, agent_id, event_type, payload_hash, prev_root,
+                              signature, attest_level, timestamp) AS
+    SELECT e.seq, e.seq, e.actor, e.event_type, lower(hex(e.payload_hash)), c.root,
+           c.signature, iif(c.size IS NULL, 'unsigned', 'checkpoint'),
+           {_CREATED_AT}
+    FROM entries AS e LEFT JOIN checkpoints AS c
+    ON c.size = (SELECT min(size) FROM checkpoints WHERE size >= e.seq)
+    """,  # noqa: S608 - our own words
+)
+
+MIGRATIONS: Final = (
+    _V1,
+    (*_V2_TASKS, *_V2_READING, *_V2_CALLS),
+    (*_V3_ENTRIES, *_V3_CHECKPOINTS),
+)
 VERSION: Final = len(MIGRATIONS)
+
+# What text cannot do: done first, within the transaction of the migration to that version.
+STEPS: Final[Mapping[int, Callable[[apsw.Connection], None]]] = {3: hash_earlier_entries}
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"

@@ -15,13 +15,15 @@ import apsw
 
 from hansard import wire
 from hansard.reader_connection import require_sqlite
-from hansard_writer import comparing, recovered
+from hansard_writer import comparing, damage, recovered
 from hansard_writer.dead_letters import DeadLetters
 from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
 from hansard_writer.lock import Predecessor
+from hansard_writer.proof.merkle_hash_tree import Edge
+from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 from hansard_writer.tasks import TaskBook
 
@@ -71,7 +73,7 @@ class Store:
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
         with handle.starting(predecessor):
             self._begin_epoch()
-            self._position = Position(self._one("SELECT coalesce(max(seq), 0) FROM entries"))
+            self._position = Position(self._edge())
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -272,7 +274,7 @@ class Store:
                     _INSERT_PRODUCER, [(s.id, s.hash, s.host, s.pid, s.started_at) for s in new]
                 )
             for state, run in batch.runs:
-                entering.enter(state.id, run)
+                entering.enter(state.id, state.hash, run)
             refused = [(None if state is None else state.id, each) for state, each in batch.refused]
             ids = letters.write(refused, now_ns)
             for task_id in list(entering.registered):
@@ -318,12 +320,24 @@ class Store:
         found = []
         with contextlib.suppress(DryRun), self._transaction():
             for state, run in batch.runs:
-                found.append(entering.faults(state.id, run))
+                found.append(entering.faults(state.id, state.hash, run))
             raise DryRun
         return found
 
     def _is_registered(self, task_id: str) -> bool:
         return self._one("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)) is not None
+
+    def _edge(self) -> Edge:
+        """Where the tree goes on. It MUST be that of the entries, or what is signed next is of
+        another history."""
+        entries: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
+        leaves: int = self._one(READ_SIZE)
+        if entries != leaves:
+            raise damage.tree_disagrees(self.path, entries, leaves)
+        try:
+            return StoredTree(lambda *row: self._one(READ_ROW, row)).edge(leaves)
+        except NodeMissing as error:
+            raise damage.tree_disagrees(self.path, entries, leaves) from error
 
     def _begin_epoch(self) -> None:
         """A run's first commit, fsynced: recovery may have shown commits that never were. What
