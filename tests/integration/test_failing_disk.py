@@ -537,7 +537,7 @@ def test_a_seq_that_another_program_has_taken_ends_the_writer_and_spoils_no_even
     foreign(log, "INSERT INTO meta VALUES('unlocked', 'prune')")
     foreign(log, "DELETE FROM entries WHERE seq = 3")
     foreign(log, "DELETE FROM meta WHERE key = 'unlocked'")
-    log.restart_writer()
+    log.start_writer()
     log.settle()
     assert log.entered("w") == [1, 2, 3, 4]
     assert log.dead_letters() == []
