@@ -530,7 +530,7 @@ def test_a_seq_that_another_program_has_taken_ends_the_writer_and_spoils_no_even
         f" VALUES(3, 0, 1, 1, 'x', 'info', '{json.dumps({'w': 'foreign'})}')",
     )
     worker.record(2)
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises(LogUnusable, match="up to 3 and a Merkle tree of 2"):
         turn(log, 1)
     with pytest.raises(LogUnusable, match="up to 3 and a Merkle tree of 2"):
         log.restart_writer()
