@@ -86,13 +86,13 @@ class ProvableLog:
         self.change("UPDATE entries SET payload = NULL, salt = NULL WHERE seq = ?", seq)
 
     def prune(self, last: int) -> None:
-        """Entries up to one are gone, and the rows of the tree that are wholly of them."""
+        """Entries up to one are gone, and the rows of the tree whose tile (of 256, as tlog-tiles
+        has them) is wholly of them."""
         self.change("DELETE FROM entries WHERE seq <= ?", last)
-        for level in range(12):
-            width = 16 ** (level + 1)
-            self.execute(
-                "DELETE FROM tree WHERE level = ? AND (idx + 1) * ? <= ?", (level, width, last)
-            )
+        for level in range(0, 12, 2):
+            tiles = last // 256 ** (level // 2 + 1)
+            self.execute("DELETE FROM tree WHERE level = ? AND idx < ?", (level, tiles * 16))
+            self.execute("DELETE FROM tree WHERE level = ? AND idx < ?", (level + 1, tiles))
         self.execute("INSERT OR REPLACE INTO meta VALUES('pruned_to', ?)", (last,))
 
     def close(self) -> None:
