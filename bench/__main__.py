@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ingest, limit, machine, readers, record, report, search, sync
+from bench import ingest, limit, machine, proof_cost, readers, record, report, search, sync
 from bench.entered import WrongEntries
 from bench.figures import Figure
 from hansard.settings import ENVIRONMENT_PREFIX
 
-QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART)
+QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART, proof_cost.PART)
 PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART)
 WORKERS: Final = 4
 EVENTS: Final = 200_000
@@ -57,6 +57,8 @@ def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Fi
         figures += record.run(place / "record", events)
     if sync.PART in parts:
         figures += sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1))
+    if proof_cost.PART in parts:
+        figures += proof_cost.run(place / "proof-cost", max(events // 8, 1))
     if readers.PART in parts:
         figures += readers.run(place / "readers", max(events // workers, 1))
     if search.PART in parts:

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest, readers, search
+from bench import entered, ingest, proof_cost, readers, search
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -49,6 +50,24 @@ def test_it_counts_what_was_entered(run: dict[str, float]) -> None:
 def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
     # CPU time comes in ticks of 10 ms, too coarse for so small a run.
     assert all(value > 0 for name, value in run.items() if "CPU" not in name), run
+
+
+def test_the_proof_is_measured_against_a_writer_without_it(tmp_path: Path) -> None:
+    """Both logs hold the same events, and one alone has a tree."""
+    figures = proof_cost.run(tmp_path / "cost", 500)
+    assert all(figure.value > 0 for figure in figures), figures
+    logs = [
+        apsw.Connection(str(tmp_path / "cost" / side / "log.db")) for side in ("with", "without")
+    ]
+    columns = "seq, producer, producer_seq, event_type, level, actor, task_id, payload"
+    proven, bare = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
+    assert proven == bare
+    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0]
+    hidden = "SELECT count(*) FROM entries WHERE (payload IS NULL) = (payload_hash IS NULL)"
+    assert [log.execute(hidden).get for log in logs] == [
+        len(proven),
+        sum(r[-1] is None for r in bare),
+    ]
 
 
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:

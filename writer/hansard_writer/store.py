@@ -74,6 +74,7 @@ class Store:
         with handle.starting(predecessor):
             self._begin_epoch()
             self._position = Position(self._edge())
+            self._require_tree()
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -245,6 +246,7 @@ class Store:
         entering = Entering(self._connection, self._position)
         try:
             with self._transaction():
+                self._require_tree()
                 self.letters.begin()
                 yield entering
                 entering.finish()
@@ -267,6 +269,7 @@ class Store:
         entering = Entering(self._connection, self._position)
         returned: set[int] = set()
         with self._transaction():
+            self._require_tree()
             letters.begin()
             new = [s for s in batch.touched.values() if not s.is_stored]
             if new:
@@ -328,16 +331,19 @@ class Store:
         return self._one("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)) is not None
 
     def _edge(self) -> Edge:
-        """Where the tree goes on. It MUST be that of the entries, or what is signed next is of
-        another history."""
-        entries: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
+        """Where the tree goes on."""
         leaves: int = self._one(READ_SIZE)
-        if entries != leaves:
-            raise damage.tree_disagrees(self.path, entries, leaves)
         try:
             return StoredTree(lambda *row: self._one(READ_ROW, row)).edge(leaves)
         except NodeMissing as error:
-            raise damage.tree_disagrees(self.path, entries, leaves) from error
+            raise damage.tree_disagrees(self.path, leaves, leaves) from error
+
+    def _require_tree(self) -> None:
+        """It MUST be that of the entries, or what is signed next is of another history. Nobody
+        else enters or takes away, but who can write to the file may try."""
+        entries: int = self._execute("SELECT coalesce(max(seq), 0) FROM entries").get
+        if entries != self.size:
+            raise damage.tree_disagrees(self.path, entries, self.size)
 
     def _begin_epoch(self) -> None:
         """A run's first commit, fsynced: recovery may have shown commits that never were. What

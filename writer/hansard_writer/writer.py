@@ -288,17 +288,15 @@ class Writer:
     ) -> wire.Replayed | wire.LettersDropped:
         """In a transaction of its own, behind the batch's."""
         asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
-        if self._disk.suspended and verb == "replay":  # what is dropped makes room
+        if self._disk.suspended and verb == "replay":  # a drop needs little, and gives it back
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
         if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
-            if isinstance(asked, wire.Replay):
-                done: wire.Replayed | wire.LettersDropped = self._letters.replay(asked)
-            else:
-                done = self._letters.drop(asked)
+            letters = self._letters
+            done = letters.replay(asked) if isinstance(asked, wire.Replay) else letters.drop(asked)
             self._require_place()
             return done
         except StoreUnready as error:
