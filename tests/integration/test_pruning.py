@@ -53,8 +53,13 @@ def prune(last: int, **changed: Any) -> wire.Prune:
     return wire.Prune(last, LATER, "ann", "old", None)._replace(**changed)
 
 
-def ask(log: Log, request: wire.Prune) -> wire.PruneState:
-    return wire.prune_state_of(log.ask(request))
+def ask(log: Log, request: wire.Prune) -> tuple[int, int]:
+    """Up to where entries go, and how far that is."""
+    return wire.prune_state_of(log.ask(request))[:2]
+
+
+def held_up_by(log: Log) -> str:
+    return wire.prune_state_of(log.ask(prune(1))).held_up_by
 
 
 def sign(log: Log) -> None:
@@ -117,7 +122,7 @@ def test_the_log_says_who_and_what_and_why_before_anything_is_gone(log: Log) -> 
     record(log, 30)
     before = 1_700_000_001_123_456_000
     asked = prune(20, before=before, archive="2023.gz")
-    assert ask(log, asked) == wire.PruneState(20, 0)
+    assert ask(log, asked) == (20, 0)
     assert log.entries(PRUNED) == [
         {
             "by": "ann",
@@ -142,7 +147,9 @@ def test_nothing_is_deleted_before_a_checkpoint_covers_the_entry_that_says_so(lo
         log.pass_time(IDLE_S)
         assert 0 < log.step() <= PRUNE_INTERVAL_S, "it looks again"
     assert len(seqs(log)) == 31
+    assert held_up_by(log) == "no checkpoint covers entry 31 yet"
     finish(log)
+    assert held_up_by(log) == ""
     assert seqs(log) == list(range(21, 32))
 
 
@@ -199,9 +206,9 @@ def test_beside_recording_it_takes_its_time_and_nothing_waits_for_it(log: Log) -
 def test_asked_again_it_says_how_far_it_is_and_enters_nothing_more(log: Log) -> None:
     record(log, 30)
     ask(log, prune(20))
-    assert ask(log, prune(20)) == ask(log, prune(3)) == wire.PruneState(20, 0)
+    assert ask(log, prune(20)) == ask(log, prune(3)) == (20, 0)
     finish(log)
-    assert ask(log, prune(20)) == wire.PruneState(20, 20)
+    assert ask(log, prune(20)) == (20, 20)
     assert len(log.entries(PRUNED)) == 1
 
 
@@ -288,6 +295,7 @@ def test_other_programs_lock_is_waited_for(log: Log) -> None:
         log.pass_time(IDLE_S)
         log.step()
         assert pruned_to(log) == 0
+        assert held_up_by(log) == "another program holds the write lock of log.db"
     finish(log)
     assert seqs(log) == [21]
 
@@ -309,6 +317,7 @@ def test_a_reader_that_keeps_the_wal_makes_it_wait_and_not_the_wal_grow(make_log
             log.step()
         assert 0 < pruned_to(log) < 400
         assert log.statistics()["wal_bytes"] < 2 * MIB
+        assert held_up_by(log) == "a reader keeps the WAL from being emptied"
     finish(log)
     assert seqs(log) == [401]
 
@@ -324,7 +333,8 @@ def test_a_writer_that_takes_nothing_in_deletes_nothing_either(
     log.pass_time(IDLE_S)
     log.step()
     assert pruned_to(log) == 0
-    assert ask(log, prune(15)) == wire.PruneState(15, 0), "that can be told"
+    assert ask(log, prune(15)) == (15, 0)
+    assert held_up_by(log).startswith("intake is suspended")
     with pytest.raises(wire.WireError, match="intake is suspended"):
         ask(log, prune(16))
     monkeypatch.undo()

@@ -568,8 +568,8 @@ def test_a_prune_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) 
         wire.prune_of(arguments)
 
 
-@pytest.mark.parametrize("content", [None, [], [1], [1, -1], [1, "2"], [1, 2, 3]])
+@pytest.mark.parametrize("content", [None, [], [1, 2], [1, -1, ""], [1, "2", ""], [1, 2, None]])
 def test_an_answer_to_a_prune_that_breaks_a_rule_is_refused(content: object) -> None:
-    assert wire.prune_state_of([7, 3]) == wire.PruneState(last=7, pruned_to=3)
-    with pytest.raises(wire.WireError, match="a prune's answer has 2 natural numbers"):
+    assert wire.prune_state_of([7, 3, ""]) == wire.PruneState(7, 3, "")
+    with pytest.raises(wire.WireError, match="a prune's answer has"):
         wire.prune_state_of(content)

@@ -50,11 +50,13 @@ class Pruning:
         self._signed_to = signed_to
         self._said_at: int = store.handle.one(_SAID_AT)
         self._told_at = store.pruned.to
+        self.held_up_by = ""  # who asks for no piece says why, here
 
     @property
     def state(self) -> wire.PruneState:
         """How far it is."""
-        return wire.PruneState(self._store.pruned.target, self._store.pruned.to)
+        held_up_by = self.held_up_by if self.left else ""
+        return wire.PruneState(self._store.pruned.target, self._store.pruned.to, held_up_by)
 
     @property
     def left(self) -> int:
@@ -111,7 +113,9 @@ class Pruning:
             self._full_text.purge_piece()
             return True
         if self._signed_to() < self._said_at:
+            self.held_up_by = f"no checkpoint covers entry {self._said_at} yet"
             return False
+        self.held_up_by = ""
         end = self._store.handle.read(self._end_of_piece)
         with self._store.transaction() as connection:
             self._full_text.remove(end)  # as long as the entries are there

@@ -39,7 +39,7 @@ READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless o
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
 ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
-PRUNE_INTERVAL_S: Final = 0.05  # between two pieces while there is something else to do
+PRUNE_INTERVAL_S: Final = 0.05  # between two pieces, unless there is nothing else to do
 COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -430,14 +430,19 @@ class Writer:
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
 
     def _prune(self, now: float) -> None:
-        """A piece at a time; not while a reader makes the WAL grow with each."""
-        if self._disk.suspended or now < self._prune_due():
+        """A piece at a time, and none while a reader makes the WAL grow with each."""
+        if now < self._prune_due():
             return
         wrote = False
-        if self._store.handle.wal_bytes <= self._settings.wal_bytes_target:
+        if self._disk.suspended:
+            self._pruning.held_up_by = f"intake is suspended: {self._disk.reason}"
+        elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
+            self._pruning.held_up_by = "a reader keeps the WAL from being emptied"
+        else:
             try:
                 wrote = self._pruning.step()
             except StoreUnready as error:
+                self._pruning.held_up_by = str(error)
                 self._hold_up(error, now)
         is_idle = now >= self._full_text_due()
         self._prune_at = now if wrote and is_idle else now + PRUNE_INTERVAL_S
@@ -472,8 +477,7 @@ class Writer:
             moments.append(max(due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
-        if not self._disk.suspended:
-            moments.append(self._prune_due())
+        moments.append(self._prune_due())
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

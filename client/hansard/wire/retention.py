@@ -23,10 +23,12 @@ class Prune(NamedTuple):
 
 
 class PruneState(NamedTuple):
-    """How far it is: entries up to ``pruned_to`` are deleted, those up to ``last`` will be."""
+    """How far it is: entries up to ``pruned_to`` are deleted, those up to ``last`` will be. What
+    keeps the next from it, in words, or nothing."""
 
     last: int
     pruned_to: int
+    held_up_by: str
 
 
 def prune_of(arguments: list[Any]) -> Prune:
@@ -49,13 +51,12 @@ def prune_of(arguments: list[Any]) -> Prune:
 
 def prune_state_of(content: Any) -> PruneState:
     """The `PruneState` of a reply's content; raises `WireError`."""
-    if (
-        type(content) is not list
-        or len(content) != len(PruneState._fields)
-        or not all(map(is_natural, content))
-    ):
-        raise WireError(f"a prune's answer has {len(PruneState._fields)} natural numbers")
-    return PruneState(*content)
+    if type(content) is not list or len(content) != len(PruneState._fields):
+        raise WireError(f"a prune's answer has {len(PruneState._fields)} fields")
+    state = PruneState(*content)
+    if not all(map(is_natural, state[:2])) or type(state.held_up_by) is not str:
+        raise WireError("a prune's answer has two natural numbers and a string")
+    return state
 
 
 def _is_short(text: object) -> bool:
