@@ -536,3 +536,40 @@ def test_a_call_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) -
 def test_the_lookup_of_a_call_that_breaks_a_rule_is_refused(arguments: list[Any]) -> None:
     with pytest.raises(wire.WireError, match="call_id"):
         wire.lookup_call_of(arguments)
+
+
+# --- retention ---
+
+prunes = st.builds(
+    wire.Prune, naturals, naturals, st.text(max_size=99), st.none() | st.text(), st.none()
+)
+
+
+@repeatable
+@given(prunes)
+def test_a_prune_comes_in_as_it_went_out(prune: wire.Prune) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(prune))
+    assert (verb, wire.prune_of(arguments)) == ("prune", prune)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "prune takes 5 arguments"),
+        ([-1, 1, "ann", None, None], "last of a prune is a natural number"),
+        ([1, 2**63, "ann", None, None], "before of a prune is a natural number"),
+        ([1, 1, None, None, None], "by of a prune is a string of at most 4096 bytes$"),
+        ([1, 1, "ann", b"why", None], "reason of a prune is a string .* or nil"),
+        ([1, 1, "ann", None, "\N{EURO SIGN}" * 1_366], "archive of a prune is a string of at most"),
+    ],
+)
+def test_a_prune_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) -> None:
+    with pytest.raises(wire.WireError, match=rule):
+        wire.prune_of(arguments)
+
+
+@pytest.mark.parametrize("content", [None, [], [1, 2], [1, -1, ""], [1, "2", ""], [1, 2, None]])
+def test_an_answer_to_a_prune_that_breaks_a_rule_is_refused(content: object) -> None:
+    assert wire.prune_state_of([7, 3, ""]) == wire.PruneState(7, 3, "")
+    with pytest.raises(wire.WireError, match="a prune's answer has"):
+        wire.prune_state_of(content)

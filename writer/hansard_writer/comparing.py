@@ -16,7 +16,10 @@ class Committed(Protocol):
         self, producer: int, first: int, last: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]: ...
 
-    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]: ...
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]: ...
+
+    @property
+    def pruned_before(self) -> int: ...
 
     def letter(self, producer: int, number: int) -> bytes: ...
 
@@ -34,6 +37,19 @@ class _Kept(NamedTuple):
             return bool(self.event == event)
         except RecursionError:  # nested too deep to be told
             return False
+
+
+class _Pruned(NamedTuple):
+    """An entry that is gone, of which only a time is known that it was created before. It may have
+    been any event that is as old: otherwise what an old spool holds would come back."""
+
+    before: int
+
+    def is_that(self, event: Any) -> bool:
+        if type(event) is not tuple or len(event) < 2:
+            return False
+        created_at = event[1]
+        return type(created_at) is int and created_at < self.before
 
 
 def holds(log: Committed, producer: int, number: int, event: Any) -> bool:
@@ -57,11 +73,11 @@ def held(log: Committed, producer: int, frame: wire.Frame) -> int:
     return whole
 
 
-def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Kept]:
+def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Kept | _Pruned]:
     """What is committed under a producer's numbers, by number; nothing under those of a dead
     letter that was not kept or cannot be told apart, and of what was lost."""
     runs, dead, _ = log.outcomes(producer, first, last)
-    found: dict[int, _Kept] = {}
+    found: dict[int, _Kept | _Pruned] = {}
     for number, count, _, _ in dead:
         letter = wire.Frame(b"", number, count, 0, wire.Drops(), log.letter(producer, number))
         for at, event in enumerate(events_of(letter), number):
@@ -69,7 +85,7 @@ def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Ke
     for number, count, seq in runs:
         skip, stop = max(first - number, 0), min(last - number + 1, count)
         for at, event in enumerate(log.entered(seq + skip, stop - skip), number + skip):
-            found[at] = _Kept(event, is_entry=True)
+            found[at] = _Kept(event, is_entry=True) if event else _Pruned(log.pruned_before)
     return found
 
 

@@ -90,6 +90,7 @@ from hansard.wire.requests import (
     unpack_reply,
     unpack_request,
 )
+from hansard.wire.retention import Prune, PruneState, prune_of, prune_state_of
 from hansard.wire.values import (
     WireError,
     array_header,
@@ -142,6 +143,8 @@ __all__ = [
     "LookupCall",
     "LookupReply",
     "Notice",
+    "Prune",
+    "PruneState",
     "Refusals",
     "Replay",
     "Replayed",
@@ -166,6 +169,8 @@ __all__ = [
     "pack_request",
     "pack_stats_request",
     "producer_hash",
+    "prune_of",
+    "prune_state_of",
     "replay_of",
     "replayed_of",
     "unpack_frame",

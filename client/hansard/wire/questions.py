@@ -17,7 +17,8 @@ class Lookup(NamedTuple):
 
 
 class LookupReply(NamedTuple):
-    """``status`` is committed, rejected, orphaned or unknown; ``seq`` the id when committed."""
+    """``status`` is committed, rejected, orphaned or unknown; ``seq`` the id when committed. Of an
+    entry that was pruned nothing else is known: no type, and 0 as its time."""
 
     status: str
     seq: int
