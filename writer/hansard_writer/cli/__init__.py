@@ -19,6 +19,7 @@ _MODULES: Final = {
     "query": "query",
     "tail": "tail",
     "stats": "stats",
+    "prove": "prove",
     "dlq": "dlq",
     "demo": "demo",
 }
