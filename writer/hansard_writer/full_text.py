@@ -7,6 +7,7 @@ of batches, frames or producers. It never makes an entry wait: when is the write
 import json
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -32,7 +33,28 @@ _TEXTS: Final = (
     " WHERE id > ? AND id <= ? AND text IS NOT NULL"
 )
 _INSERT: Final = "INSERT INTO full_text(rowid, text) VALUES(?, CAST(? AS TEXT))"
+_INDEXED_TEXTS: Final = (
+    "SELECT id, CAST(text AS BLOB) FROM full_text_source"
+    " WHERE id IN (SELECT value FROM json_each(?))"
+    " AND id <= (SELECT indexed_to FROM full_text_state) AND text IS NOT NULL"
+)
+_FORGET: Final = (
+    "INSERT INTO full_text(full_text, rowid, text) VALUES('delete', ?, CAST(? AS TEXT))"
+)
 _SET: Final = "UPDATE meta SET value = ? WHERE key = ?"
+
+
+def forget(connection: apsw.Connection, ids: Sequence[int]) -> None:
+    """Take the words of entries out of the index, within a transaction, while the entries still
+    have them: it needs the very text that was put in."""
+    texts = connection.execute(_INDEXED_TEXTS, (str(list(ids)),)).fetchall()
+    connection.executemany(_FORGET, texts)
+
+
+def is_damage(error: apsw.Error) -> bool:
+    """Whether the index is not what it should be."""
+    is_constraint = isinstance(error, apsw.ConstraintError)
+    return is_constraint or code_of(error) == apsw.SQLITE_CORRUPT_VTAB
 
 
 class FullText:
@@ -96,17 +118,18 @@ class FullText:
         try:
             return self._index_piece()
         except apsw.Error as error:
-            is_damaged = isinstance(error, apsw.ConstraintError) or (
-                code_of(error) == apsw.SQLITE_CORRUPT_VTAB
-            )
-            if self._is_mended or not is_damaged:
+            if self._is_mended or not is_damage(error):
                 raise
+        self.mend()
+        return True
+
+    def mend(self) -> None:
+        """The index is damaged: make it anew. Raises as `index_piece`."""
         self._is_mended = True
         _LOG.error("full text: the index is damaged, and is made anew from the entries")
         _, event_types = self._state()
         self._begin_anew(event_types)
         self.seen_to = 0
-        return True
 
     # --- inside ---
 

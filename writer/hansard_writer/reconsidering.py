@@ -6,14 +6,13 @@ What is refused, and when there is time for a piece, others decide.
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from hansard import wire
 from hansard.wording import counted
 from hansard_writer.dead_letters import Again
-from hansard_writer.entering import Entering
-from hansard_writer.intake import ProducerState, own_run
+from hansard_writer.own_entries import OwnEntries
 from hansard_writer.store import DryRun, Store
 
 REPLAYED: Final = "hansard.replayed"
@@ -23,17 +22,16 @@ _LOG: Final = logging.getLogger("hansard.writer")
 
 
 class Reconsidering:
-    """The letters of one log, in one run of its writer. ``own`` is the writer as a producer.
+    """The letters of one log, in one run of its writer. ``own`` makes the writer's own entries.
 
     MUST NOT be used while a batch holds what is not committed. All raise
     `hansard_writer.retries.StoreUnready`, with nothing changed.
     """
 
-    def __init__(self, store: Store, own: ProducerState, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, own: OwnEntries) -> None:
         self._store = store
         self._read = store.handle.read
         self._own = own
-        self._clock_ns = clock_ns
         self._swept_to = 0  # the orphans up to this letter
         self.has_swept = False
 
@@ -64,8 +62,8 @@ class Reconsidering:
             }
             with self._store.entering() as entering:
                 letters.drop(ids)
-                self._note(DROPPED, "warning" if given_up.events else "info", facts, entering)
-            self._noted()
+                self._own.enter(DROPPED, "warning" if given_up.events else "info", facts, entering)
+            self._own.committed()
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
     def sweep(self) -> None:
@@ -98,19 +96,7 @@ class Reconsidering:
                     "refused": sum(again.refused.values()),
                     "letters": sorted(again.entered),
                 }
-                self._note(REPLAYED, "info", facts, entering)
+                self._own.enter(REPLAYED, "info", facts, entering)
         if again.entered and not dry_run:
-            self._noted()
+            self._own.committed()
         return again
-
-    def _note(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> None:
-        own = self._own
-        seq = own.watermark + 1
-        entering.enter(own.id, own.hash, own_run(seq, event_type, level, facts, self._clock_ns()))
-        self._store.connection.execute(
-            "UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id)
-        )
-
-    def _noted(self) -> None:
-        self._own.watermark += 1
-        self._own.committed()

@@ -183,9 +183,11 @@ class Store:
         return comparing.held(self, producer, frame)
 
     def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]:
-        """Entries from ``seq`` on, as their events were, but for the kind."""
+        """Entries from ``seq`` on, as their events were, but for the kind; and whether their
+        payload is redacted."""
         rows: list[tuple[Any, ...]] = self._rows(
-            "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
+            "SELECT created_at, event_type, level, actor, task_id, payload,"
+            " payload IS NULL AND payload_hash IS NOT NULL FROM entries"
             " WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (seq, seq + count - 1),
         )

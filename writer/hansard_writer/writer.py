@@ -4,10 +4,11 @@ One thread. `Writer.step` takes the time and never waits; whoever runs it waits 
 that tests need neither threads nor sleeps.
 """
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -23,13 +24,18 @@ from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake, ProducerState
 from hansard_writer.operations import Function
+from hansard_writer.own_entries import OwnEntries
 from hansard_writer.reconsidering import Reconsidering
+from hansard_writer.redacting import Redacting
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
+from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats", "compare"})  # one a step
+LONG_REQUESTS: Final = frozenset(  # one a step
+    {"replay", "drop", "stats", "compare", "redact", "wipe"}
+)
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -80,9 +86,12 @@ class Writer:
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
-        self._letters = Reconsidering(store, self._intake.own, clock_ns)
+        own = OwnEntries(store, self._intake.own, clock_ns)
+        self._letters = Reconsidering(store, own)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
+        self._redacting = Redacting(store, own, self._full_text)
+        self._wiping = Wiping(store)
         self._losses_told = 0
         self._retries = Retries()
         self._disk = Disk(store.path.parent, settings)
@@ -240,6 +249,8 @@ class Writer:
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in ("replay", "drop"):
             return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
+        if verb in ("redact", "wipe"):
+            return wire.pack_reply(verb, self._redact(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -281,29 +292,45 @@ class Writer:
         is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
         return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
-    # --- dead letters with a way back ---
+    # --- what administrators ask for ---
 
     def _reconsider(
         self, verb: str, arguments: list[Any], now: float
     ) -> wire.Replayed | wire.LettersDropped:
-        """In a transaction of its own, behind the batch's."""
+        """Dead letters are entered after all, or given up."""
         asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
-        if self._disk.suspended and verb == "replay":  # what is dropped makes room
+        # What is dropped makes room.
+        with self._behind_the_batch(now, needs_room=isinstance(asked, wire.Replay)):
+            if isinstance(asked, wire.Replay):
+                return self._letters.replay(asked)
+            return self._letters.drop(asked)
+
+    def _redact(self, verb: str, arguments: list[Any], now: float) -> wire.Redacted | wire.Wiped:
+        """Content is taken out of the log, or what that has left is wiped."""
+        with self._behind_the_batch(now, needs_room=True):
+            if verb == "wipe":
+                return self._wiping.piece()
+            redacted = self._redacting.redact(wire.redact_of(arguments))
+            if redacted.entries or redacted.letters:
+                self._wiping.begin()
+            return redacted
+
+    @contextlib.contextmanager
+    def _behind_the_batch(self, now: float, *, needs_room: bool) -> Iterator[None]:
+        """For what an administrator asks for, in a transaction of its own. Raises `WireError` when
+        it cannot be now."""
+        if self._disk.suspended and needs_room:
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
         if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
-            if isinstance(asked, wire.Replay):
-                done: wire.Replayed | wire.LettersDropped = self._letters.replay(asked)
-            else:
-                done = self._letters.drop(asked)
-            self._require_place()
-            return done
+            yield
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
+        self._require_place()
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""

@@ -7,11 +7,14 @@ from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
+from hansard.wire.redaction import Redact, Wipe
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
-Request: TypeAlias = Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall
+Request: TypeAlias = (
+    Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall | Redact | Wipe
+)
 
 
 def pack_request(request: Request) -> bytes:
@@ -72,4 +75,6 @@ _VERBS: Final = {
     DropLetters: "drop",
     Call: "call",
     LookupCall: "lookup_call",
+    Redact: "redact",
+    Wipe: "wipe",
 }

@@ -20,6 +20,7 @@ _MODULES: Final = {
     "tail": "tail",
     "stats": "stats",
     "dlq": "dlq",
+    "redact": "redact",
     "demo": "demo",
 }
 
