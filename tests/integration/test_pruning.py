@@ -260,7 +260,9 @@ def test_a_writer_killed_between_two_pieces_goes_on_when_it_starts_again(log: Lo
     assert log.entered("w") == list(range(46, log.workers[0].producer.seq + 1))
 
 
-@pytest.mark.parametrize("at", ["INSERT INTO meta VALUES('unlocked'", "DELETE FROM tree", "COMMIT"])
+@pytest.mark.parametrize(
+    "at", ["INSERT INTO meta VALUES('unlocked'", "DELETE FROM entries", "COMMIT"]
+)
 def test_a_writer_killed_within_a_piece_has_deleted_nothing_of_it(
     log: Log, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
