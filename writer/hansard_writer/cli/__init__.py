@@ -22,6 +22,7 @@ _MODULES: Final = {
     "prove": "prove",
     "prune": "prune",
     "dlq": "dlq",
+    "redact": "redact",
     "demo": "demo",
 }
 
