@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ingest, limit, machine, readers, record, report, search, sync
+from bench import ingest, limit, machine, proof, proof_cost, readers, record, report, search, sync
 from bench.entered import WrongEntries
 from bench.figures import Figure
 from hansard.settings import ENVIRONMENT_PREFIX
 
-QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART)
-PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART)
+QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART, proof_cost.PART)
+PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART)
 WORKERS: Final = 4
 EVENTS: Final = 200_000
 SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
@@ -57,10 +57,14 @@ def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Fi
         figures += record.run(place / "record", events)
     if sync.PART in parts:
         figures += sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1))
+    if proof_cost.PART in parts:
+        figures += proof_cost.run(place / "proof-cost", max(events // 8, 1))
     if readers.PART in parts:
         figures += readers.run(place / "readers", max(events // workers, 1))
     if search.PART in parts:
         figures += search.run(place / "search")
+    if proof.PART in parts:
+        figures += proof.run(place / "proof")
     return figures
 
 

@@ -107,18 +107,18 @@ class _Timer:
 
 def writer_steps(place: Path) -> dict[str, float]:
     """ns of CPU an event of each step of the writer, and of the bare insert."""
-    messages = _messages()
+    frames = messages()
     store, _ = limit.open_store(place / "writer")
     bare_store, bare = limit.open_store(place / "bare")
     intake = Intake(store.find_producer, store.next_producer_id, store.own_producer())
     decoder = decoding.Decoder()
     for worker in range(WORKERS):
-        intake.greet(wire.Hello(_producer_id(worker), 1, 0, "", 1, 1, None), 0.0, 1)
+        intake.greet(wire.Hello(producer_id(worker), 1, 0, "", 1, 1, None), 0.0, 1)
     timer, seq = _Timer(), 0
     gc.collect()
     gc.disable()
-    for start in range(0, len(messages), FRAMES_A_BATCH):
-        parts = messages[start : start + FRAMES_A_BATCH]
+    for start in range(0, len(frames), FRAMES_A_BATCH):
+        parts = frames[start : start + FRAMES_A_BATCH]
         for each in parts:
             _take_apart(timer, decoder, wire.unpack_frame(*each))
         with timer.step("writer: intake, all of it"):
@@ -167,25 +167,26 @@ def _rows(batch: Batch, seq: int) -> Iterator[tuple[Any, ...]]:
         seq += run.length
 
 
-def _messages() -> list[list[bytes]]:
+def messages(events_each: int = EVENTS_EACH) -> list[list[bytes]]:
     """Frames of all workers, by turns, as they come over the wire."""
-    by_worker = [list(_frames(worker)) for worker in range(WORKERS)]
+    by_worker = [list(_frames(worker, events_each)) for worker in range(WORKERS)]
     return [message for turn in zip(*by_worker, strict=True) for message in turn]
 
 
-def _frames(worker: int) -> Iterator[list[bytes]]:
+def _frames(worker: int, count: int) -> Iterator[list[bytes]]:
     encode, now, crc = EventEncoder(None, None).encode, time.time_ns(), 0
-    encoded = [encode(*event, now + n) for n, event in enumerate(events(worker, EVENTS_EACH))]
-    for start in range(0, EVENTS_EACH, FRAME_EVENTS):
+    encoded = [encode(*event, now + n) for n, event in enumerate(events(worker, count))]
+    for start in range(0, count, FRAME_EVENTS):
         part = encoded[start : start + FRAME_EVENTS]
         frame = wire.Frame(
-            _producer_id(worker), start + 1, len(part), crc, wire.Drops(), b"".join(part)
+            producer_id(worker), start + 1, len(part), crc, wire.Drops(), b"".join(part)
         )
         crc = zlib.crc32(frame.body, crc)
         yield [wire.pack_header(frame), frame.body]
 
 
-def _producer_id(worker: int) -> bytes:
+def producer_id(worker: int) -> bytes:
+    """Of one of the workers."""
     return bytes([worker]) * wire.PRODUCER_ID_BYTES
 
 

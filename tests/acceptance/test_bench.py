@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest, readers, search
+from bench import entered, ingest, proof, proof_cost, readers, search
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -51,6 +52,24 @@ def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
     assert all(value > 0 for name, value in run.items() if "CPU" not in name), run
 
 
+def test_the_proof_is_measured_against_a_writer_without_it(tmp_path: Path) -> None:
+    """Both logs hold the same events, and one alone has a tree."""
+    figures = proof_cost.run(tmp_path / "cost", 500)
+    assert all(figure.value > 0 for figure in figures), figures
+    logs = [
+        apsw.Connection(str(tmp_path / "cost" / side / "log.db")) for side in ("with", "without")
+    ]
+    columns = "seq, producer, producer_seq, event_type, level, actor, task_id, payload"
+    proven, bare = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
+    assert proven == bare
+    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0]
+    hidden = "SELECT count(*) FROM entries WHERE (payload IS NULL) = (payload_hash IS NULL)"
+    assert [log.execute(hidden).get for log in logs] == [
+        len(proven),
+        sum(r[-1] is None for r in bare),
+    ]
+
+
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:
     figures = readers.run(tmp_path / "readers", 500, rounds=1, calls=20)
     assert {figure.name.split(":")[0] for figure in figures} == {
@@ -63,6 +82,12 @@ def test_searches_are_measured_and_their_answers_checked(tmp_path: Path) -> None
     figures = search.run(tmp_path / "search", entries=10_000, cost_events=1_000)
     assert all(figure.value > 0 for figure in figures), figures
     assert {"rare word p99", "common word, newest 20 p50"} <= {each.name for each in figures}
+
+
+def test_proofs_are_timed_and_checked_and_their_bytes_counted(tmp_path: Path) -> None:
+    figures = proof.run(tmp_path / "proof", entries=5_000, large_entries=70_000)
+    assert all(figure.value > 0 for figure in figures), figures
+    assert {"a proof p50", "hashes read for a proof, at most"} <= {each.name for each in figures}
 
 
 def test_the_same_worker_makes_the_same_events_again() -> None:

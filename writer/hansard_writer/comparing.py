@@ -19,7 +19,10 @@ class Committed(Protocol):
         self, producer: int, first: int, last: int
     ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]: ...
 
-    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]: ...
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]: ...
+
+    @property
+    def pruned_before(self) -> int: ...
 
     def letter(self, producer: int, number: int) -> bytes: ...
 
@@ -45,6 +48,19 @@ class _Kept(NamedTuple):
             return False
 
 
+class _Pruned(NamedTuple):
+    """An entry that is gone, of which only a time is known that it was created before. It may have
+    been any event that is as old: otherwise what an old spool holds would come back."""
+
+    before: int
+
+    def is_that(self, event: Any) -> bool:
+        if type(event) is not tuple or len(event) < 2:
+            return False
+        created_at = event[1]
+        return type(created_at) is int and created_at < self.before
+
+
 def holds(log: Committed, producer: int, number: int, event: Any) -> bool:
     """Whether a number that is committed is this event, as `decoding.event_at` gives it. A dead
     letter that was not kept, or that cannot be told apart, may be any."""
@@ -66,11 +82,11 @@ def held(log: Committed, producer: int, frame: wire.Frame) -> int:
     return whole
 
 
-def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Kept]:
+def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Kept | _Pruned]:
     """What is committed under a producer's numbers, by number; nothing under those of a dead
     letter that was not kept or cannot be told apart, and of what was lost."""
     runs, dead, _ = log.outcomes(producer, first, last)
-    found: dict[int, _Kept] = {}
+    found: dict[int, _Kept | _Pruned] = {}
     for number, count, reason, _ in dead:
         letter = wire.Frame(b"", number, count, 0, wire.Drops(), log.letter(producer, number))
         fields = _REDACTED_LETTER if reason == REDACTED else _WHOLE
@@ -79,12 +95,17 @@ def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Ke
     for number, count, seq in runs:
         skip, stop = max(first - number, 0), min(last - number + 1, count)
         entered = enumerate(log.entered(seq + skip, stop - skip), number + skip)
-        for at, (*columns, payload, is_redacted) in entered:
-            if is_redacted:
-                found[at] = _Kept(tuple(columns), _REDACTED_ENTRY)
-            else:
-                found[at] = _Kept((*columns, payload), _ENTRY)
+        found |= {at: _kept_entry(log, entry) for at, entry in entered}
     return found
+
+
+def _kept_entry(log: Committed, entry: tuple[Any, ...] | None) -> _Kept | _Pruned:
+    if entry is None:
+        return _Pruned(log.pruned_before)
+    *columns, payload, is_redacted = entry
+    if is_redacted:
+        return _Kept(tuple(columns), _REDACTED_ENTRY)
+    return _Kept((*columns, payload), _ENTRY)
 
 
 def _is_joined(event: Any) -> bool:

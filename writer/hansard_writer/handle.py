@@ -98,10 +98,7 @@ class Handle:
             self._execute("COMMIT")
         except apsw.Error as error:
             unready = self._judged(error)
-            is_sound = self._kind(error) is not Kind.FATAL or isinstance(
-                error, apsw.ConstraintError
-            )
-            if self.connection.in_transaction and is_sound:  # the handle, whatever the log is
+            if self.connection.in_transaction and self._kind(error) is not Kind.FATAL:
                 self._execute("ROLLBACK")
             if unready:
                 raise unready from error

@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger("hansard.writer")
 
 
 class Reconsidering:
-    """The letters of one log, in one run of its writer. ``own`` makes the writer's own entries.
+    """The letters of one log, in one run of its writer.
 
     MUST NOT be used while a batch holds what is not committed. All raise
     `hansard_writer.retries.StoreUnready`, with nothing changed.
@@ -62,7 +62,8 @@ class Reconsidering:
             }
             with self._store.entering() as entering:
                 letters.drop(ids)
-                self._own.enter(DROPPED, "warning" if given_up.events else "info", facts, entering)
+                level = "warning" if given_up.events else "info"
+                self._own.enter(DROPPED, level, facts, entering)
             self._own.committed()
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 

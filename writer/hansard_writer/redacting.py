@@ -176,9 +176,8 @@ class Redacting:
         try:
             self._redact(asked, seqs, letters)
         except apsw.Error as error:
-            if not full_text.is_damage(error):
+            if not self._index.mend(error):  # from then on nothing of these entries is in it
                 raise
-            self._index.mend()  # from then on nothing of these entries is in it
             self._redact(asked, seqs, letters)
 
     def _redact(self, asked: wire.Redact, seqs: list[int], letters: dict[int, bytes]) -> None:

@@ -35,10 +35,6 @@ _BY_PRIMARY_CODE: Final = {
     apsw.SQLITE_INTERRUPT: Kind.TRANSIENT,  # rolled back, and nothing is wrong
 }
 _BY_EXTENDED_CODE: Final = {
-    # The seq is taken: another program has entered something. Not this event's fault, and the
-    # next run reads anew how far the log reaches.
-    apsw.SQLITE_CONSTRAINT_PRIMARYKEY: Kind.FATAL,
-    apsw.SQLITE_CONSTRAINT_ROWID: Kind.FATAL,
     # Only what a virtual table keeps of its own: it is derived, and is made anew.
     apsw.SQLITE_CORRUPT_VTAB: Kind.CONTENT,
     # Neither a sync nor a sign of damage; the transaction is rolled back, and may go through next

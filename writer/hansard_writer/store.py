@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -39,6 +39,18 @@ _UPDATE_PRODUCER: Final = (
 _SELECT_PRODUCER: Final = (
     "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped, lost FROM producers"
 )
+
+
+PRUNED_KEYS: Final = ("pruned_to", "prune_to", "prune_before")  # of `meta`, as `Pruned` has them
+
+
+class Pruned(NamedTuple):
+    """How far the log's oldest entries are deleted, and how far they are to be, by seq; and a time
+    (ns since 1970 UTC) before which all of those were created."""
+
+    to: int = 0
+    target: int = 0
+    before: int = 0
 
 
 class DryRun(Exception):
@@ -74,6 +86,8 @@ class Store:
         with handle.starting(predecessor):
             self._begin_epoch()
             self._position = Position(self._edge())
+            self._require_tree()
+            self.pruned = self._pruned()
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -168,11 +182,16 @@ class Store:
         return runs, dead, last
 
     def entry_facts(self, seq: int) -> tuple[str, int]:
-        """An entry's type and time."""
-        facts: tuple[str, int] = self._one(
+        """An entry's type and time; none, and 0, of one that was pruned."""
+        facts: tuple[str, int] | None = self._one(
             "SELECT event_type, created_at FROM entries WHERE seq = ?", (seq,)
         )
-        return facts
+        return facts or ("", 0)
+
+    @property
+    def pruned_before(self) -> int:
+        """A time (ns since 1970 UTC) before which all entries were created that are pruned."""
+        return self.pruned.before
 
     def holds(self, producer: int, number: int, event: Any) -> bool:
         """As `comparing.holds`."""
@@ -182,16 +201,16 @@ class Store:
         """As `comparing.held`."""
         return comparing.held(self, producer, frame)
 
-    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]:
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]:
         """Entries from ``seq`` on, as their events were, but for the kind; and whether their
-        payload is redacted."""
-        rows: list[tuple[Any, ...]] = self._rows(
+        payload is redacted. None for each that was pruned."""
+        rows: list[tuple[Any, ...] | None] = self._rows(
             "SELECT created_at, event_type, level, actor, task_id, payload,"
             " payload IS NULL AND payload_hash IS NOT NULL FROM entries"
             " WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (seq, seq + count - 1),
         )
-        return rows
+        return [None] * (count - len(rows)) + rows
 
     def letter(self, producer: int, number: int) -> bytes:
         """The bytes of the dead letter that begins at a number."""
@@ -247,6 +266,7 @@ class Store:
         entering = Entering(self._connection, self._position)
         try:
             with self._transaction():
+                self._require_tree()
                 self.letters.begin()
                 yield entering
                 entering.finish()
@@ -269,6 +289,7 @@ class Store:
         entering = Entering(self._connection, self._position)
         returned: set[int] = set()
         with self._transaction():
+            self._require_tree()
             letters.begin()
             new = [s for s in batch.touched.values() if not s.is_stored]
             if new:
@@ -330,16 +351,23 @@ class Store:
         return self._one("SELECT 1 FROM tasks WHERE task_id = ?", (task_id,)) is not None
 
     def _edge(self) -> Edge:
-        """Where the tree goes on. It MUST be that of the entries, or what is signed next is of
-        another history."""
-        entries: int = self._one("SELECT coalesce(max(seq), 0) FROM entries")
+        """Where the tree goes on."""
         leaves: int = self._one(READ_SIZE)
-        if entries != leaves:
-            raise damage.tree_disagrees(self.path, entries, leaves)
         try:
             return StoredTree(lambda *row: self._one(READ_ROW, row)).edge(leaves)
         except NodeMissing as error:
-            raise damage.tree_disagrees(self.path, entries, leaves) from error
+            raise damage.tree_disagrees(self.path, leaves, leaves) from error
+
+    def _require_tree(self) -> None:
+        """It MUST be that of the entries, or what is signed next is of another history. Nobody
+        else enters or takes away, but who can write to the file may try."""
+        entries: int = self._execute("SELECT coalesce(max(seq), 0) FROM entries").get
+        if entries != self.size:
+            raise damage.tree_disagrees(self.path, entries, self.size)
+
+    def _pruned(self) -> Pruned:
+        values = dict(self._rows("SELECT key, value FROM meta WHERE key GLOB 'prune*'"))
+        return Pruned(*(values.get(key, 0) for key in PRUNED_KEYS))
 
     def _begin_epoch(self) -> None:
         """A run's first commit, fsynced: recovery may have shown commits that never were. What

@@ -25,6 +25,7 @@ from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake, ProducerState
 from hansard_writer.operations import Function
 from hansard_writer.own_entries import OwnEntries
+from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
@@ -33,14 +34,14 @@ from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset(  # one a step
-    {"replay", "drop", "stats", "compare", "redact", "wipe"}
-)
+ADMINISTRATORS: Final = frozenset({"replay", "drop", "prune", "redact", "wipe"})
+LONG_REQUESTS: Final = ADMINISTRATORS | {"stats", "compare"}  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
 ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
+PRUNE_INTERVAL_S: Final = 0.05  # between two pieces, unless there is nothing else to do
 COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -90,6 +91,8 @@ class Writer:
         self._letters = Reconsidering(store, own)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
+        self._pruning = Pruning(store, own, self._full_text, self._signed_to)
+        self._prune_at = 0.0
         self._redacting = Redacting(store, own, self._full_text)
         self._wiping = Wiping(store)
         self._losses_told = 0
@@ -121,6 +124,7 @@ class Writer:
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
+        self._prune(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -157,6 +161,8 @@ class Writer:
             **self._accounts(),
             **self._intake.counters.as_mapping(),
             "full_text_tail": self._full_text.tail,
+            "pruned_to": self._pruning.state.pruned_to,
+            "to_be_pruned": self._pruning.left,
             "spools_adopted": adopter.adopted,
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
@@ -247,10 +253,8 @@ class Writer:
             return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb in ("replay", "drop"):
-            return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
-        if verb in ("redact", "wipe"):
-            return wire.pack_reply(verb, self._redact(verb, arguments, now))
+        if verb in ADMINISTRATORS:
+            return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -294,20 +298,19 @@ class Writer:
 
     # --- what administrators ask for ---
 
-    def _reconsider(
-        self, verb: str, arguments: list[Any], now: float
-    ) -> wire.Replayed | wire.LettersDropped:
-        """Dead letters are entered after all, or given up."""
-        asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
-        # What is dropped makes room.
-        with self._behind_the_batch(now, needs_room=isinstance(asked, wire.Replay)):
-            if isinstance(asked, wire.Replay):
-                return self._letters.replay(asked)
-            return self._letters.drop(asked)
-
-    def _redact(self, verb: str, arguments: list[Any], now: float) -> wire.Redacted | wire.Wiped:
-        """Content is taken out of the log, or what that has left is wiped."""
-        with self._behind_the_batch(now, needs_room=True):
+    def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
+        """In a transaction of its own, behind the batch's."""
+        if verb == "prune":
+            asked = wire.prune_of(arguments)
+            if self._pruning.is_begun(asked):
+                return self._pruning.state
+            with self._behind_the_batch(now):
+                return self._pruning.begin(asked)
+        with self._behind_the_batch(now, needs_room=verb != "drop"):
+            if verb == "replay":
+                return self._letters.replay(wire.replay_of(arguments))
+            if verb == "drop":
+                return self._letters.drop(wire.drop_letters_of(arguments))
             if verb == "wipe":
                 return self._wiping.piece()
             redacted = self._redacting.redact(wire.redact_of(arguments))
@@ -316,9 +319,9 @@ class Writer:
             return redacted
 
     @contextlib.contextmanager
-    def _behind_the_batch(self, now: float, *, needs_room: bool) -> Iterator[None]:
+    def _behind_the_batch(self, now: float, *, needs_room: bool = True) -> Iterator[None]:
         """For what an administrator asks for, in a transaction of its own. Raises `WireError` when
-        it cannot be now."""
+        it cannot be now. What needs little, and gives it back, is done on a full disk too."""
         if self._disk.suspended and needs_room:
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
@@ -327,6 +330,7 @@ class Writer:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
             yield
+            self._require_place()  # before anybody hears of it
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
@@ -441,6 +445,35 @@ class Writer:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
 
+    def _prune(self, now: float) -> None:
+        """A piece at a time, and none while a reader makes the WAL grow with each."""
+        if now < self._prune_due():
+            return
+        wrote = False
+        if self._disk.suspended:
+            self._pruning.held_up_by = f"intake is suspended: {self._disk.reason}"
+        elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
+            self._pruning.held_up_by = "the WAL is too large: perhaps a reader keeps it"
+        else:
+            try:
+                wrote = self._pruning.step()
+            except StoreUnready as error:
+                self._pruning.held_up_by = str(error)
+                self._hold_up(error, now)
+        is_idle = now >= self._full_text_due()
+        self._prune_at = now if wrote and is_idle else now + PRUNE_INTERVAL_S
+        if wrote:
+            self._retries.succeeded()
+            self._governor.wrote(now)
+
+    def _prune_due(self) -> float:
+        return max(self._prune_at, self._retries.at) if self._pruning.has_work else inf
+
+    def _signed_to(self) -> int:
+        """How many entries the newest checkpoint covers."""
+        size: int = self._store.handle.one("SELECT coalesce(max(size), 0) FROM checkpoints")
+        return size
+
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
         if len(self._calls):
@@ -460,6 +493,7 @@ class Writer:
             moments.append(max(due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
+        moments.append(self._prune_due())
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

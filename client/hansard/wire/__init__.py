@@ -100,6 +100,7 @@ from hansard.wire.requests import (
     unpack_reply,
     unpack_request,
 )
+from hansard.wire.retention import Prune, PruneState, prune_of, prune_state_of
 from hansard.wire.values import (
     WireError,
     array_header,
@@ -153,6 +154,8 @@ __all__ = [
     "LookupCall",
     "LookupReply",
     "Notice",
+    "Prune",
+    "PruneState",
     "Redact",
     "Redacted",
     "Refusals",
@@ -181,6 +184,8 @@ __all__ = [
     "pack_request",
     "pack_stats_request",
     "producer_hash",
+    "prune_of",
+    "prune_state_of",
     "redact_of",
     "redacted_of",
     "replay_of",

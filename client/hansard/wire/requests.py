@@ -8,12 +8,23 @@ from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.redaction import Redact, Wipe
+from hansard.wire.retention import Prune
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
 Request: TypeAlias = (
-    Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall | Redact | Wipe
+    Hello
+    | Wait
+    | Compare
+    | Lookup
+    | Replay
+    | DropLetters
+    | Call
+    | LookupCall
+    | Prune
+    | Redact
+    | Wipe
 )
 
 
@@ -75,6 +86,7 @@ _VERBS: Final = {
     DropLetters: "drop",
     Call: "call",
     LookupCall: "lookup_call",
+    Prune: "prune",
     Redact: "redact",
     Wipe: "wipe",
 }

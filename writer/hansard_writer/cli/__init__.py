@@ -19,6 +19,8 @@ _MODULES: Final = {
     "query": "query",
     "tail": "tail",
     "stats": "stats",
+    "prove": "prove",
+    "prune": "prune",
     "dlq": "dlq",
     "redact": "redact",
     "demo": "demo",
