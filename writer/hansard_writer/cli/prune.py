@@ -112,8 +112,9 @@ def command(
     newer keeps what is behind it. An entry hansard.pruned says who, why and up to where; it is
     signed before anything goes. What stays is proven as before, and so is what was proven before.
 
-    The writer deletes piece by piece, after a restart too. The file does not become smaller: its
-    pages are zeroed, and used again. Dead letters and tasks stay; an archive is not redacted.
+    The writer deletes piece by piece, after a restart too, and at last the words in the index of
+    full text. The file does not become smaller: its pages are zeroed, and used again. Dead letters
+    and tasks stay; an archive is not redacted.
 
     Exits with 1 when there is nothing to prune, or --check-archive proves nothing.
     """

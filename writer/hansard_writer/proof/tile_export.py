@@ -50,7 +50,7 @@ _ENTRIES: Final = (
 
 
 Progress = Callable[[int], None]
-"""Hears, again and again, of how many entries more the export has."""
+"""Hears, again and again, up to which entry the export is."""
 
 
 class ExportFailed(AuditLogError):
@@ -106,7 +106,7 @@ class _Export:
             hashes = self._hashes(tile)
             if level == 0:
                 self._write_bundle(tile, hashes)
-                progress(min(tile.end_entry, self._size) - max(tile.first_entry, self._before))
+                progress(tile.first_entry + tile.width)
             self._write_tile(tile.path, hashes, tile)
             if not tile.is_full:
                 return hashes
@@ -122,9 +122,8 @@ class _Export:
         try:
             temporary.write_bytes(content)
             temporary.replace(place)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)  # of an export that fails, or is interrupted
         self._files += 1
 
     def drop_outgrown(self) -> None:
