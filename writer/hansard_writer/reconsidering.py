@@ -13,7 +13,8 @@ from hansard import wire
 from hansard.wording import counted
 from hansard_writer.dead_letters import Again
 from hansard_writer.entering import Entering
-from hansard_writer.intake import ProducerState, own_run
+from hansard_writer.intake import ProducerState
+from hansard_writer.own_entries import OwnEntries
 from hansard_writer.store import DryRun, Store
 
 REPLAYED: Final = "hansard.replayed"
@@ -32,7 +33,7 @@ class Reconsidering:
     def __init__(self, store: Store, own: ProducerState, clock_ns: Callable[[], int]) -> None:
         self._store = store
         self._read = store.handle.read
-        self._own = own
+        self._own = OwnEntries(store, own)
         self._clock_ns = clock_ns
         self._swept_to = 0  # the orphans up to this letter
         self.has_swept = False
@@ -62,10 +63,9 @@ class Reconsidering:
                 "events": given_up.events,
                 "producers": given_up.runs,
             }
-            with self._store.entering() as entering:
+            with self._own.entering() as entering:
                 letters.drop(ids)
                 self._note(DROPPED, "warning" if given_up.events else "info", facts, entering)
-            self._noted()
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
     def sweep(self) -> None:
@@ -85,7 +85,7 @@ class Reconsidering:
         if not ids:
             return again
         letters = self._store.letters
-        with contextlib.suppress(DryRun), self._store.entering() as entering:
+        with contextlib.suppress(DryRun), self._own.entering() as entering:
             again = letters.try_again(ids, entering)
             for task_id in list(entering.registered):
                 again = again.and_then(letters.return_orphans(task_id, entering))
@@ -99,18 +99,7 @@ class Reconsidering:
                     "letters": sorted(again.entered),
                 }
                 self._note(REPLAYED, "info", facts, entering)
-        if again.entered and not dry_run:
-            self._noted()
         return again
 
     def _note(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> None:
-        own = self._own
-        seq = own.watermark + 1
-        entering.enter(own.id, own.hash, own_run(seq, event_type, level, facts, self._clock_ns()))
-        self._store.connection.execute(
-            "UPDATE producers SET watermark = ? WHERE id = ?", (seq, own.id)
-        )
-
-    def _noted(self) -> None:
-        self._own.watermark += 1
-        self._own.committed()
+        self._own.enter(entering, event_type, level, facts, self._clock_ns())

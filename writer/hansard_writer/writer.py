@@ -23,13 +23,19 @@ from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake, ProducerState
 from hansard_writer.operations import Function
+from hansard_writer.own_entries import OwnEntries
+from hansard_writer.proof.keys import KeyUnusable
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
+from hansard_writer.sealing import Sealer
+from hansard_writer.signing import Signing
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset({"replay", "drop", "stats", "compare"})  # one a step
+LONG_REQUESTS: Final = frozenset(  # one a step
+    {"replay", "drop", "stats", "compare", "checkpoint", "rotate_key"}
+)
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -61,6 +67,7 @@ class Writer:
         adopter: Adopter,
         settings: Settings,
         run_id: bytes,
+        signing: Signing,
         *,
         operations: Mapping[str, Function] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.time_ns,
@@ -81,6 +88,8 @@ class Writer:
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
         self._letters = Reconsidering(store, self._intake.own, clock_ns)
+        self._own = OwnEntries(store, self._intake.own)
+        self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
         self._losses_told = 0
@@ -112,6 +121,8 @@ class Writer:
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
+        if not self._disk.suspended:
+            self._seal(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -127,6 +138,7 @@ class Writer:
         for envelope, content in self._acks.due(now + wire.WAIT_S):
             self._transport.reply(envelope, content)
         self._reply_to_calls(self._calls.refuse_all("the writer stops; it was not run"))
+        self._seal(inf)
         if not self._intake.batch:
             self._adopter.committed()
         self._adopter.close()
@@ -158,6 +170,7 @@ class Writer:
             "store_errors": dict(store.handle.errors),
             **self._disk.figures(),
             **self._governor.figures(self._now),
+            **self._sealer.figures(),
         }
 
     def _accounts(self) -> dict[str, Any]:
@@ -240,6 +253,8 @@ class Writer:
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in ("replay", "drop"):
             return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
+        if verb in ("checkpoint", "rotate_key"):
+            return wire.pack_reply(verb, self._take_checkpoint(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -290,10 +305,7 @@ class Writer:
         asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
         if self._disk.suspended and verb == "replay":  # a drop needs little, and gives it back
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
-        if self._intake.batch and now >= self._retries.at:
-            self._commit(now)
-        if self._intake.batch or now < self._retries.at:
-            raise wire.WireError(f"{self._retries.why}: try again")
+        self._commit_first(now)
         try:
             letters = self._letters
             done = letters.replay(asked) if isinstance(asked, wire.Replay) else letters.drop(asked)
@@ -302,6 +314,52 @@ class Writer:
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
+
+    def _commit_first(self, now: float) -> None:
+        """Raises `WireError` unless all that was read is committed."""
+        if self._intake.batch and now >= self._retries.at:
+            self._commit(now)
+        if self._intake.batch or now < self._retries.at:
+            raise wire.WireError(f"{self._retries.why}: try again")
+
+    # --- checkpoints ---
+
+    def _seal(self, now: float) -> None:
+        """Sign what is due by then."""
+        if max(self._sealer.due, self._retries.at) > now:
+            return
+        self._require_place()  # before it is signed
+        try:
+            self._sealer.seal(self._now)
+        except StoreUnready as error:
+            self._hold_up(error, self._now)
+            return
+        self._retries.succeeded()
+        self._governor.wrote(self._now)
+
+    def _take_checkpoint(
+        self, verb: str, arguments: list[Any], now: float
+    ) -> wire.Sealed | wire.KeyRotated:
+        """Of all that was read; behind the entry of a new key, if it is asked for that."""
+        rotation = wire.rotate_key_of(arguments) if verb == "rotate_key" else None
+        if not rotation:
+            wire.take_checkpoint_of(arguments)
+        if self._disk.suspended:
+            raise wire.WireError(f"nothing is signed meanwhile: {self._disk.reason}")
+        self._commit_first(now)
+        self._require_place()
+        try:
+            seq = self._sealer.rotate(self._own, rotation.verifier_key) if rotation else 0
+            sealed = self._sealer.take(now)
+        except KeyUnusable as error:
+            raise wire.WireError(str(error)) from error
+        except StoreUnready as error:
+            self._hold_up(error, now)
+            raise wire.WireError(f"{error}: try again") from error
+        self._governor.wrote(now)
+        return wire.KeyRotated(seq, sealed.note) if rotation else sealed
+
+    # --- letters that come back by themselves ---
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
@@ -429,6 +487,8 @@ class Writer:
         if batch:
             due = (batch.oldest_at or now) + self._settings.commit_interval
             moments.append(max(due, self._retries.at))
+        if not self._disk.suspended:
+            moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
         if not (self._letters.has_swept or self._disk.suspended or batch):

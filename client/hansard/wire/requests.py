@@ -7,11 +7,13 @@ from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
+from hansard.wire.sealing import RotateKey, TakeCheckpoint
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
-Request: TypeAlias = Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall
+_Question: TypeAlias = Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall
+Request: TypeAlias = _Question | TakeCheckpoint | RotateKey
 
 
 def pack_request(request: Request) -> bytes:
@@ -72,4 +74,6 @@ _VERBS: Final = {
     DropLetters: "drop",
     Call: "call",
     LookupCall: "lookup_call",
+    TakeCheckpoint: "checkpoint",
+    RotateKey: "rotate_key",
 }
