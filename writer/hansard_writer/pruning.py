@@ -86,10 +86,9 @@ class Pruning:
             "before": timestamp(asked.before),
             "archive": asked.archive,
         }
-        with store.entering() as entering:
+        with self._own.entering() as entering:
             said_at = self._own.enter(PRUNED, "warning", facts, entering)
             _set(store.connection, prune_to=asked.last, prune_before=asked.before)
-        self._own.committed()
         self._said_at = said_at
         before = max(asked.before, store.pruned.before)
         store.pruned = store.pruned._replace(target=asked.last, before=before)

@@ -60,11 +60,10 @@ class Reconsidering:
                 "events": given_up.events,
                 "producers": given_up.runs,
             }
-            with self._store.entering() as entering:
+            with self._own.entering() as entering:
                 letters.drop(ids)
                 level = "warning" if given_up.events else "info"
                 self._own.enter(DROPPED, level, facts, entering)
-            self._own.committed()
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
     def sweep(self) -> None:
@@ -84,7 +83,7 @@ class Reconsidering:
         if not ids:
             return again
         letters = self._store.letters
-        with contextlib.suppress(DryRun), self._store.entering() as entering:
+        with contextlib.suppress(DryRun), self._own.entering() as entering:
             again = letters.try_again(ids, entering)
             for task_id in list(entering.registered):
                 again = again.and_then(letters.return_orphans(task_id, entering))
@@ -98,6 +97,4 @@ class Reconsidering:
                     "letters": sorted(again.entered),
                 }
                 self._own.enter(REPLAYED, "info", facts, entering)
-        if again.entered and not dry_run:
-            self._own.committed()
         return again
