@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import AuditLogError, InvalidEvent, WriterUnavailable
 from hansard.wording import counted, kind_of
@@ -70,6 +71,10 @@ def redact(
     requests = [asked._replace(ranges=some) for some in _some_at_a_time(ranges)]
     for each in requests:
         _check(each)
+    if not layout.a_writer_lives(directory):
+        raise WriterUnavailable(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
     entries = letters = before = own = empty = 0
     for piece in _pieces(directory, requests, deadline):
         entries, letters = entries + piece.entries, letters + piece.letters
