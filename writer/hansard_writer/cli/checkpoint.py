@@ -84,7 +84,8 @@ def _watch(directory: Path, place: Path, interval_s: float, timeout_s: float) ->
 @contextlib.contextmanager
 def _stops() -> Iterator[int]:
     """Within, SIGTERM, SIGINT and SIGHUP end nothing: a descriptor can be read from then on."""
-    reads, writes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
