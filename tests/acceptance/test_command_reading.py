@@ -356,7 +356,7 @@ def test_the_directory_may_come_from_the_environment(
     assert result.stdout == "1\n"
 
 
-@pytest.mark.parametrize("command", ["record", *READERS])
+@pytest.mark.parametrize("command", ["record", "prove", *READERS])
 def test_every_command_helps_with_an_example(command: str) -> None:
     result = subprocess.run(
         [*HANSARD, *command.split(), "--help"], capture_output=True, text=True, check=True

@@ -26,7 +26,8 @@ class Log:
 
     def __init__(self, *events: Any, first_seq: int = 1) -> None:
         self.runs = [(first_seq, len(events), 101)] if events else []
-        self.entries = [each[1:] for each in events]
+        self.entries: list[tuple[Any, ...] | None] = [(*each[1:], False) for each in events]
+        self.pruned_before = 0
         self.letters: dict[int, bytes] = {}
 
     def outcomes(
@@ -35,7 +36,7 @@ class Log:
         assert producer == PRODUCER
         return self.runs, [(number, 1, "invalid", "") for number in self.letters], last
 
-    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]:
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]:
         return self.entries[seq - 101 : seq - 101 + count]
 
     def letter(self, producer: int, number: int) -> bytes:
@@ -91,3 +92,18 @@ def test_joined_events_count_together_or_not_at_all() -> None:
 def test_of_a_body_that_cannot_be_told_apart_nothing_counts() -> None:
     broken = frame_of(ONE, TWO)._replace(event_count=3)
     assert held(Log(ONE, TWO), PRODUCER, broken) == 0
+
+
+def test_an_event_under_a_pruned_number_counts_if_it_is_as_old_as_what_was_pruned() -> None:
+    """Nobody can tell any more what it was; an old spool's must not come back."""
+    log = Log(ONE, TWO, THREE)
+    log.entries[:2] = [None, None]
+    log.pruned_before = 2
+    assert held(log, PRODUCER, frame_of(ONE, THREE)) == 1, "the second is newer"
+    log.pruned_before = 3
+    assert held(log, PRODUCER, frame_of(ONE, TWO, THREE)) == 3
+    assert held(log, PRODUCER, frame_of(event(1), event(2, wire.JOINED), event(7))) == 1
+    assert holds(log, PRODUCER, 1, ONE)
+    assert not holds(log, PRODUCER, 2, THREE)
+    for strange in (7, (), (0,), (0, "now"), (0, True)):
+        assert not holds(log, PRODUCER, 1, strange)

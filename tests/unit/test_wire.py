@@ -313,8 +313,8 @@ def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None
 @pytest.mark.parametrize(
     ("index", "value", "rule"),
     [
-        (0, -1, "an id to begin behind"),
-        (0, None, "an id to begin behind"),
+        (0, -1, "after_id is the id of the letter to begin behind: a natural number"),
+        (0, None, "after_id is the id of the letter to begin behind: a natural number"),
         (1, 5, "reason is a string or nil"),
         (1, b"orphan", "reason is a string or nil"),
         (2, 7, "ids are natural numbers, or nil"),
@@ -322,8 +322,8 @@ def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None
         (2, ["1"], "ids are natural numbers, or nil"),
         (2, [True], "ids are natural numbers, or nil"),
         (2, {"1": 1}, "ids are natural numbers, or nil"),
-        (3, 1, "whether it is a dry run"),
-        (3, None, "whether it is a dry run"),
+        (3, 1, "dry_run is a boolean"),
+        (3, None, "dry_run is a boolean"),
     ],
 )
 def test_a_replay_that_breaks_a_rule_is_refused_with_the_rule(
@@ -536,3 +536,40 @@ def test_a_call_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) -
 def test_the_lookup_of_a_call_that_breaks_a_rule_is_refused(arguments: list[Any]) -> None:
     with pytest.raises(wire.WireError, match="call_id"):
         wire.lookup_call_of(arguments)
+
+
+# --- retention ---
+
+prunes = st.builds(
+    wire.Prune, naturals, naturals, st.text(max_size=99), st.none() | st.text(), st.none()
+)
+
+
+@repeatable
+@given(prunes)
+def test_a_prune_comes_in_as_it_went_out(prune: wire.Prune) -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(prune))
+    assert (verb, wire.prune_of(arguments)) == ("prune", prune)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "prune takes 5 arguments"),
+        ([-1, 1, "ann", None, None], "last of a prune is a natural number"),
+        ([1, 2**63, "ann", None, None], "before of a prune is a natural number"),
+        ([1, 1, None, None, None], "by of a prune is a string of at most 4096 bytes$"),
+        ([1, 1, "ann", b"why", None], "reason of a prune is a string .* or nil"),
+        ([1, 1, "ann", None, "\N{EURO SIGN}" * 1_366], "archive of a prune is a string of at most"),
+    ],
+)
+def test_a_prune_that_breaks_a_rule_is_refused(arguments: list[Any], rule: str) -> None:
+    with pytest.raises(wire.WireError, match=rule):
+        wire.prune_of(arguments)
+
+
+@pytest.mark.parametrize("content", [None, [], [1, 2], [1, -1, ""], [1, "2", ""], [1, 2, None]])
+def test_an_answer_to_a_prune_that_breaks_a_rule_is_refused(content: object) -> None:
+    assert wire.prune_state_of([7, 3, ""]) == wire.PruneState(7, 3, "")
+    with pytest.raises(wire.WireError, match="a prune's answer has"):
+        wire.prune_state_of(content)

@@ -1,4 +1,4 @@
-"""Requests about checkpoints and keys: what goes out comes in, and what breaks a rule is refused."""
+"""Requests about checkpoints and keys: what goes out comes in; what breaks a rule is refused."""
 
 from collections.abc import Callable
 from typing import Any

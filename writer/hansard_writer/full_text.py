@@ -7,6 +7,7 @@ of batches, frames or producers. It never makes an entry wait: when is the write
 import json
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -21,6 +22,7 @@ PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
 PIECE_TEXT_BYTES_MAX: Final = 256 << 10  # ... and of their text what fits, or one entry's
 TAIL_ENTRIES_MAX: Final = 2_000  # not looked at, before it is done under load too
 MARK_BEHIND_MAX: Final = 10_000  # entries without text behind the mark, before it is moved
+PURGE_PAGES: Final = 16  # merged in one go: a few ms
 PROGRESS_ENTRIES: Final = 100_000  # between two lines in the log while it catches up
 
 _EVENT_TYPE: Final = re.compile(wire.EVENT_TYPE_PATTERN)
@@ -32,7 +34,30 @@ _TEXTS: Final = (
     " WHERE id > ? AND id <= ? AND text IS NOT NULL"
 )
 _INSERT: Final = "INSERT INTO full_text(rowid, text) VALUES(?, CAST(? AS TEXT))"
+_REMOVE: Final = (
+    "INSERT INTO full_text(full_text, rowid, text) VALUES('delete', ?, CAST(? AS TEXT))"
+)
+_SECURELY: Final = "INSERT INTO full_text(full_text, rank) VALUES('secure-delete', ?)"
+_MERGE: Final = "INSERT INTO full_text(full_text, rank) VALUES('merge', ?)"
+_MERGED_ROWS_MIN: Final = 2  # changed by a merge that did something: FTS5's documentation
+_INDEXED_TEXTS: Final = (
+    "SELECT id, CAST(text AS BLOB) FROM full_text_source"
+    " WHERE id IN (SELECT value FROM json_each(?))"
+    " AND id <= (SELECT indexed_to FROM full_text_state) AND text IS NOT NULL"
+)
 _SET: Final = "UPDATE meta SET value = ? WHERE key = ?"
+_SET_TRACES: Final = (
+    "INSERT INTO meta VALUES('full_text_traces', ?)"
+    " ON CONFLICT DO UPDATE SET value = excluded.value"
+)
+_NO_TRACES, _TRACES, _BEING_PURGED = range(3)
+
+
+def forget(connection: apsw.Connection, ids: Sequence[int]) -> None:
+    """Take the words of entries out of the index, within a transaction, while the entries still
+    have them: it needs the very text that was put in."""
+    texts = connection.execute(_INDEXED_TEXTS, (str(list(ids)),)).fetchall()
+    connection.executemany(_REMOVE, texts)
 
 
 class FullText:
@@ -65,6 +90,7 @@ class FullText:
                 raise ConfigError(f"the index of full text cannot be made anew: {error}") from error
         self._is_mended = False
         self.seen_to = self.indexed_to
+        self._traces = self._stored_traces()
         self._worked_to = store.size
         self._told_at = self._catching_up_to = 0
         if store.size - self.indexed_to > MARK_BEHIND_MAX:
@@ -96,17 +122,67 @@ class FullText:
         try:
             return self._index_piece()
         except apsw.Error as error:
-            is_damaged = isinstance(error, apsw.ConstraintError) or (
-                code_of(error) == apsw.SQLITE_CORRUPT_VTAB
-            )
-            if self._is_mended or not is_damaged:
+            if not self.mend(error):
                 raise
+        return True
+
+    def mend(self, error: apsw.Error) -> bool:
+        """Begin the index anew if an error says that it is damaged, once a run; whether it did."""
+        is_constraint = isinstance(error, apsw.ConstraintError)
+        is_damaged = is_constraint or code_of(error) == apsw.SQLITE_CORRUPT_VTAB
+        if self._is_mended or not is_damaged:
+            return False
         self._is_mended = True
         _LOG.error("full text: the index is damaged, and is made anew from the entries")
         _, event_types = self._state()
         self._begin_anew(event_types)
-        self.seen_to = 0
+        self.seen_to = self.indexed_to
         return True
+
+    # --- entries that go ---
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether words may still be in the file whose entries are gone."""
+        return self._traces != _NO_TRACES
+
+    def remove(self, last: int) -> None:
+        """Take the entries up to ``last`` out of the index, which counts as kept up to there.
+        MUST be called in the transaction that deletes them, before it does; `removed` behind it.
+
+        It is fast, and leaves traces: the index marks an entry as deleted. Its secure deletion
+        looks every word of every entry up, which took 2 ms an entry, a hundred times as long.
+        """
+        execute = self._store.connection.execute
+        texts = execute(_TEXTS, (0, min(last, self.indexed_to))).fetchall()
+        if texts:
+            execute(_SECURELY, (0,))
+            self._store.connection.executemany(_REMOVE, texts)
+            execute(_SECURELY, (1,))  # which writes the marks first
+            execute(_SET_TRACES, (_TRACES,))
+        if last > self.indexed_to:
+            execute(_SET, (last, "full_text_indexed_to"))
+
+    def removed(self, last: int) -> None:
+        """That is committed."""
+        self.indexed_to = max(self.indexed_to, last)
+        self.seen_to = max(self.seen_to, last)
+        self._traces = self._stored_traces()
+
+    def purge_piece(self) -> None:
+        """Merge some of the index, by which what is marked as deleted goes, and at last all of it.
+
+        Raises `hansard_writer.retries.StoreUnready`, with nothing changed.
+        """
+        pages = PURGE_PAGES if self._traces == _BEING_PURGED else -PURGE_PAGES  # less: begin
+        with self._store.transaction() as connection:
+            before = connection.total_changes()
+            connection.execute(_MERGE, (pages,))
+            is_done = connection.total_changes() - before < _MERGED_ROWS_MIN
+            traces = _NO_TRACES if is_done else _BEING_PURGED
+            if traces != self._traces:
+                connection.execute(_SET_TRACES, (traces,))
+        self._traces = traces
 
     # --- inside ---
 
@@ -129,12 +205,19 @@ class FullText:
         ).get
         return state
 
+    def _stored_traces(self) -> int:
+        value: int | None = self._store.connection.execute(
+            "SELECT value FROM meta WHERE key = 'full_text_traces'"
+        ).get
+        return value or _NO_TRACES
+
     def _begin_anew(self, event_types: str) -> None:
+        begin = self._store.pruned.to
         with self._store.transaction() as connection:
             connection.execute("INSERT INTO full_text(full_text) VALUES('delete-all')")
-            connection.execute(_SET, (0, "full_text_indexed_to"))
+            connection.execute(_SET, (begin, "full_text_indexed_to"))
             connection.execute(_SET, (event_types, "full_text_event_types"))
-        self.indexed_to = 0
+        self.indexed_to = begin
 
     def _next_texts(self) -> tuple[int, list[tuple[int, bytes]]]:
         """The end of the next piece, and the texts in it."""

@@ -167,9 +167,9 @@ class Identity:
         event_type = ROLLBACK if self._plan.entry == ROLLED_BACK else KEY
         if event_type == KEY:
             facts = {"reason": self._plan.entry, **facts}
-        own = OwnEntries(store, store.own_producer())
+        own = OwnEntries(store, store.own_producer(), self._clock_ns)
         with own.entering() as entering:
-            seq = own.enter(entering, event_type, "warning", facts, self._clock_ns())
+            seq = own.enter(event_type, "warning", facts, entering)
             store.connection.execute(WRITE_META, ("verifier_key", str(key)))
             store.connection.execute(WRITE_META, ("origin", key.name))
         _LOG.warning("entry %d, %s: the log is signed as %s from here on", seq, event_type, key)

@@ -1,10 +1,10 @@
-"""Entries of the writer's own, in transactions beside the batches'.
+"""The writer's own entries beside the batches': what it did with the log, said in the log itself.
 
-What they say, and when, others decide.
+It does nothing of what they say, and does not decide when.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hansard_writer.entering import Entering
@@ -13,11 +13,13 @@ from hansard_writer.store import Store
 
 
 class OwnEntries:
-    """The writer as a producer: ``own``. Its numbers go on where the last transaction ended."""
+    """The writer as a producer, ``own``. MUST NOT be used while a batch holds what is not
+    committed."""
 
-    def __init__(self, store: Store, own: ProducerState) -> None:
+    def __init__(self, store: Store, own: ProducerState, clock_ns: Callable[[], int]) -> None:
         self._store = store
         self._own = own
+        self._clock_ns = clock_ns
         self._number = own.watermark
 
     @contextlib.contextmanager
@@ -34,10 +36,8 @@ class OwnEntries:
         own.watermark = self._number
         own.committed()
 
-    def enter(
-        self, entering: Entering, event_type: str, level: str, facts: dict[str, Any], now_ns: int
-    ) -> int:
+    def enter(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> int:
         """Enter one, with a payload; its seq."""
         self._number += 1
-        run = own_run(self._number, event_type, level, facts, now_ns)
+        run = own_run(self._number, event_type, level, facts, self._clock_ns())
         return entering.enter(self._own.id, self._own.hash, run)

@@ -6,14 +6,12 @@ What is refused, and when there is time for a piece, others decide.
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from hansard import wire
 from hansard.wording import counted
 from hansard_writer.dead_letters import Again
-from hansard_writer.entering import Entering
-from hansard_writer.intake import ProducerState
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.store import DryRun, Store
 
@@ -24,17 +22,16 @@ _LOG: Final = logging.getLogger("hansard.writer")
 
 
 class Reconsidering:
-    """The letters of one log, in one run of its writer. ``own`` is the writer as a producer.
+    """The letters of one log, in one run of its writer.
 
     MUST NOT be used while a batch holds what is not committed. All raise
     `hansard_writer.retries.StoreUnready`, with nothing changed.
     """
 
-    def __init__(self, store: Store, own: ProducerState, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, own: OwnEntries) -> None:
         self._store = store
         self._read = store.handle.read
-        self._own = OwnEntries(store, own)
-        self._clock_ns = clock_ns
+        self._own = own
         self._swept_to = 0  # the orphans up to this letter
         self.has_swept = False
 
@@ -65,13 +62,14 @@ class Reconsidering:
             }
             with self._own.entering() as entering:
                 letters.drop(ids)
-                self._note(DROPPED, "warning" if given_up.events else "info", facts, entering)
+                level = "warning" if given_up.events else "info"
+                self._own.enter(DROPPED, level, facts, entering)
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """At the start, the next piece of orphans whose task was registered meanwhile, or is not
-        asked for any more. Each is tried once a start at most, and no more once it is refused: it
-        waits for another task then, or for none."""
+        asked for any more; whether some were entered. Each is tried once a start at most, and no
+        more once it is refused: it waits for another task then, or for none."""
         ids, is_last = self._read(lambda: self._store.letters.returnable(self._swept_to))
         entered = sum(self._try_again(ids, wire.ORPHAN).entered.values())
         if entered:
@@ -79,6 +77,7 @@ class Reconsidering:
             _LOG.info("%s entered: nothing keeps them out any more", orphans)
         self.has_swept = is_last
         self._swept_to = ids[-1] if ids else 0
+        return entered > 0
 
     def _try_again(self, ids: Sequence[int], reason: str | None, *, dry_run: bool = False) -> Again:
         again = Again({}, {})
@@ -98,8 +97,5 @@ class Reconsidering:
                     "refused": sum(again.refused.values()),
                     "letters": sorted(again.entered),
                 }
-                self._note(REPLAYED, "info", facts, entering)
+                self._own.enter(REPLAYED, "info", facts, entering)
         return again
-
-    def _note(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> None:
-        self._own.enter(entering, event_type, level, facts, self._clock_ns())

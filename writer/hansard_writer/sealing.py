@@ -53,6 +53,11 @@ class Sealer:
         return self._size == self._store.size and self._is_written and not self._is_rotating
 
     @property
+    def sealed_to(self) -> int:
+        """How many entries the newest checkpoint covers, if that is handed out."""
+        return max(self._size, 0) if self._is_written else 0
+
+    @property
     def due(self) -> float:
         """The moment from which on there is something to seal."""
         nothing = self._size < 0 and not self._store.size  # nobody needs to know, but who asks
@@ -61,10 +66,12 @@ class Sealer:
         is_signed = self._size == self._store.size
         return self._retry_at if is_signed else max(self._next_at, self._retry_at)
 
-    def seal(self, now: float) -> None:
-        """Seal what is committed, as far as that is not done. Raises `StoreUnready`, with nothing
-        changed. A file that cannot be written is tried again: see `is_current`, `held_up_by`."""
-        if self._size != self._store.size:
+    def seal(self, now: float) -> bool:
+        """Seal what is committed, as far as that is not done; whether the log was written to.
+        Raises `StoreUnready`, with nothing changed. A file that cannot be written is tried again:
+        see `is_current`, `held_up_by`."""
+        signs = self._size != self._store.size
+        if signs:
             self._sign()
             self._next_at = now + self._interval_s
         try:
@@ -76,10 +83,11 @@ class Sealer:
         except OSError as error:
             self._retry_at = now + WRITE_RETRY_S
             self._complain(error)
-            return
+            return signs
         if self.held_up_by:
             _LOG.info("%s is written again", self._path)
         self.held_up_by = ""
+        return signs
 
     def take(self, now: float) -> wire.Sealed:
         """A checkpoint of all that is committed, to be handed out. As `seal`; raises `WireError`
@@ -101,7 +109,7 @@ class Sealer:
             "verifier_key": str(key.verifier_key),
         }
         with own.entering() as entering:
-            seq = own.enter(entering, KEY, "info", facts, self._clock_ns())
+            seq = own.enter(KEY, "info", facts, entering)
             self._store.connection.execute(WRITE_META, ("verifier_key", verifier_key))
         signing.begin_rotation(key)
         return seq

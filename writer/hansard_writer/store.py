@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
 
@@ -39,6 +39,18 @@ _UPDATE_PRODUCER: Final = (
 _SELECT_PRODUCER: Final = (
     "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped, lost FROM producers"
 )
+
+
+PRUNED_KEYS: Final = ("pruned_to", "prune_to", "prune_before")  # of `meta`, as `Pruned` has them
+
+
+class Pruned(NamedTuple):
+    """How far the log's oldest entries are deleted, and how far they are to be, by seq; and a time
+    (ns since 1970 UTC) before which all of those were created."""
+
+    to: int = 0
+    target: int = 0
+    before: int = 0
 
 
 class DryRun(Exception):
@@ -88,6 +100,7 @@ class Store:
                 standing.require(handle, self._position.edge)
             self._begin_epoch()
             self._require_tree()
+            self.pruned = self._pruned()
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -188,11 +201,16 @@ class Store:
         return runs, dead, last
 
     def entry_facts(self, seq: int) -> tuple[str, int]:
-        """An entry's type and time."""
-        facts: tuple[str, int] = self._one(
+        """An entry's type and time; none, and 0, of one that was pruned."""
+        facts: tuple[str, int] | None = self._one(
             "SELECT event_type, created_at FROM entries WHERE seq = ?", (seq,)
         )
-        return facts
+        return facts or ("", 0)
+
+    @property
+    def pruned_before(self) -> int:
+        """A time (ns since 1970 UTC) before which all entries were created that are pruned."""
+        return self.pruned.before
 
     def holds(self, producer: int, number: int, event: Any) -> bool:
         """As `comparing.holds`."""
@@ -202,14 +220,16 @@ class Store:
         """As `comparing.held`."""
         return comparing.held(self, producer, frame)
 
-    def entered(self, seq: int, count: int) -> list[tuple[Any, ...]]:
-        """Entries from ``seq`` on, as their events were, but for the kind."""
-        rows: list[tuple[Any, ...]] = self._rows(
-            "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
+    def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]:
+        """Entries from ``seq`` on, as their events were, but for the kind; and whether their
+        payload is redacted. None for each that was pruned."""
+        rows: list[tuple[Any, ...] | None] = self._rows(
+            "SELECT created_at, event_type, level, actor, task_id, payload,"
+            " payload IS NULL AND payload_hash IS NOT NULL FROM entries"
             " WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (seq, seq + count - 1),
         )
-        return rows
+        return [None] * (count - len(rows)) + rows
 
     def letter(self, producer: int, number: int) -> bytes:
         """The bytes of the dead letter that begins at a number."""
@@ -363,6 +383,10 @@ class Store:
         entries: int = self._execute("SELECT coalesce(max(seq), 0) FROM entries").get
         if entries != self.size:
             raise damage.tree_disagrees(self.path, entries, self.size)
+
+    def _pruned(self) -> Pruned:
+        values = dict(self._rows("SELECT key, value FROM meta WHERE key GLOB 'prune*'"))
+        return Pruned(*(values.get(key, 0) for key in PRUNED_KEYS))
 
     def _begin_epoch(self) -> None:
         """A run's first commit, fsynced: recovery may have shown commits that never were. What

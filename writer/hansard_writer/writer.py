@@ -16,7 +16,9 @@ from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
+from hansard_writer import administration
 from hansard_writer.acks import Acks
+from hansard_writer.administration import Administration
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
 from hansard_writer.disk import Disk
@@ -24,23 +26,24 @@ from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake, ProducerState
 from hansard_writer.operations import Function
 from hansard_writer.own_entries import OwnEntries
-from hansard_writer.proof.keys import KeyUnusable
+from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
+from hansard_writer.redacting import Redacting
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
+from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset(  # one a step
-    {"replay", "drop", "stats", "compare", "checkpoint", "rotate_key"}
-)
+LONG_REQUESTS: Final = frozenset({*administration.REQUESTS, "stats", "compare"})  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
 ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
+PRUNE_INTERVAL_S: Final = 0.05  # between two pieces, unless there is nothing else to do
 COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -87,11 +90,21 @@ class Writer:
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
-        self._letters = Reconsidering(store, self._intake.own, clock_ns)
-        self._own = OwnEntries(store, self._intake.own)
+        own = OwnEntries(store, self._intake.own, clock_ns)
+        self._letters = Reconsidering(store, own)
         self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
+        self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.sealed_to)
+        self._prune_at = 0.0
+        self._administration = Administration(
+            self._letters,
+            Redacting(store, own, self._full_text),
+            Wiping(store),
+            self._pruning,
+            self._sealer,
+            own,
+        )
         self._losses_told = 0
         self._retries = Retries()
         self._disk = Disk(store.path.parent, settings)
@@ -116,13 +129,14 @@ class Writer:
         if not self._intake.batch:
             self._adopter.committed()
             if self._sweeps(now):
-                self._sweep(now)
+                self._work(self._letters.sweep, now)
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
         if not self._disk.suspended and now >= max(self._sealer.due, self._retries.at):
             self._seal()
+        self._prune(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -161,6 +175,8 @@ class Writer:
             **self._accounts(),
             **self._intake.counters.as_mapping(),
             "full_text_tail": self._full_text.tail,
+            "pruned_to": self._pruning.state.pruned_to,
+            "to_be_pruned": self._pruning.left,
             "spools_adopted": adopter.adopted,
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
@@ -252,10 +268,8 @@ class Writer:
             return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb in ("replay", "drop"):
-            return wire.pack_reply(verb, self._reconsider(verb, arguments, now))
-        if verb in ("checkpoint", "rotate_key"):
-            return wire.pack_reply(verb, self._take_checkpoint(verb, arguments, now))
+        if verb in administration.REQUESTS:
+            return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
             return None if refusal is None else wire.pack_reply(verb, refusal)
@@ -297,79 +311,32 @@ class Writer:
         is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
         return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
-    # --- dead letters with a way back ---
-
-    def _reconsider(
-        self, verb: str, arguments: list[Any], now: float
-    ) -> wire.Replayed | wire.LettersDropped:
+    def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
-        asked = wire.replay_of(arguments) if verb == "replay" else wire.drop_letters_of(arguments)
-        if self._disk.suspended and verb == "replay":  # a drop needs little, and gives it back
+        asked = administration.REQUESTS[verb](arguments)
+        if known := self._administration.known(asked):
+            return known
+        if self._disk.suspended and administration.needs_room(asked):
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
-        self._commit_first(now)
-        try:
-            letters = self._letters
-            done = letters.replay(asked) if isinstance(asked, wire.Replay) else letters.drop(asked)
-            self._require_place()
-            return done
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            raise wire.WireError(f"{error}: try again") from error
-
-    def _commit_first(self, now: float) -> None:
-        """Raises `WireError` unless all that was read is committed."""
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
         if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
-
-    # --- checkpoints ---
-
-    def _seal(self) -> None:
-        self._require_place()  # before it is signed
+        self._require_place()  # before anything is signed
         try:
-            self._sealer.seal(self._now)
-        except StoreUnready as error:
-            self._hold_up(error, self._now)
-            return
-        self._retries.succeeded()
-        self._governor.wrote(self._now)
-
-    def _take_checkpoint(
-        self, verb: str, arguments: list[Any], now: float
-    ) -> wire.Sealed | wire.KeyRotated:
-        """Of all that was read; behind the entry of a new key, if it is asked for that."""
-        rotation = wire.rotate_key_of(arguments) if verb == "rotate_key" else None
-        if not rotation:
-            wire.take_checkpoint_of(arguments)
-        if self._disk.suspended:
-            raise wire.WireError(f"nothing is signed meanwhile: {self._disk.reason}")
-        self._commit_first(now)
-        self._require_place()
-        try:
-            seq = self._sealer.rotate(self._own, rotation.verifier_key) if rotation else 0
-            sealed = self._sealer.take(now)
-        except KeyUnusable as error:
-            raise wire.WireError(str(error)) from error
+            done = self._administration.do(asked, now)
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
+        self._require_place()  # before anybody hears of it
         self._governor.wrote(now)
-        return wire.KeyRotated(seq, sealed.note) if rotation else sealed
+        return done
 
     # --- letters that come back by themselves ---
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
         return not (self._letters.has_swept or self._disk.suspended) and now >= self._retries.at
-
-    def _sweep(self, now: float) -> None:
-        try:
-            self._letters.sweep()
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        self._retries.succeeded()
 
     # --- committing ---
 
@@ -446,27 +413,51 @@ class Writer:
 
     # --- keeping house ---
 
+    def _work(self, piece: Callable[[], bool], now: float) -> bool:
+        """Do a piece of the log's own work; whether something was written."""
+        try:
+            wrote = piece()
+        except StoreUnready as error:
+            self._hold_up(error, now)
+            return False
+        if wrote:
+            self._retries.succeeded()
+            self._governor.wrote(now)
+        return wrote
+
     def _keep_full_text(self, now: float) -> None:
         """Behind a commit when there is much to do, and whatever is left when nothing is."""
         if self._disk.suspended or now < self._retries.at or not self._full_text.tail:
             return
-        try:
-            if now == self._last_commit_at:
-                wrote = self._full_text.keep_up()
-            elif now >= self._full_text_due():
-                wrote = self._full_text.index_piece()
-            else:
-                return
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        if wrote:
-            self._retries.succeeded()
-            self._governor.wrote(now)
+        if now == self._last_commit_at:
+            self._work(self._full_text.keep_up, now)
+        elif now >= self._full_text_due():
+            self._work(self._full_text.index_piece, now)
 
     def _full_text_due(self) -> float:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
+
+    def _seal(self) -> None:
+        self._require_place()  # before it is signed
+        self._work(lambda: self._sealer.seal(self._now), self._now)
+
+    def _prune(self, now: float) -> None:
+        """A piece at a time, and none while a reader makes the WAL grow with each."""
+        if now < self._prune_due():
+            return
+        wrote = False
+        if self._disk.suspended:
+            self._pruning.held_up_by = f"intake is suspended: {self._disk.reason}"
+        elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
+            self._pruning.held_up_by = "the WAL is too large: perhaps a reader keeps it"
+        else:
+            wrote = self._work(self._pruning.step, now)
+        is_idle = now >= self._full_text_due()
+        self._prune_at = now if wrote and is_idle else now + PRUNE_INTERVAL_S
+
+    def _prune_due(self) -> float:
+        return max(self._prune_at, self._retries.at) if self._pruning.has_work else inf
 
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
@@ -489,6 +480,7 @@ class Writer:
             moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
+        moments.append(self._prune_due())
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

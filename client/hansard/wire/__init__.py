@@ -59,8 +59,8 @@ from hansard.wire.limits import (
     RUN_BYTES_MAX,
     RUNS_PER_REPLY_MAX,
     TASK_ID_BYTES_MAX,
-    VERIFIER_KEY_CHARS_MAX,
     TASK_REGISTERED,
+    VERIFIER_KEY_CHARS_MAX,
     WAIT_S,
     WIRE_VERSION,
 )
@@ -83,6 +83,17 @@ from hansard.wire.questions import (
     replay_of,
     replayed_of,
 )
+from hansard.wire.redaction import (
+    RANGES_PER_REQUEST_MAX,
+    Redact,
+    Redacted,
+    Wipe,
+    Wiped,
+    redact_of,
+    redacted_of,
+    wipe_of,
+    wiped_of,
+)
 from hansard.wire.requests import (
     pack_error,
     pack_reply,
@@ -91,6 +102,7 @@ from hansard.wire.requests import (
     unpack_reply,
     unpack_request,
 )
+from hansard.wire.retention import Prune, PruneState, prune_of, prune_state_of
 from hansard.wire.sealing import (
     KeyRotated,
     RotateKey,
@@ -131,6 +143,7 @@ __all__ = [
     "PIPE_MESSAGES_MAX",
     "PRODUCER_ID_BYTES",
     "QUEUED",
+    "RANGES_PER_REQUEST_MAX",
     "REJECTED",
     "RESUME",
     "RUNS_PER_REPLY_MAX",
@@ -155,6 +168,10 @@ __all__ = [
     "LookupCall",
     "LookupReply",
     "Notice",
+    "Prune",
+    "PruneState",
+    "Redact",
+    "Redacted",
     "Refusals",
     "Replay",
     "Replayed",
@@ -164,6 +181,8 @@ __all__ = [
     "TakeCheckpoint",
     "Wait",
     "Welcome",
+    "Wipe",
+    "Wiped",
     "WireError",
     "ack_of",
     "array_header",
@@ -183,6 +202,10 @@ __all__ = [
     "pack_request",
     "pack_stats_request",
     "producer_hash",
+    "prune_of",
+    "prune_state_of",
+    "redact_of",
+    "redacted_of",
     "replay_of",
     "replayed_of",
     "rotate_key_of",
@@ -193,4 +216,6 @@ __all__ = [
     "unpack_request",
     "wait_of",
     "welcome_of",
+    "wipe_of",
+    "wiped_of",
 ]

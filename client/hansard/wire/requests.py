@@ -7,13 +7,16 @@ from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
+from hansard.wire.redaction import Redact, Wipe
+from hansard.wire.retention import Prune
 from hansard.wire.sealing import RotateKey, TakeCheckpoint
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
-_Question: TypeAlias = Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall
-Request: TypeAlias = _Question | TakeCheckpoint | RotateKey
+_Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
+_Asked: TypeAlias = Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey
+Request: TypeAlias = _Question | _Asked
 
 
 def pack_request(request: Request) -> bytes:
@@ -74,6 +77,9 @@ _VERBS: Final = {
     DropLetters: "drop",
     Call: "call",
     LookupCall: "lookup_call",
+    Prune: "prune",
+    Redact: "redact",
+    Wipe: "wipe",
     TakeCheckpoint: "checkpoint",
     RotateKey: "rotate_key",
 }

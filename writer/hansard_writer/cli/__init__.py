@@ -21,7 +21,11 @@ _MODULES: Final = {
     "stats": "stats",
     "checkpoint": "checkpoint",
     "keys": "keys",
+    "prove": "prove",
+    "prune": "prune",
+    "verify": "verify",
     "dlq": "dlq",
+    "redact": "redact",
     "demo": "demo",
 }
 

@@ -156,7 +156,7 @@ def _plain(value: object) -> object:
 
 def _table(rows: Iterable[Row], columns: Sequence[str], sample_rows: int) -> Iterator[str]:
     """A header and the rows, every line within the terminal's width."""
-    cells = ([_cell(row[name]) for name in columns] for row in rows)
+    cells = ([printable(row[name]) for name in columns] for row in rows)
     sample = list(islice(cells, sample_rows))
     if 0 < len(sample) < sample_rows:  # all of it: columns that say nothing make room for others
         told = [any(column) for column in zip(*sample, strict=True)]
@@ -184,7 +184,7 @@ def _widths(columns: Sequence[str], sample: list[list[str]], terminal: int) -> l
     return widths
 
 
-def _cell(value: object) -> str:
+def printable(value: object) -> str:
     """Text that only prints: what could move a cursor or turn the line around is escaped."""
     text = "" if value is None else str(_plain(value))
     if text.isprintable():

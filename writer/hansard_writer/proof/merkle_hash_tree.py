@@ -10,8 +10,11 @@ How the checks work: RFC 9162, sections 2.1.3.2 and 2.1.4.2, as the recursion th
 """
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
+
+from hansard.wording import counted
 
 HASH_BYTES: Final = 32
 ROW_HEIGHT: Final = 4  # levels of the tree between two levels of rows
@@ -21,9 +24,9 @@ EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
-_PAIR_BYTES: Final = 2 * HASH_BYTES
 
 _sha256 = hashlib.sha256
+_pairs = struct.Struct(f"{2 * HASH_BYTES}s").iter_unpack  # faster than slices
 
 Node = Callable[[int, int], bytes]
 """The hash of a complete subtree: of the ``2 ** height`` leaves from ``index * 2 ** height`` on,
@@ -91,7 +94,7 @@ def grow(edge: Edge, leaves: bytes) -> tuple[Edge, list[Row]]:
             changed.append(Row(level, idx, joined[start : start + ROW_BYTES]))
             idx += 1
         rows.append(joined[whole:])
-        added = _parents(joined[:whole])
+        added = parents(joined[:whole])
         level += 1
     return Edge(size + len(leaves) // HASH_BYTES, (*rows, *edge.rows[level:])), changed
 
@@ -123,12 +126,11 @@ def _row(edge: Edge, level: int) -> bytes:
     return edge.rows[level] if level < len(edge.rows) else b""
 
 
-def _parents(nodes: bytes) -> bytes:
-    """The hash of each full row."""
+def parents(nodes: bytes) -> bytes:
+    """The hash of each row, of full rows side by side."""
     sha256, prefix = _sha256, _NODE  # locals: this is most of what a proof costs
     for _ in range(ROW_HEIGHT):
-        pairs = range(0, len(nodes), _PAIR_BYTES)
-        nodes = b"".join([sha256(prefix + nodes[at : at + _PAIR_BYTES]).digest() for at in pairs])
+        nodes = b"".join([sha256(prefix + pair).digest() for (pair,) in _pairs(nodes)])
     return nodes
 
 
@@ -197,8 +199,7 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
     if not 0 <= index < size:
         raise BadProof(f"a tree of {size} leaves has no leaf {index}")
     turns, _ = _turns(index, index + 1, size)
-    if len(turns) != len(path):
-        raise BadProof(f"{len(path)} hashes where the path has {len(turns)}")
+    _require_hashes([leaf, *path], 1 + len(turns))
     found = leaf
     for is_left, sibling in zip(reversed(turns), path, strict=True):
         found = node_hash(found, sibling) if is_left else node_hash(sibling, found)
@@ -220,8 +221,7 @@ def require_consistent(
         return
     turns, start = _turns(0, old, new)
     is_old_root = start == 0
-    if len(proof) != len(turns) + (not is_old_root):
-        raise BadProof(f"{len(proof)} hashes where the proof has another number")
+    _require_hashes([old_root, *proof], 1 + len(turns) + (not is_old_root))
     hashes = iter(proof)
     found_old = found_new = old_root if is_old_root else next(hashes)
     for is_left, sibling in zip(reversed(turns), hashes, strict=True):
@@ -233,6 +233,16 @@ def require_consistent(
         raise BadProof("it does not lead to the older root")
     if found_new != new_root:
         raise BadProof("it does not lead to the newer root")
+
+
+def _require_hashes(hashes: Sequence[bytes], count: int) -> None:
+    """That they are hashes, what is proven and what proves it: bytes of one might else be taken
+    for bytes of its neighbour."""
+    if len(hashes) != count:
+        raise BadProof(f"{counted(len(hashes) - 1, 'hash', 'hashes')} where {count - 1} are needed")
+    for each in hashes:
+        if len(each) != HASH_BYTES:
+            raise BadProof(f"a hash of {counted(len(each), 'byte')}, not of {HASH_BYTES}")
 
 
 def _turns(first: int, end: int, size: int) -> tuple[list[bool], int]:

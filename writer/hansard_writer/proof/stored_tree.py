@@ -4,7 +4,7 @@ It reads rows through a function that it is given, and trusts them: whether they
 ones only a root that somebody signed can say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from hansard_writer.proof.merkle_hash_tree import (
@@ -23,6 +23,7 @@ WRITE_ROW: Final = (
     "INSERT INTO tree(level, idx, hashes) VALUES(?,?,?)"
     " ON CONFLICT DO UPDATE SET hashes = excluded.hashes"
 )
+DELETE_ROWS: Final = "DELETE FROM tree WHERE level = ? AND idx < ?"
 READ_SIZE: Final = f"""
     SELECT coalesce(max(idx * {ROW_HASHES} + length(hashes) / {HASH_BYTES}), 0)
     FROM tree WHERE level = 0 AND idx = (SELECT max(idx) FROM tree WHERE level = 0)
@@ -31,6 +32,23 @@ ROWS_REMEMBERED_MAX: Final = 64
 
 Fetch = Callable[[int, int], bytes | None]
 """The hashes of the row at a level and an idx, None where there is none."""
+
+
+def rows_within(size: int) -> Iterator[tuple[int, int]]:
+    """By level, how many rows may go with the first ``size`` leaves: those of tiles (of 256
+    hashes, as C2SP has them) that are wholly of these leaves.
+
+    Without them there are still the edge and the root of every tree of at least that size, the
+    audit path of every leaf behind them, and the consistency proof between any two such trees:
+    each needs only nodes whose row reaches beyond ``size``, because it holds their parent, and
+    that does. And every tile that reaches beyond ``size`` is whole, as whoever is served tiles
+    needs it: he has no smaller piece to ask for.
+    """
+    level = 0
+    while tiles := size >> (ROW_HEIGHT * (level + 2)):
+        yield level, tiles << ROW_HEIGHT  # the tile's rows, side by side
+        yield level + 1, tiles  # and the row between it and the tile above
+        level += 2
 
 
 class NodeMissing(LookupError):

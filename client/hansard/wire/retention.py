@@ -1,0 +1,66 @@
+"""Retention: an administrator asks for the oldest entries to be deleted, and how far that is.
+
+Which entries, whoever asks has found out; it is asked again to hear of the progress.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from hansard.wire.values import WireError, is_natural
+
+TEXT_BYTES_MAX: Final = 4_096  # of by, reason and archive
+
+
+class Prune(NamedTuple):
+    """Asks to delete the entries up to ``last``, all of which were created before ``before`` (ns
+    since 1970 UTC). ``by`` whom, for which ``reason``, and the name of the ``archive`` that has
+    them, are what the log will say. Asked again, it only tells how far it is."""
+
+    last: int
+    before: int
+    by: str
+    reason: str | None
+    archive: str | None
+
+
+class PruneState(NamedTuple):
+    """How far it is: entries up to ``pruned_to`` are deleted, those up to ``last`` will be. What
+    keeps the next from it, in words, or nothing."""
+
+    last: int
+    pruned_to: int
+    held_up_by: str
+
+
+def prune_of(arguments: list[Any]) -> Prune:
+    """A checked `Prune`; raises `WireError`."""
+    if len(arguments) != len(Prune._fields):
+        raise WireError(f"prune takes {len(Prune._fields)} arguments")
+    prune = Prune(*arguments)
+    for name in ("last", "before"):
+        if not is_natural(getattr(prune, name)):
+            raise WireError(f"{name} of a prune is a natural number")
+    for name in ("by", "reason", "archive"):
+        text = getattr(prune, name)
+        if not (text is None and name in _MAY_BE_NIL) and not _is_short(text):
+            or_nil = ", or nil" if name in _MAY_BE_NIL else ""
+            raise WireError(
+                f"{name} of a prune is a string of at most {TEXT_BYTES_MAX} bytes{or_nil}"
+            )
+    return prune
+
+
+def prune_state_of(content: Any) -> PruneState:
+    """The `PruneState` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(PruneState._fields):
+        raise WireError(f"a prune's answer has {len(PruneState._fields)} fields")
+    state = PruneState(*content)
+    if not all(map(is_natural, state[:2])) or type(state.held_up_by) is not str:
+        raise WireError("a prune's answer has two natural numbers and a string")
+    return state
+
+
+def _is_short(text: object) -> bool:
+    return type(text) is str and len(text.encode()) <= TEXT_BYTES_MAX
+
+
+_MAY_BE_NIL: Final = frozenset({"reason", "archive"})
