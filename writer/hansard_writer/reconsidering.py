@@ -66,10 +66,10 @@ class Reconsidering:
                 self._own.enter(DROPPED, level, facts, entering)
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """At the start, the next piece of orphans whose task was registered meanwhile, or is not
-        asked for any more. Each is tried once a start at most, and no more once it is refused: it
-        waits for another task then, or for none."""
+        asked for any more; whether some were entered. Each is tried once a start at most, and no
+        more once it is refused: it waits for another task then, or for none."""
         ids, is_last = self._read(lambda: self._store.letters.returnable(self._swept_to))
         entered = sum(self._try_again(ids, wire.ORPHAN).entered.values())
         if entered:
@@ -77,6 +77,7 @@ class Reconsidering:
             _LOG.info("%s entered: nothing keeps them out any more", orphans)
         self.has_swept = is_last
         self._swept_to = ids[-1] if ids else 0
+        return entered > 0
 
     def _try_again(self, ids: Sequence[int], reason: str | None, *, dry_run: bool = False) -> Again:
         again = Again({}, {})

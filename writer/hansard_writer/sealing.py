@@ -66,10 +66,12 @@ class Sealer:
         is_signed = self._size == self._store.size
         return self._retry_at if is_signed else max(self._next_at, self._retry_at)
 
-    def seal(self, now: float) -> None:
-        """Seal what is committed, as far as that is not done. Raises `StoreUnready`, with nothing
-        changed. A file that cannot be written is tried again: see `is_current`, `held_up_by`."""
-        if self._size != self._store.size:
+    def seal(self, now: float) -> bool:
+        """Seal what is committed, as far as that is not done; whether the log was written to.
+        Raises `StoreUnready`, with nothing changed. A file that cannot be written is tried again:
+        see `is_current`, `held_up_by`."""
+        signs = self._size != self._store.size
+        if signs:
             self._sign()
             self._next_at = now + self._interval_s
         try:
@@ -81,10 +83,11 @@ class Sealer:
         except OSError as error:
             self._retry_at = now + WRITE_RETRY_S
             self._complain(error)
-            return
+            return signs
         if self.held_up_by:
             _LOG.info("%s is written again", self._path)
         self.held_up_by = ""
+        return signs
 
     def take(self, now: float) -> wire.Sealed:
         """A checkpoint of all that is committed, to be handed out. As `seal`; raises `WireError`

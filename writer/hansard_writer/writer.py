@@ -129,7 +129,7 @@ class Writer:
         if not self._intake.batch:
             self._adopter.committed()
             if self._sweeps(now):
-                self._sweep(now)
+                self._work(self._letters.sweep, now)
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
         self._run_calls(now)
@@ -310,8 +310,6 @@ class Writer:
         is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
         return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
-    # --- what administrators ask for ---
-
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
         asked = administration.REQUESTS[verb](arguments)
@@ -333,34 +331,11 @@ class Writer:
         self._governor.wrote(now)
         return done
 
-    # --- checkpoints ---
-
-    def _seal(self, now: float) -> None:
-        """Sign what is due by then."""
-        if max(self._sealer.due, self._retries.at) > now:
-            return
-        self._require_place()  # before it is signed
-        try:
-            self._sealer.seal(self._now)
-        except StoreUnready as error:
-            self._hold_up(error, self._now)
-            return
-        self._retries.succeeded()
-        self._governor.wrote(self._now)
-
     # --- letters that come back by themselves ---
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
         return not (self._letters.has_swept or self._disk.suspended) and now >= self._retries.at
-
-    def _sweep(self, now: float) -> None:
-        try:
-            self._letters.sweep()
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        self._retries.succeeded()
 
     # --- committing ---
 
@@ -437,27 +412,37 @@ class Writer:
 
     # --- keeping house ---
 
+    def _work(self, piece: Callable[[], bool], now: float) -> bool:
+        """Do a piece of the log's own work; whether something was written."""
+        try:
+            wrote = piece()
+        except StoreUnready as error:
+            self._hold_up(error, now)
+            return False
+        if wrote:
+            self._retries.succeeded()
+            self._governor.wrote(now)
+        return wrote
+
     def _keep_full_text(self, now: float) -> None:
         """Behind a commit when there is much to do, and whatever is left when nothing is."""
         if self._disk.suspended or now < self._retries.at or not self._full_text.tail:
             return
-        try:
-            if now == self._last_commit_at:
-                wrote = self._full_text.keep_up()
-            elif now >= self._full_text_due():
-                wrote = self._full_text.index_piece()
-            else:
-                return
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        if wrote:
-            self._retries.succeeded()
-            self._governor.wrote(now)
+        if now == self._last_commit_at:
+            self._work(self._full_text.keep_up, now)
+        elif now >= self._full_text_due():
+            self._work(self._full_text.index_piece, now)
 
     def _full_text_due(self) -> float:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
+
+    def _seal(self, now: float) -> None:
+        """Sign what is due by then."""
+        if max(self._sealer.due, self._retries.at) > now:
+            return
+        self._require_place()  # before it is signed
+        self._work(lambda: self._sealer.seal(self._now), self._now)
 
     def _prune(self, now: float) -> None:
         """A piece at a time, and none while a reader makes the WAL grow with each."""
@@ -469,16 +454,9 @@ class Writer:
         elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
             self._pruning.held_up_by = "the WAL is too large: perhaps a reader keeps it"
         else:
-            try:
-                wrote = self._pruning.step()
-            except StoreUnready as error:
-                self._pruning.held_up_by = str(error)
-                self._hold_up(error, now)
+            wrote = self._work(self._pruning.step, now)
         is_idle = now >= self._full_text_due()
         self._prune_at = now if wrote and is_idle else now + PRUNE_INTERVAL_S
-        if wrote:
-            self._retries.succeeded()
-            self._governor.wrote(now)
 
     def _prune_due(self) -> float:
         return max(self._prune_at, self._retries.at) if self._pruning.has_work else inf

@@ -23,6 +23,7 @@ _MODULES: Final = {
     "keys": "keys",
     "prove": "prove",
     "prune": "prune",
+    "verify": "verify",
     "dlq": "dlq",
     "redact": "redact",
     "demo": "demo",
