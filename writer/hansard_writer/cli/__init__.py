@@ -21,6 +21,8 @@ _MODULES: Final = {
     "stats": "stats",
     "prove": "prove",
     "prune": "prune",
+    "checkpoint": "checkpoint",
+    "keys": "keys",
     "dlq": "dlq",
     "redact": "redact",
     "demo": "demo",
