@@ -1,6 +1,6 @@
 """The writer's own entries beside the batches': what it did with the log, said in the log itself.
 
-What they say, and when, others decide.
+It does nothing of what they say, and does not decide when.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from hansard_writer.store import Store
 
 
 class OwnEntries:
-    """The writer as a producer: ``own``. Its numbers go on where the last transaction ended."""
+    """The writer as a producer, ``own``. MUST NOT be used while a batch holds what is not
+    committed."""
 
     def __init__(self, store: Store, own: ProducerState, clock_ns: Callable[[], int]) -> None:
         self._store = store
@@ -36,7 +37,7 @@ class OwnEntries:
         own.committed()
 
     def enter(self, event_type: str, level: str, facts: dict[str, Any], entering: Entering) -> int:
-        """Enter one, with what was done as its payload; its seq."""
+        """Enter one, with a payload; its seq."""
         self._number += 1
         run = own_run(self._number, event_type, level, facts, self._clock_ns())
         return entering.enter(self._own.id, self._own.hash, run)

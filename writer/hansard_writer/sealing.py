@@ -53,8 +53,8 @@ class Sealer:
         return self._size == self._store.size and self._is_written and not self._is_rotating
 
     @property
-    def covered(self) -> int:
-        """How many entries the newest checkpoint covers that may be handed out."""
+    def sealed_to(self) -> int:
+        """How many entries the newest checkpoint covers, if that is handed out."""
         return max(self._size, 0) if self._is_written else 0
 
     @property

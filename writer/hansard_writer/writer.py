@@ -16,9 +16,9 @@ from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
-from hansard_writer import administering
+from hansard_writer import administration
 from hansard_writer.acks import Acks
-from hansard_writer.administering import Administration
+from hansard_writer.administration import Administration
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
 from hansard_writer.disk import Disk
@@ -37,7 +37,7 @@ from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = administering.VERBS | {"stats", "compare"}  # one a step
+LONG_REQUESTS: Final = frozenset({*administration.REQUESTS, "stats", "compare"})  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -95,15 +95,15 @@ class Writer:
         self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
-        self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.covered)
+        self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.sealed_to)
         self._prune_at = 0.0
         self._administration = Administration(
-            own=own,
-            letters=self._letters,
-            pruning=self._pruning,
-            redacting=Redacting(store, own, self._full_text),
-            wiping=Wiping(store),
-            sealer=self._sealer,
+            self._letters,
+            Redacting(store, own, self._full_text),
+            Wiping(store),
+            self._pruning,
+            self._sealer,
+            own,
         )
         self._losses_told = 0
         self._retries = Retries()
@@ -267,7 +267,7 @@ class Writer:
             return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb in administering.VERBS:
+        if verb in administration.REQUESTS:
             return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
@@ -312,10 +312,10 @@ class Writer:
 
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
-        known = self._administration.known(verb, arguments)
-        if known is not None:
+        asked = administration.REQUESTS[verb](arguments)
+        if known := self._administration.known(asked):
             return known
-        if self._disk.suspended and verb not in administering.NEED_LITTLE_ROOM:
+        if self._disk.suspended and administration.needs_room(asked):
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
@@ -323,7 +323,7 @@ class Writer:
             raise wire.WireError(f"{self._retries.why}: try again")
         self._require_place()  # before anything is signed
         try:
-            done = self._administration.do(verb, arguments, now)
+            done = self._administration.do(asked, now)
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error

@@ -90,6 +90,7 @@ from hansard.wire.redaction import (
     Wiped,
     redact_of,
     redacted_of,
+    wipe_of,
     wiped_of,
 )
 from hansard.wire.requests import (
@@ -213,5 +214,6 @@ __all__ = [
     "unpack_request",
     "wait_of",
     "welcome_of",
+    "wipe_of",
     "wiped_of",
 ]

@@ -15,10 +15,8 @@ from hansard.wire.values import WireError, check_flat, pack, unpack_array
 FLAT_VALUES_MAX: Final = 16
 
 _Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
-_Administration: TypeAlias = (
-    Replay | DropLetters | Prune | Redact | Wipe | TakeCheckpoint | RotateKey
-)
-Request: TypeAlias = _Question | _Administration
+_Asked: TypeAlias = Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey
+Request: TypeAlias = _Question | _Asked
 
 
 def pack_request(request: Request) -> bytes:

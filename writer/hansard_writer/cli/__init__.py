@@ -23,6 +23,7 @@ _MODULES: Final = {
     "prune": "prune",
     "checkpoint": "checkpoint",
     "keys": "keys",
+    "verify": "verify",
     "dlq": "dlq",
     "redact": "redact",
     "demo": "demo",
