@@ -44,9 +44,11 @@ def rotate_key(directory: Path, given: Path | None, timeout_s: float) -> Rotated
             "on with that one, or remove it first"
         )
     key = found or key or keys.new_key()
-    if not found:
-        _put(waiting, key)
     verifier_key = SigningKey(origin, key).verifier_key
+    if not found:
+        if _is_entered(directory, verifier_key):
+            raise ConfigError(f"{given} has signed this log already: give another key")
+        _put(waiting, key)
     message = wire.pack_request(wire.RotateKey(str(verifier_key)))
     try:
         rotated = wire.key_rotated_of(requester.ask(directory, message, timeout_s)[1])
@@ -66,7 +68,7 @@ def _origin(directory: Path) -> str:
 
 
 def _is_entered(directory: Path, key: VerifierKey) -> bool:
-    """Whether the log names a key already, so that its writer will go on with it."""
+    """Whether the log names a key; one that it is to sign with then will."""
     log = ReadConnection(directory)
     try:
         chain = read_key_chain(log.rows)
