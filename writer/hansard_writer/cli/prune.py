@@ -154,6 +154,8 @@ def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None)
         if not prefix.entries:
             raise AnswerIsNo(_nothing(prefix, keep_last))
         if archive is not None:
+            if not retention.is_covered(rows, prefix.last):
+                requester.ask(directory, wire.pack_request(wire.TakeCheckpoint()), ANSWER_S)
             try:
                 with _progress(prefix.entries, "archiving") as progress:
                     retention.write_archive(rows, archive, prefix, progress)
