@@ -1,24 +1,28 @@
 """Who attacks: both may read and write every file; one of them also has the key that signs."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from tampering.files import Files
 from tampering.forging import Signer, new_signer
 
 
-class Attacker(Protocol):
+class Attacker(ABC):
     """Somebody with full access to the files of a log."""
 
     name: str
 
+    @abstractmethod
     def signer(self, files: Files) -> Signer:
         """The key to sign with in the log's name; what says whose key it is, says so then."""
 
     def cover(self, files: Files) -> None:
         """Make all of the proof again, so that it belongs to the entries as they are now."""
+        files.hide_again()
+        files.write_tree()
+        files.sign_again(self.signer(files))
 
 
-class WithoutKey:
+class WithoutKey(Attacker):
     """Whom the operating system's rights, or a key kept elsewhere, have kept from writer.key. Makes
     a key of their own."""
 
@@ -26,15 +30,11 @@ class WithoutKey:
 
     def signer(self, files: Files) -> Signer:
         signer = new_signer(files.origin)
-        (files.directory / "writer.pub").write_text(signer.verifier_key + "\n")
+        files.publish(signer)
         return signer
 
-    def cover(self, files: Files) -> None:
-        files.write_tree()
-        files.sign_again(self.signer(files))
 
-
-class WithKey:
+class WithKey(Attacker):
     """The log's own operator, or whoever became root there. Only what has left the machine, a
     checkpoint, is out of their reach."""
 
@@ -42,10 +42,6 @@ class WithKey:
 
     def signer(self, files: Files) -> Signer:
         return files.own_signer
-
-    def cover(self, files: Files) -> None:
-        files.write_tree()
-        files.sign_again(self.signer(files))
 
 
 ATTACKERS: tuple[Attacker, ...] = (WithoutKey(), WithKey())

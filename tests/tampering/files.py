@@ -64,6 +64,12 @@ class Files:
         with self.without_triggers():
             self.execute(statement, *arguments)
 
+    def rewrite_schema(self, name: str, sql: str) -> None:
+        """Have a table or an index say that it is another, without making it anew."""
+        self.execute("PRAGMA writable_schema = on")
+        self.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", sql, name)
+        self.execute("PRAGMA writable_schema = reset")
+
     # --- entries ---
 
     def entry(self, seq: int) -> dict[str, Any]:
@@ -89,6 +95,14 @@ class Files:
         salt = os.urandom(16)
         hidden = forging.payload_hash(salt, payload)
         self.change(seq, payload=payload, salt=salt, payload_hash=hidden)
+
+    def hide_again(self) -> None:
+        """Give each payload a hash that fits, and a salt where it has none."""
+        for entry in self.entries("WHERE payload IS NOT NULL"):
+            salt = entry["salt"] or os.urandom(16)
+            hidden = forging.payload_hash(salt, entry["payload"])
+            if (salt, hidden) != (entry["salt"], entry["payload_hash"]):
+                self.change(entry["seq"], salt=salt, payload_hash=hidden)
 
     def insert(self, **entry: Any) -> None:
         """A row more, as it is."""
@@ -164,6 +178,11 @@ class Files:
     def public(self) -> str:
         """What writer.pub says."""
         return (self.directory / "writer.pub").read_text().strip()
+
+    def publish(self, signer: Signer) -> None:
+        """Have all that says whose key it is say that it is this one."""
+        (self.directory / "writer.pub").write_text(signer.verifier_key + "\n")
+        self.execute("INSERT OR REPLACE INTO meta VALUES('verifier_key', ?)", signer.verifier_key)
 
     @property
     def own_signer(self) -> Signer:

@@ -131,3 +131,8 @@ def signed(text: str, signers: Sequence[Signer]) -> str:
         signature = signer.key_id + signer.key.sign(text.encode())
         lines.append(f"— {signer.name} {base64.b64encode(signature).decode()}\n")
     return f"{text}\n{''.join(lines)}"
+
+
+def key_id_of(line: str) -> bytes:
+    """Whose a signature line is."""
+    return base64.b64decode(line.rpartition(" ")[2])[:4]
