@@ -9,7 +9,7 @@ from frames import Chain, event
 from hansard_writer.intake import Intake
 from hansard_writer.proof.checkpoint import Checkpoint, sign_checkpoint
 from hansard_writer.proof.signed_note import SigningKey
-from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
+from hansard_writer.proof.stored_tree import DELETE_ROWS, READ_ROW, StoredTree, rows_within
 from hansard_writer.store import Store
 
 
@@ -86,13 +86,10 @@ class ProvableLog:
         self.change("UPDATE entries SET payload = NULL, salt = NULL WHERE seq = ?", seq)
 
     def prune(self, last: int) -> None:
-        """Entries up to one are gone, and the rows of the tree that are wholly of them."""
+        """Entries up to one are gone, and what of the tree may go with them."""
         self.change("DELETE FROM entries WHERE seq <= ?", last)
-        for level in range(12):
-            width = 16 ** (level + 1)
-            self.execute(
-                "DELETE FROM tree WHERE level = ? AND (idx + 1) * ? <= ?", (level, width, last)
-            )
+        for place in rows_within(last):
+            self.execute(DELETE_ROWS, place)
         self.execute("INSERT OR REPLACE INTO meta VALUES('pruned_to', ?)", (last,))
 
     def close(self) -> None:

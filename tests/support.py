@@ -48,6 +48,20 @@ def query(directory: Path, statement: str, bindings: tuple[Any, ...] = ()) -> li
         connection.close()
 
 
+def is_locked_for_others(path: Path) -> bool:
+    """Whether a connection of this process keeps those of another from writing to a database."""
+    program = (
+        "import apsw, sys\n"
+        "try:\n"
+        "    apsw.Connection(sys.argv[1]).execute('BEGIN IMMEDIATE')\n"
+        "except apsw.BusyError:\n"
+        "    print('locked')\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout == "locked\n"
+
+
 def count_entries(directory: Path) -> int:
     """How many entries the log has, 0 while there is no database."""
     try:

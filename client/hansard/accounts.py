@@ -1,6 +1,15 @@
 """What became of a producer's events that are not simply waiting. Values only, no clock."""
 
+from typing import Final
+
 from hansard.wire import Drops, Refusals
+
+# Why an event was dropped.
+FULL: Final = "full"  # there was no room for it
+UNSENT: Final = "closed"  # it came after the end
+MEMORY_LOST: Final = "memory_lost"  # it waited in memory only, when the log was closed
+OTHER_LOG: Final = "other_log"  # it waited in memory for a log that was replaced
+SET_ASIDE: Final = "set_aside"  # it waited in a spool for such a log, and does so
 
 
 class Accounts:

@@ -5,11 +5,10 @@ It numbers, keeps and renumbers. It knows no lock, no callers and no sender.
 
 import time
 from pathlib import Path
-from typing import Final
 from zlib import crc32
 
 from hansard import wire
-from hansard.accounts import Accounts
+from hansard.accounts import FULL, OTHER_LOG, SET_ASIDE, Accounts
 from hansard.complaints import Complaints
 from hansard.keeping import Keeper, Record, Store
 from hansard.memory_queue import EVENTS_MAX, MemoryQueue
@@ -17,10 +16,6 @@ from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
 from hansard.spool import Spool, making
 from hansard.wording import counted
-
-FULL: Final = "full"
-OTHER_LOG: Final = "other_log"
-SET_ASIDE: Final = "set_aside"
 
 
 class Holding:

@@ -17,10 +17,11 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from zlib import crc32
 
 from hansard import wire
+from hansard.accounts import FULL, MEMORY_LOST, UNSENT
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
-from hansard.holding import FULL, Holding
+from hansard.holding import Holding
 from hansard.keeping import Record
 from hansard.settings import Settings
 from hansard.source import Source, new_producer_id
@@ -37,9 +38,6 @@ TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
 SPOOL_AGAIN_S: Final = 30.0  # between two tries to have a spool after all
-
-UNSENT: Final = "closed"
-MEMORY_LOST: Final = "memory_lost"
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

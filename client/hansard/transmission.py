@@ -10,8 +10,9 @@ from enum import Enum
 from typing import Final
 
 from hansard import wire
+from hansard.accounts import UNSENT
 from hansard.complaints import Complaints
-from hansard.producer import UNSENT, Producer
+from hansard.producer import Producer
 from hansard.wording import counted
 
 CALM_S: Final = 0.02  # between two waits that nobody hurries

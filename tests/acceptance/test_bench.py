@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest, proof_cost, readers, search
+from bench import entered, ingest, proof, proof_cost, readers, search
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -82,6 +82,12 @@ def test_searches_are_measured_and_their_answers_checked(tmp_path: Path) -> None
     figures = search.run(tmp_path / "search", entries=10_000, cost_events=1_000)
     assert all(figure.value > 0 for figure in figures), figures
     assert {"rare word p99", "common word, newest 20 p50"} <= {each.name for each in figures}
+
+
+def test_proofs_are_timed_and_checked_and_their_bytes_counted(tmp_path: Path) -> None:
+    figures = proof.run(tmp_path / "proof", entries=5_000, large_entries=70_000)
+    assert all(figure.value > 0 for figure in figures), figures
+    assert {"a proof p50", "hashes read for a proof, at most"} <= {each.name for each in figures}
 
 
 def test_the_same_worker_makes_the_same_events_again() -> None:

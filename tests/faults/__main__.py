@@ -2,14 +2,32 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import time
+from types import FrameType
 
 from faults import results
+
+INTERRUPTED = 128 + signal.SIGINT  # as shells have it
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """As an exception: then what a campaign has started is ended with it."""
+    sys.exit(128 + number)
 
 
 def main() -> int:
     """Run what is asked for, one after the other; 1 as soon as a fault had a bad outcome."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        return _run_all()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_all() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/faults",
         description="Make faults in numbers; the results go into tests/FAULTS.md.",

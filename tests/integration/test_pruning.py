@@ -260,7 +260,9 @@ def test_a_writer_killed_between_two_pieces_goes_on_when_it_starts_again(log: Lo
     assert log.entered("w") == list(range(46, log.workers[0].producer.seq + 1))
 
 
-@pytest.mark.parametrize("at", ["INSERT INTO meta VALUES('unlocked'", "DELETE FROM tree", "COMMIT"])
+@pytest.mark.parametrize(
+    "at", ["INSERT INTO meta VALUES('unlocked'", "DELETE FROM entries", "COMMIT"]
+)
 def test_a_writer_killed_within_a_piece_has_deleted_nothing_of_it(
     log: Log, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -317,7 +319,7 @@ def test_a_reader_that_keeps_the_wal_makes_it_wait_and_not_the_wal_grow(make_log
             log.step()
         assert 0 < pruned_to(log) < 400
         assert log.statistics()["wal_bytes"] < 2 * MIB
-        assert held_up_by(log) == "a reader keeps the WAL from being emptied"
+        assert held_up_by(log).startswith("the WAL is too large")
     finish(log)
     assert seqs(log) == [401]
 
@@ -441,8 +443,12 @@ def test_accounts_letters_and_tasks_are_as_they_were(make_log: Any) -> None:
     worker.record(1, task_id="T1")
     worker.register("T2")
     log.settle()
+    ask(log, prune(log.store.size))
+    finish(log)
+    with LogReader(log.directory) as reader:
+        letters = list(reader.dead_letters(returned=True))
+    assert [(each.event_type, each.replayed_as is None) for each in letters] == [(None, False)] * 3
     assert log.statistics()["orphaned"] == 0
-    assert [row[0] for row in log.query("SELECT payload ->> 'n' FROM entries WHERE task_id = 'T2'")]
 
 
 # --- readers ---

@@ -13,6 +13,7 @@ import pytest
 from hansard_writer import damage, schema
 from hansard_writer.damage import LogUnusable, reason_to_end, require_log
 from hansard_writer.store import Store
+from support import is_locked_for_others
 
 
 def open_store(path: Path) -> Store:
@@ -160,16 +161,7 @@ def test_looking_at_a_log_drops_no_lock_on_it(path: Path) -> None:
     connection.pragma("journal_mode", "delete")
     connection.execute("BEGIN IMMEDIATE")
     require_log(path)
-    tries = (
-        "import apsw, sys\n"
-        "try:\n"
-        "    apsw.Connection(sys.argv[1]).execute('BEGIN IMMEDIATE')\n"
-        "except apsw.BusyError:\n"
-        "    print('locked')\n"
-    )
-    command = [sys.executable, "-c", tries, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "locked\n"
+    assert is_locked_for_others(path)
     connection.close()
 
 

@@ -75,7 +75,7 @@ def test_what_remains_is_little() -> None:
 
 
 def test_what_is_gone_is_missing_and_not_something_else() -> None:
-    rows = pruned_rows(1_000, 500)
+    rows = pruned_rows(1_000, 600)
     pruned = StoredTree(lambda *row: rows.get(row))
     with pytest.raises(NodeMissing):
         pruned.edge(495)

@@ -1,8 +1,6 @@
 """What a killed writer left in the WAL is written once more, and synced; nobody is harmed."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import apsw
 import pytest
 
 from hansard_writer import recovered
+from support import is_locked_for_others
 
 
 @pytest.fixture
@@ -71,16 +70,7 @@ def test_no_lock_of_sqlites_is_lost_by_it(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE t(x)")
     connection.execute("BEGIN IMMEDIATE")
     assert recovered.rewrite(tmp_path / "log.db-wal") > 0
-    tries = (
-        "import apsw, sys\n"
-        "try:\n"
-        "    apsw.Connection(sys.argv[1]).execute('BEGIN IMMEDIATE')\n"
-        "except apsw.BusyError:\n"
-        "    print('locked')\n"
-    )
-    command = [sys.executable, "-c", tries, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "locked\n"
+    assert is_locked_for_others(path)
     connection.execute("INSERT INTO t VALUES(1)")
     connection.execute("COMMIT")
     assert connection.execute("PRAGMA integrity_check").get == "ok"

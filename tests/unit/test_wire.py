@@ -313,8 +313,8 @@ def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None
 @pytest.mark.parametrize(
     ("index", "value", "rule"),
     [
-        (0, -1, "an id to begin behind"),
-        (0, None, "an id to begin behind"),
+        (0, -1, "after_id is the id of the letter to begin behind: a natural number"),
+        (0, None, "after_id is the id of the letter to begin behind: a natural number"),
         (1, 5, "reason is a string or nil"),
         (1, b"orphan", "reason is a string or nil"),
         (2, 7, "ids are natural numbers, or nil"),
@@ -322,8 +322,8 @@ def test_a_wait_that_breaks_a_rule_is_refused(index: int, value: object) -> None
         (2, ["1"], "ids are natural numbers, or nil"),
         (2, [True], "ids are natural numbers, or nil"),
         (2, {"1": 1}, "ids are natural numbers, or nil"),
-        (3, 1, "whether it is a dry run"),
-        (3, None, "whether it is a dry run"),
+        (3, 1, "dry_run is a boolean"),
+        (3, None, "dry_run is a boolean"),
     ],
 )
 def test_a_replay_that_breaks_a_rule_is_refused_with_the_rule(

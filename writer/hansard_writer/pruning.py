@@ -5,13 +5,13 @@ dead letters, tasks, producers, runs and checkpoints stay as they are.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import apsw
 
 from hansard import wire
+from hansard.refusals import timestamp
 from hansard_writer.full_text import FullText
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof.stored_tree import DELETE_ROWS, rows_within
@@ -83,7 +83,7 @@ class Pruning:
             "reason": asked.reason,
             "first": 1,
             "last": asked.last,
-            "before": _iso(asked.before),
+            "before": timestamp(asked.before),
             "archive": asked.archive,
         }
         with store.entering() as entering:
@@ -153,8 +153,3 @@ class Pruning:
 def _set(connection: apsw.Connection, **values: Any) -> None:
     assert values.keys() <= set(PRUNED_KEYS), "the store reads these, and no others"
     connection.executemany(_SET, values.items())
-
-
-def _iso(nanoseconds: int) -> str:
-    seconds, fraction = divmod(nanoseconds, 10**9)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction // 1_000:06d}Z"

@@ -437,7 +437,9 @@ class Writer:
         if self._disk.suspended:
             self._pruning.held_up_by = f"intake is suspended: {self._disk.reason}"
         elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
-            self._pruning.held_up_by = "a reader keeps the WAL from being emptied"
+            self._pruning.held_up_by = (
+                "the WAL is too large: perhaps a reader keeps it"
+            )
         else:
             try:
                 wrote = self._pruning.step()

@@ -121,8 +121,10 @@ def drop_letters_of(arguments: list[Any]) -> DropLetters:
 
 
 def _check_selection(asked: Replay | DropLetters) -> None:
-    if not is_natural(asked.after_id) or type(asked.dry_run) is not bool:
-        raise WireError("an id to begin behind, and whether it is a dry run: n and boolean")
+    if not is_natural(asked.after_id):
+        raise WireError("after_id is the id of the letter to begin behind: a natural number")
+    if type(asked.dry_run) is not bool:
+        raise WireError("dry_run is a boolean")
     if asked.reason is not None and type(asked.reason) is not str:
         raise WireError("reason is a string or nil")
     ids = asked.ids

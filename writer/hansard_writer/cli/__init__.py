@@ -20,6 +20,7 @@ _MODULES: Final = {
     "tail": "tail",
     "stats": "stats",
     "prove": "prove",
+    "prune": "prune",
     "dlq": "dlq",
     "demo": "demo",
 }

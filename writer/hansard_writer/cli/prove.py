@@ -14,6 +14,7 @@ from hansard.refusals import timestamp
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
 from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
+from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof import ProvenConsistency, ProvenEntry, check_proof
 from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.proofs import PROOF_BYTES_MAX
@@ -25,13 +26,10 @@ from hansard_writer.proof.proving import (
 )
 from hansard_writer.proof.signed_note import (
     NOTE_BYTES_MAX,
-    MalformedKey,
     MalformedNote,
-    VerifierKey,
 )
 
 LATEST: Final = "latest"
-KEYS_BYTES_MAX: Final = 65_536
 SIZE_DIGITS_MAX: Final = 18
 INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 WHICH: Final = f"a size, '{LATEST}', or the file of one"
@@ -66,14 +64,7 @@ Examples:
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
 @click.option("--check", "checked", type=INPUT, metavar="FILE", help="Check a proof; - for stdin.")
-@click.option(
-    "--key",
-    "key_files",
-    multiple=True,
-    type=INPUT,
-    metavar="FILE",
-    help="Verifier keys to trust, one a line: the log's writer.pub. (repeatable)",
-)
+@keys_option
 @click.option("--origin", type=TEXT, help="Check that the proof is of the log of this name.")
 def command(
     seq: int | None,
@@ -151,7 +142,7 @@ def _write(proof: str, output: Path | None) -> None:
 def _check(path: Path, key_files: Sequence[Path], origin: str | None) -> None:
     if not key_files:
         raise click.UsageError("--check goes with --key: whose signature is to be trusted?")
-    keys = [key for path in key_files for key in _keys(path)]
+    keys = keys_in(key_files)
     with click.open_file(str(path), "rb") as file:
         text = file.read(PROOF_BYTES_MAX + 1)
     try:
@@ -160,17 +151,6 @@ def _check(path: Path, key_files: Sequence[Path], origin: str | None) -> None:
         raise AnswerIsNo(f"Not proven: {error}.") from error
     for line in _said(proven):
         click.echo(line)
-
-
-def _keys(path: Path) -> Iterator[VerifierKey]:
-    with click.open_file(str(path), encoding="utf-8", errors="backslashreplace") as file:
-        lines = file.read(KEYS_BYTES_MAX).splitlines()
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
-            try:
-                yield VerifierKey.parse(line)
-            except MalformedKey as error:
-                raise Unusable(f"{path}:{number}: {error}") from error
 
 
 def _said(proven: ProvenEntry | ProvenConsistency) -> Iterator[str]:

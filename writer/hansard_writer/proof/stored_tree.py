@@ -35,14 +35,20 @@ Fetch = Callable[[int, int], bytes | None]
 
 
 def rows_within(size: int) -> Iterator[tuple[int, int]]:
-    """By level, how many rows are wholly of the first ``size`` leaves. Without them there are
-    still the edge and the root of every tree of at least that size, the audit path of every leaf
-    behind them, and the consistency proof between any two such trees: each needs only nodes whose
-    row reaches beyond ``size``, because it holds their parent, and that does."""
+    """By level, how many rows may go with the first ``size`` leaves: those of tiles (of 256
+    hashes, as C2SP has them) that are wholly of these leaves.
+
+    Without them there are still the edge and the root of every tree of at least that size, the
+    audit path of every leaf behind them, and the consistency proof between any two such trees:
+    each needs only nodes whose row reaches beyond ``size``, because it holds their parent, and
+    that does. And every tile that reaches beyond ``size`` is whole, as whoever is served tiles
+    needs it: he has no smaller piece to ask for.
+    """
     level = 0
-    while rows := size >> (ROW_HEIGHT * (level + 1)):
-        yield level, rows
-        level += 1
+    while tiles := size >> (ROW_HEIGHT * (level + 2)):
+        yield level, tiles << ROW_HEIGHT  # the tile's rows, side by side
+        yield level + 1, tiles  # and the row between it and the tile above
+        level += 2
 
 
 class NodeMissing(LookupError):

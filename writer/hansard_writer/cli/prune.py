@@ -1,0 +1,251 @@
+"""``hansard prune``: the oldest entries go, and an archive of them proves what they were."""
+
+import getpass
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from hansard import directory as layout
+from hansard import requester, wire
+from hansard.errors import AuditLogError, WriterUnavailable
+from hansard.reader.paging import Rows
+from hansard.reader.resting import RestingRows
+from hansard.reader_connection import ReadConnection
+from hansard.refusals import timestamp
+from hansard.wording import counted
+from hansard_writer import retention
+from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
+from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, TIME, directory_option
+from hansard_writer.cli.selecting import step_back
+from hansard_writer.cli.verifier_keys import keys_in, keys_option
+from hansard_writer.proof.archive import Progress
+from hansard_writer.retention import Prefix
+
+ANSWER_S: Final = 30.0  # for one question to the writer
+LOOK_S: Final = 0.2  # between two
+WORDS_AFTER_S: Final = 5.0  # without progress, before it is said why
+
+_AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class Before(click.ParamType):  # type: ignore[type-arg]  # older clicks have no argument
+    """A time as ns since 1970 UTC: ISO 8601, or an age. Not in the future."""
+
+    name = "time|age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        now = time.time_ns() // 1_000 * 1_000  # as the log says it
+        age = _AGE.fullmatch(str(value))
+        if age:
+            before = now - int(age[1]) * _UNIT_S[age[2]] * 10**9
+            if before < 0:
+                self.fail(f"{value!r} is before 1970.", param, ctx)
+            return before
+        before = TIME.convert(value, param, ctx)
+        if before > now:
+            self.fail(f"{value!r} is in the future: all entries are older.", param, ctx)
+        return before
+
+
+@click.command(
+    name="prune",
+    epilog="""\b
+Examples:
+  hansard prune --before 90d --dry-run
+  hansard prune --before 2026-01-01 --archive 2025.jsonl.gz --reason "two years are enough"
+  hansard prune --check-archive 2025.jsonl.gz --key writer.pub
+""",
+)
+@directory_option
+@click.option(
+    "--before",
+    type=Before(),
+    metavar="TIME|AGE",
+    help="ISO 8601, UTC unless it names a zone; or an age in s, m, h, d or w, as 90d.",
+)
+@click.option("--keep-last", type=NUMBER, default=0, help="Keep so many of the newest at least.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@click.option(
+    "--archive",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what goes to this new file first: gzip, JSON lines, provable without the log.",
+)
+@click.option("--reason", type=TEXT, help="Why, for the log.")
+@click.option("--by", type=TEXT, help="Who, for the log. [default: the user]")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    help="Wait so many seconds at most; it goes on without you. [default: until it is done]",
+)
+@click.option(
+    "--check-archive",
+    "checked",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Check an archive instead, with --key. It needs no log.",
+)
+@keys_option
+def command(
+    directory: Path,
+    before: int | None,
+    keep_last: int,
+    dry_run: bool,
+    archive: Path | None,
+    reason: str | None,
+    by: str | None,
+    timeout: float | None,
+    checked: Path | None,
+    key_files: tuple[Path, ...],
+) -> None:
+    """Delete the log's oldest entries: all in front of the first that is not older than TIME.
+
+    Entries are not always in the order of their times (a spool that was found late): one that is
+    newer keeps what is behind it. An entry hansard.pruned says who, why and up to where; it is
+    signed before anything goes. What stays is proven as before, and so is what was proven before.
+
+    The writer deletes piece by piece, after a restart too, and at last the words in the index of
+    full text. The file does not become smaller: its pages are zeroed, and used again. Dead letters
+    and tasks stay; an archive is not redacted.
+
+    Exits with 1 when there is nothing to prune, or --check-archive proves nothing.
+    """
+    if checked is not None:
+        if before is not None or archive is not None or dry_run:
+            raise click.UsageError("--check-archive goes with --key alone.")
+        _check(checked, key_files)
+        return
+    if before is None:
+        raise click.UsageError("Say --before TIME, or an age as --before 90d.")
+    if key_files:
+        raise click.UsageError("--key goes with --check-archive.")
+    if not (dry_run or layout.a_writer_lives(directory)):
+        raise NoWriter(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
+    prefix = _prepare(directory, before, keep_last, None if dry_run else archive)
+    if dry_run:
+        click.echo(f"Would prune {_said(prefix)}")
+        return
+    name = None if archive is None else archive.name
+    request = wire.Prune(prefix.last, before, by or _user(), reason, name)
+    _prune(directory, request, prefix, timeout)
+    click.echo(f"Pruned {_said(prefix)}")
+
+
+def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None) -> Prefix:
+    """Find what goes, and write its archive, while workers go on."""
+    if archive is not None and archive.exists():
+        raise Failed(f"{archive} exists: name another file, or move it away")
+    with closing(ReadConnection(directory)) as log:
+        rows: Rows = log.rows
+        if layout.a_writer_lives(directory):
+            step_back()
+            rows = RestingRows(log.rows)
+        prefix = retention.find_prefix(rows, before, keep_last)
+        if not prefix.entries:
+            raise AnswerIsNo(_nothing(prefix, keep_last))
+        if archive is not None:
+            try:
+                with _progress(prefix.entries, "archiving") as progress:
+                    retention.write_archive(rows, archive, prefix, progress)
+            except OSError as error:
+                raise Failed(f"cannot write {archive}: {error.strerror or error}") from error
+            except AuditLogError as error:
+                raise Failed(f"{error}; nothing was pruned; see `hansard verify`") from error
+    return prefix
+
+
+def _prune(directory: Path, request: wire.Prune, prefix: Prefix, timeout: float | None) -> None:
+    """Ask for it, and wait until it is done."""
+    message = wire.pack_request(request)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    gone, moved_at, said = prefix.first - 1, time.monotonic(), ""
+    with _progress(prefix.entries, "pruning") as progress:
+        while gone < request.last:
+            try:
+                content = requester.ask(directory, message, ANSWER_S)[1]
+            except WriterUnavailable as error:
+                raise NoWriter(f"{error}; what was begun goes on when a writer runs") from error
+            state = wire.prune_state_of(content)
+            now, to = time.monotonic(), min(state.pruned_to, request.last)
+            if to > gone:
+                progress(to - gone)
+                gone, moved_at = to, now
+            if gone == request.last:
+                return
+            if deadline is not None and now >= deadline:
+                why = f" ({state.held_up_by})" if state.held_up_by else ""
+                raise AnswerIsNo(
+                    f"{counted(request.last - gone, 'entry', 'entries')} of {prefix.entries:,} "
+                    f"are still to go{why}: the writer goes on; `hansard stats` says how far it is"
+                )
+            if now - moved_at > WORDS_AFTER_S and state.held_up_by not in ("", said):
+                said = state.held_up_by
+                click.echo(f"waiting: {said}", err=True)
+            time.sleep(LOOK_S)
+
+
+def _check(path: Path, key_files: tuple[Path, ...]) -> None:
+    if not key_files:
+        raise click.UsageError("--check-archive goes with --key: whose signature is to be trusted?")
+    keys = keys_in(key_files)
+    try:
+        archived = retention.read_archive(path, keys)
+    except OSError as error:
+        raise Failed(f"cannot read {path}: {error.strerror or error}") from error
+    except AuditLogError as error:
+        raise AnswerIsNo(f"Not proven: {error}.") from error
+    head, checkpoint = archived.head, archived.checkpoint
+    click.echo(
+        f"Proven: entries {head.first:,} to {head.last:,} were in the log of "
+        f"{checkpoint.size:,} entries; {archived.redacted:,} of them redacted."
+    )
+    click.echo(f"  origin     {checkpoint.origin}")
+    for key in archived.signers:
+        click.echo(f"  signed by  {key}")
+
+
+# --- words ---
+
+
+def _said(prefix: Prefix) -> str:
+    size = f"{prefix.bytes / 1e6:,.1f} MB" if prefix.bytes >= 1e6 else f"{prefix.bytes:,} bytes"
+    return (
+        f"{counted(prefix.entries, 'entry', 'entries')}: {prefix.first:,} to {prefix.last:,}, "
+        f"created from {timestamp(prefix.oldest)} to {timestamp(prefix.newest)}, about {size}."
+    )
+
+
+def _nothing(prefix: Prefix, keep_last: int) -> str:
+    if prefix.kept_since is None:
+        kept = " that is not kept by --keep-last" if keep_last else ""
+        return f"There is nothing to prune: the log has no entry{kept}."
+    return (
+        f"There is nothing to prune: the oldest entry, {prefix.first:,}, is of "
+        f"{timestamp(prefix.kept_since)}."
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+@contextmanager
+def _progress(length: int, label: str) -> Iterator[Progress]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update
