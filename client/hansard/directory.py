@@ -17,6 +17,11 @@ DATABASE: Final = "log.db"
 LOCK: Final = "writer.lock"
 SPOOL: Final = "spool"
 RESERVE: Final = "reserve"
+KEY: Final = "writer.key"  # private
+NEXT_KEY: Final = "writer.key.new"  # one that is to take its place
+PUBLIC_KEY: Final = "writer.pub"
+CHECKPOINT: Final = "checkpoint"
+VERIFIED: Final = "verified"
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"
 

@@ -21,6 +21,7 @@ _MODULES: Final = {
     "stats": "stats",
     "prove": "prove",
     "prune": "prune",
+    "verify": "verify",
     "dlq": "dlq",
     "demo": "demo",
 }

@@ -29,10 +29,12 @@ from hansard_writer.proof.proofs import (
     parse_inclusion_proof,
 )
 from hansard_writer.proof.signed_note import NoteError, VerifierKey
+from hansard_writer.proof.verifying import Finding, Report, Verdict, verify
 
 __all__ = [
     "Checkpoint",
     "ConsistencyProof",
+    "Finding",
     "InclusionProof",
     "LoggedEntry",
     "MalformedEntry",
@@ -42,6 +44,8 @@ __all__ = [
     "ProofError",
     "ProvenConsistency",
     "ProvenEntry",
+    "Report",
+    "Verdict",
     "VerifierKey",
     "check_consistency_proof",
     "check_inclusion_proof",
@@ -52,4 +56,5 @@ __all__ = [
     "parse_consistency_proof",
     "parse_inclusion_proof",
     "read_checkpoint",
+    "verify",
 ]

@@ -94,7 +94,7 @@ def grow(edge: Edge, leaves: bytes) -> tuple[Edge, list[Row]]:
             changed.append(Row(level, idx, joined[start : start + ROW_BYTES]))
             idx += 1
         rows.append(joined[whole:])
-        added = _parents(joined[:whole])
+        added = parents(joined[:whole])
         level += 1
     return Edge(size + len(leaves) // HASH_BYTES, (*rows, *edge.rows[level:])), changed
 
@@ -126,8 +126,8 @@ def _row(edge: Edge, level: int) -> bytes:
     return edge.rows[level] if level < len(edge.rows) else b""
 
 
-def _parents(nodes: bytes) -> bytes:
-    """The hash of each full row."""
+def parents(nodes: bytes) -> bytes:
+    """The hash of each row, of full rows side by side."""
     sha256, prefix = _sha256, _NODE  # locals: this is most of what a proof costs
     for _ in range(ROW_HEIGHT):
         nodes = b"".join([sha256(prefix + pair).digest() for (pair,) in _pairs(nodes)])

@@ -1,0 +1,180 @@
+"""``hansard verify``: whether a log is what was entered and signed."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from hansard import directory as layout
+from hansard.wording import counted
+from hansard_writer.cli.exits import NO, Unusable
+from hansard_writer.cli.options import Number, directory_option
+from hansard_writer.cli.output import printable
+from hansard_writer.cli.selecting import step_back
+from hansard_writer.cli.verifier_keys import keys_in, keys_option
+from hansard_writer.proof.checkpoint import encode_root, read_checkpoint
+from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
+from hansard_writer.proof.verifying import Progress, Report, verify
+from hansard_writer.proof.verifying.kept_verdict import keep_verdict
+
+NOTE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_WIDTH: Final = 13
+
+
+@click.command(
+    name="verify",
+    epilog="""\b
+Examples:
+  hansard verify
+  hansard verify --checkpoint kept-checkpoint --key kept.pub
+  hansard verify --dir /backup/log --since 1000000 --format json
+""",
+)
+@directory_option
+@click.option(
+    "--checkpoint",
+    "checkpoint_files",
+    multiple=True,
+    type=NOTE,
+    metavar="FILE",
+    help="A checkpoint that was kept elsewhere: the log must still be its history. (repeatable)",
+)
+@keys_option
+@click.option(
+    "--since",
+    type=Number(1),
+    metavar="SIZE",
+    help="Recompute only what is behind a checkpoint of this size, or the next smaller one.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the report is printed.",
+)
+def command(
+    directory: Path,
+    checkpoint_files: tuple[Path, ...],
+    key_files: tuple[Path, ...],
+    since: int | None,
+    format: str,  # noqa: A002 - the option's name
+) -> None:
+    """Recompute every hash of the log from its entries, and check every signature.
+
+    The verdict is one of: intact; pruned (intact, but for a beginning that the log itself says was
+    pruned); altered, with the entries that are; forked, another history than a signed checkpoint
+    says; truncated, smaller than one says. Exits with 1 for the last three.
+
+    Who can write the log's files and has its key can rewrite all of it, so that only a checkpoint
+    shows it that was kept elsewhere (`hansard checkpoint --watch`): give it with --checkpoint, and
+    the key with --key. Without --key the directory's own writer.pub is believed.
+
+    The log may be in use; beside its writer, the command has the lowest priority. It changes
+    nothing but DIR/verified, where it leaves its report.
+    """
+    keys, notes = keys_in(key_files), [_note(path) for path in checkpoint_files]
+    if key_files and not keys:
+        raise Unusable("The files of --key hold no key.")
+    if layout.a_writer_lives(directory):
+        step_back()
+    with _progress() as progress:
+        report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
+    keep_verdict(directory, report)
+    if format == "json":
+        click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        for line in _lines(report):
+            click.echo(printable(line))
+    if not report.is_good:
+        raise click.exceptions.Exit(NO)
+
+
+def _note(path: Path) -> bytes:
+    """The note in a file."""
+    with click.open_file(str(path), "rb") as file:
+        note: bytes = file.read(NOTE_BYTES_MAX + 1)
+    try:
+        read_checkpoint(note)
+    except MalformedNote as error:
+        raise Unusable(f"{path} is no checkpoint: {error}") from error
+    return note
+
+
+# --- the report, for people ---
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"{report.verdict}: {_in_one_sentence(report)}"
+    yield _fact("entries", _entries(report))
+    yield _fact("root", encode_root(report.root))
+    yield _fact("checkpoints", _checkpoints(report))
+    yield _fact("trusting", ", ".join(report.keys) + _whose(report) if report.keys else "no key")
+    if report.redacted:
+        yield _fact("redacted", counted(report.redacted, "entry", "entries"))
+    for remark in report.remarks:
+        yield _fact("note", remark)
+    for finding in report.findings:
+        yield _fact("found", str(finding))
+    if report.findings_count > len(report.findings):
+        yield _fact("found", f"{report.findings_count:,} in all: these are the first")
+    yield _fact("not proven", ", ".join(report.not_proven))
+    yield _fact("took", f"{report.seconds:.1f} s")
+
+
+def _in_one_sentence(report: Report) -> str:
+    said = {
+        "intact": "every entry is as it was entered",
+        "pruned": f"entries up to {report.pruned:,} were pruned, the others are as entered",
+        "altered": f"{report.findings_count:,} found that should not be so",
+    }
+    if report.fork:
+        fits, differs = report.fork
+        said["forked"] = (
+            f"another history than was signed, from somewhere behind entry {fits:,} and not "
+            f"behind {differs:,}"
+        )
+    if report.signed_size:
+        said["truncated"] = f"a signed checkpoint says that there were {report.signed_size:,}"
+    return said[report.verdict]
+
+
+def _entries(report: Report) -> str:
+    first = max(report.since, report.pruned) + 1
+    if report.size < first:
+        return f"{report.size:,}, none to recompute"
+    return f"{report.size:,}, recomputed from {first:,} on"
+
+
+def _checkpoints(report: Report) -> str:
+    checked = f"{report.checkpoints:,} checked"
+    if report.covered:
+        checked += f", the last that fits is of size {report.covered:,}"
+    return f"{checked}; not covered yet: {report.not_covered_yet:,}"
+
+
+def _whose(report: Report) -> str:
+    return " (given)" if report.keys_are_given else f" ({layout.PUBLIC_KEY})"
+
+
+def _fact(name: str, value: str) -> str:
+    return f"  {name:<{_WIDTH}}{value}"
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    with click.progressbar(length=1, label="verifying", file=sys.stderr) as bar:
+        yield lambda done, all_: _show(bar, done, all_)
+
+
+def _show(bar: Any, done: int, all_: int) -> None:
+    bar.length = all_
+    bar.update(done - bar.pos)

@@ -1,0 +1,223 @@
+"""The pass through the checkpoints: signatures, and roots held against the tree's nodes.
+
+The nodes are those that the pass through the entries has recomputed, or a signed root stands for.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from hansard.reader_connection import ReadConnection
+from hansard_writer.proof.checkpoint import Checkpoint, encode_root
+from hansard_writer.proof.key_chain import ROTATED
+from hansard_writer.proof.signed_note import NoteError, UntrustedNote
+from hansard_writer.proof.stored_tree import NodeMissing, StoredTree
+from hansard_writer.proof.verifying.findings import Findings, Fork
+from hansard_writer.proof.verifying.looking import FIRST
+from hansard_writer.proof.verifying.trust import Trust, claimed_size, open_other, open_own
+
+PAGE_CHECKPOINTS: Final = 500
+OWN_FILE: Final = "DIR/checkpoint"
+GIVEN: Final = "the given checkpoint"
+
+_COLUMNS: Final = "SELECT size, CAST(origin AS BLOB), CAST(note AS BLOB) FROM checkpoints"
+_PAGE: Final = f"{_COLUMNS} WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
+_NEXT: Final = f"{_COLUMNS} WHERE size >= ? ORDER BY size LIMIT 1"
+_LAST: Final = f"{_COLUMNS} WHERE size <= ? ORDER BY size DESC LIMIT 1"
+_BEFORE: Final = "SELECT coalesce(max(size), 0) FROM checkpoints WHERE size < ?"
+_LEAST: Final = -(1 << 63)
+
+
+class Own(NamedTuple):
+    """A checkpoint as the log's own table has it."""
+
+    size: int
+    origin: bytes
+    note: bytes
+
+
+class CheckpointPass:
+    """Holds checkpoints against a tree of ``size`` leaves, of which the first ``gone_to`` are not
+    there any more."""
+
+    def __init__(
+        self,
+        connection: ReadConnection,
+        tree: StoredTree,
+        trust: Trust,
+        findings: Findings,
+        size: int,
+        gone_to: int,
+    ) -> None:
+        self._rows = connection.rows
+        self._tree = tree
+        self._trust = trust
+        self._findings = findings
+        self._size = size
+        self._gone_to = gone_to
+        self._own_fits = 0  # the largest before the first that does not
+        self._given_fits: set[int] = set()
+        self._own_differs: int | None = None
+        self._given_differs: int | None = None
+        self._untrusted = 0
+        self.checked = 0
+        self.unverifiable = 0  # of pruned entries
+        self.covered = 0  # the largest size that fits and is signed by a key that counts
+        self.led_to = 0  # the same of the anchor, and those it vouches for
+        self.signed_beyond: int | None = None
+
+    # --- the log's own ---
+
+    def base(self, since: int) -> int:
+        """The largest size up to ``since`` that a checkpoint of the log stands for; 0 if there is
+        none, or the first that could does not fit."""
+        below = since
+        while found := self._rows(_LAST, below):
+            own = Own(*found[0])
+            self._check_own(own, self._size_before(own.size))
+            if self.covered == own.size or self._own_differs is not None:
+                break
+            below = own.size - 1
+        return 0 if self._own_differs else self.covered
+
+    def own(self, after: int, through: Callable[[int], None]) -> None:
+        """All behind a size, and before it those in which a key vouches for its successor."""
+        for link in self._trust.chain.links:
+            if link.reason == ROTATED and link.since <= after:
+                for row in self._rows(_NEXT, link.since):
+                    self._check_own(Own(*row), self._size_before(row[0]))
+        before = self._size_before(after + 1) if after else 0
+        at = after or _LEAST
+        while page := self._rows(_PAGE, at, self._size, PAGE_CHECKPOINTS):
+            for row in page:
+                self._check_own(Own(*row), max(before, 0))
+                before = at = row[0]
+            through(len(page))
+
+    def own_file(self, note: bytes, accepted: frozenset[tuple[int, str]]) -> None:
+        """The one that stands beside the database; not if a rollback was accepted over it."""
+        try:
+            checkpoint, _ = open_other(note, self._trust.keys)
+        except NoteError as error:
+            self._findings.add(f"{OWN_FILE}: {error}")
+            return
+        if (checkpoint.size, encode_root(checkpoint.root)) in accepted:
+            return
+        if checkpoint.size > self._size:
+            self._is_beyond(checkpoint.size)
+            return
+        kept = self._rows(_NEXT, checkpoint.size)
+        if not kept or kept[0][2] != note:
+            self._findings.add(
+                f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints"
+            )
+            self._note_own(checkpoint, self._fits(checkpoint))
+
+    def beyond(self, rows: list[tuple[int, bytes]]) -> None:
+        """The log's own that say it was larger."""
+        for size, note in rows:
+            try:
+                checkpoint, _ = open_other(note, self._trust.keys)
+            except NoteError as error:
+                self._findings.add(f"checkpoint of size {size:,}: {error}")
+            else:
+                self._is_beyond(checkpoint.size)
+
+    # --- an outsider's ---
+
+    def given(self, note: bytes | str) -> Checkpoint | None:
+        """One that somebody else has kept; what it says if it is signed, and the tree fits it."""
+        try:
+            checkpoint, signers = open_other(note, self._trust.keys)
+        except NoteError as error:
+            self._findings.add(f"{GIVEN} of size {claimed_size(note):,}: {error}")
+            return None
+        self.checked += 1
+        if checkpoint.size > self._size:
+            self._is_beyond(checkpoint.size)
+            return None
+        fits = self._fits(checkpoint)
+        if fits is False:
+            self._given_differs = min(self._given_differs or self._size, checkpoint.size)
+        if fits:
+            self._given_fits.add(checkpoint.size)
+            self.covered = max(self.covered, checkpoint.size)
+            if signers & self._trust.leads:
+                self.led_to = max(self.led_to, checkpoint.size)
+        return checkpoint if fits else None
+
+    # --- what came of it ---
+
+    @property
+    def fork(self) -> Fork | None:
+        """Where another history begins, as far as signed checkpoints tell. What the log itself has
+        signed tells nothing about a size before which an outsider's differs: whoever forked it
+        had the key."""
+        own, given = self._own_differs, self._given_differs
+        if own is None and given is None:
+            return None
+        differs = min(size for size in (own, given) if size is not None)
+        fits = [size for size in self._given_fits if size < differs]
+        if own == differs:
+            fits.append(self._own_fits)
+        return Fork(max(fits, default=0), differs)
+
+    def finish(self, anchor: str) -> None:
+        """Note what is signed, but by keys that do not count. ``anchor`` says which one began."""
+        if self._untrusted:
+            self._findings.add(
+                f"keys that do not follow from {anchor} signed {self._untrusted:,} checkpoints",
+                count=self._untrusted,
+            )
+
+    # --- inside ---
+
+    def _check_own(self, own: Own, size_before: int) -> None:
+        try:
+            checkpoint, link = open_own(own.note, own.size, size_before, self._trust.chain)
+            if own.origin != checkpoint.origin.encode():
+                raise UntrustedNote("it stands under another origin")
+        except UntrustedNote as error:
+            if own.size <= self._gone_to:  # the entries that name its key may be gone too
+                self.unverifiable += 1
+            else:
+                self._findings.add(f"checkpoint of size {own.size:,}: {error}")
+            return
+        except NoteError as error:
+            self._findings.add(f"checkpoint of size {own.size:,}: {error}")
+            return
+        self.checked += 1
+        if link.key not in self._trust.keys:
+            self._untrusted += 1
+            return
+        fits = self._fits(checkpoint)
+        self._note_own(checkpoint, fits)
+        if fits and link.key in self._trust.leads:
+            self.led_to = max(self.led_to, checkpoint.size)
+
+    def _note_own(self, checkpoint: Checkpoint, fits: bool | None) -> None:
+        if fits is False:
+            self._own_differs = min(self._own_differs or self._size, checkpoint.size)
+        if fits:
+            self.covered = max(self.covered, checkpoint.size)
+            if self._own_differs is None:
+                self._own_fits = max(self._own_fits, checkpoint.size)
+
+    def _fits(self, checkpoint: Checkpoint) -> bool | None:
+        """Whether the tree of that size has this root; None where that cannot be told any more."""
+        try:
+            return self._tree.root(checkpoint.size) == checkpoint.root
+        except NodeMissing as error:
+            first = self._rows(FIRST)[0][0]
+            self._gone_to = max(self._gone_to, (first or 1) - 1)  # it is pruned meanwhile
+            if checkpoint.size <= self._gone_to:
+                self.unverifiable += 1
+            else:
+                self._findings.add(f"checkpoint of size {checkpoint.size:,}: {error}")
+            return None
+
+    def _is_beyond(self, size: int) -> None:
+        self.signed_beyond = max(self.signed_beyond or 0, size)
+
+    def _size_before(self, size: int) -> int:
+        before: int = self._rows(_BEFORE, size)[0][0]
+        return max(before, 0)
