@@ -18,7 +18,7 @@ from bench.figures import Figure
 from bench.processes import in_fresh_process
 from hansard.directory import DATABASE, PRIVATE_FILE_MODE
 from hansard.settings import Settings
-from hansard_writer.handle import PAGE_BYTES
+from hansard_writer.free_space import PAGE_BYTES
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import PASSIVE_SHARE
 

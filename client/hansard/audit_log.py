@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from hansard import calls, lifecycle, refusals, requester, wire
 from hansard import directory as layout
@@ -16,6 +16,7 @@ from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import (
+    AckTimeout,
     AuditLogError,
     ClosedError,
     InvalidEvent,
@@ -30,6 +31,9 @@ from hansard.source import Source
 from hansard.together import encode_together
 from hansard.tracing import trace_recorded
 from hansard.wording import counted
+
+if TYPE_CHECKING:
+    from hansard.redaction import Redaction, Seqs
 
 DROPS_LOOK_S = 0.01
 _STOP_S = 1.0  # for the sender's thread to end, once it is told to
@@ -335,6 +339,53 @@ class AuditLog:
         if self._closed:
             raise ClosedError("the log is closed: call() before close(), or make a new AuditLog")
         return calls.call(self.directory, name, params, timeout)
+
+    def redact(
+        self,
+        *,
+        seq: "Seqs | None" = None,
+        workflow_id: str | None = None,
+        task_id: str | None = None,
+        reason: str,
+        by: str | None = None,
+        dry_run: bool = False,
+        timeout: float = 30.0,
+    ) -> "Redaction":
+        """Take the payloads of entries out of the log for good; the entries stay, and provable.
+
+        Of the entries ``seq`` (an id, or ids and pairs of a first and last one), or of the
+        operations of a workflow, or of all entries of a task, with that workflow's or task's dead
+        letters; one of the three. ``reason`` and ``by`` (default: the log's ``actor``, else
+        user@host) are kept in an entry ``hansard.redacted``. With ``dry_run`` nothing changes.
+
+        What this instance recorded before is committed first. See `hansard.redaction.Redaction`
+        for what is returned: redacted is done at once, but ``done`` is true once no file of the log
+        holds a byte of it, for which this waits up to ``timeout`` seconds.
+
+        Never best effort. Raises `InvalidEvent` for an argument that breaks a rule,
+        `WriterUnavailable` when no writer answers, `AckTimeout` when what was recorded before is
+        not committed in time, `AuditLogError` for what the writer refuses (a full disk), and
+        `ClosedError` after `close`. To redact the same again is harmless, and goes on.
+        """
+        from hansard.redaction import redact
+
+        if self._closed:
+            raise ClosedError("the log is closed: redact() before close(), or make a new AuditLog")
+        if not self.flush(timeout):
+            raise AckTimeout(
+                f"what was recorded before is not committed within {timeout:g} s, and nothing is "
+                "redacted: see that the writer runs, and redact again"
+            )
+        return redact(
+            self.directory,
+            seq=seq,
+            workflow_id=workflow_id,
+            task_id=task_id,
+            reason=reason,
+            by=by or self.settings.actor,
+            dry_run=dry_run,
+            timeout=timeout,
+        )
 
     @overload
     def lookup(self, key: CallKey, timeout: float | None = None) -> CallOutcome: ...

@@ -26,7 +26,7 @@ class Log:
 
     def __init__(self, *events: Any, first_seq: int = 1) -> None:
         self.runs = [(first_seq, len(events), 101)] if events else []
-        self.entries: list[tuple[Any, ...] | None] = [each[1:] for each in events]
+        self.entries: list[tuple[Any, ...] | None] = [(*each[1:], False) for each in events]
         self.pruned_before = 0
         self.letters: dict[int, bytes] = {}
 

@@ -1,11 +1,14 @@
 """Whether events are in the log as they are: what tells a producer's own from a twin's.
 
 It looks at what is committed and nothing else, so what it says stays true. It changes nothing.
+What was redacted is known by all that is left of it, among it the time in nanoseconds: else it
+would come back under a twin's name.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from hansard import wire
+from hansard_writer.dead_letters import REDACTED
 from hansard_writer.decoding import events_of
 
 
@@ -24,15 +27,21 @@ class Committed(Protocol):
     def letter(self, producer: int, number: int) -> bytes: ...
 
 
+_WHOLE: Final = slice(None)
+_ENTRY: Final = slice(1, None)  # the log does not know what it was joined to
+_REDACTED_ENTRY: Final = slice(1, 6)  # nor, any more, its payload
+_REDACTED_LETTER: Final = slice(0, 2)  # kind and time
+
+
 class _Kept(NamedTuple):
-    """An event as the log has it. Of an entry, the log does not know what it was joined to."""
+    """What the log has of an event, and which of the event's fields those are."""
 
     event: Any
-    is_entry: bool
+    fields: slice
 
     def is_that(self, event: Any) -> bool:
-        if self.is_entry:
-            return type(event) is tuple and bool(self.event == event[1:])
+        if self.fields != _WHOLE:
+            return type(event) is tuple and bool(self.event == event[self.fields])
         try:
             return bool(self.event == event)
         except RecursionError:  # nested too deep to be told
@@ -78,15 +87,25 @@ def _kept(log: Committed, producer: int, first: int, last: int) -> dict[int, _Ke
     letter that was not kept or cannot be told apart, and of what was lost."""
     runs, dead, _ = log.outcomes(producer, first, last)
     found: dict[int, _Kept | _Pruned] = {}
-    for number, count, _, _ in dead:
+    for number, count, reason, _ in dead:
         letter = wire.Frame(b"", number, count, 0, wire.Drops(), log.letter(producer, number))
+        fields = _REDACTED_LETTER if reason == REDACTED else _WHOLE
         for at, event in enumerate(events_of(letter), number):
-            found[at] = _Kept(event, is_entry=False)
+            found[at] = _Kept(event[fields] if fields != _WHOLE else event, fields)
     for number, count, seq in runs:
         skip, stop = max(first - number, 0), min(last - number + 1, count)
-        for at, event in enumerate(log.entered(seq + skip, stop - skip), number + skip):
-            found[at] = _Kept(event, is_entry=True) if event else _Pruned(log.pruned_before)
+        entered = enumerate(log.entered(seq + skip, stop - skip), number + skip)
+        found |= {at: _kept_entry(log, entry) for at, entry in entered}
     return found
+
+
+def _kept_entry(log: Committed, entry: tuple[Any, ...] | None) -> _Kept | _Pruned:
+    if entry is None:
+        return _Pruned(log.pruned_before)
+    *columns, payload, is_redacted = entry
+    if is_redacted:
+        return _Kept(tuple(columns), _REDACTED_ENTRY)
+    return _Kept((*columns, payload), _ENTRY)
 
 
 def _is_joined(event: Any) -> bool:

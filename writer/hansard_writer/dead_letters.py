@@ -14,6 +14,8 @@ from hansard_writer.decoding import Decoder, Fault, Refused, without
 from hansard_writer.entering import Entering, malformed
 from hansard_writer.tasks import TaskBook
 
+REDACTED: Final = "redacted"  # the reason of a letter whose bytes are taken out
+
 LETTERS_PER_PIECE_MAX: Final = 1_000  # in one transaction
 BYTES_PER_PIECE_MAX: Final = 4 << 20  # of letters, unless one alone is larger
 
@@ -61,6 +63,11 @@ _NUMBERS: Final = (
     " WHERE replayed_as IS NULL AND d.id IN (SELECT value FROM json_each(?))"
     " ORDER BY producer, producer_seq"
 )
+_READABLE: Final = (
+    "SELECT id, length(frame) FROM dead_letters WHERE id > ? AND frame <> x'' AND reason <> ?"
+    " AND (? OR producer IS NULL) ORDER BY id LIMIT ?"
+)
+_REDACTED: Final = "UPDATE dead_letters SET reason = ?1, detail = ?1, frame = ?2 WHERE id = ?3"
 _DROP: Final = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
 
 
@@ -189,7 +196,7 @@ class DeadLetters:
         hopeless = 0
         for letter in ids:
             producer, hash_, first_seq, count, reason, body = self._one(_SELECT, (letter,))
-            if producer is None or not count:
+            if producer is None or not count or reason == REDACTED:
                 hopeless += 1
                 continue
             frame = wire.Frame(b"", first_seq, count, 0, wire.Drops(), body)
@@ -230,6 +237,20 @@ class DeadLetters:
                 self._execute(_COUNT_REFUSED, (0, -count, producer))
         self._now_kept = Kept(letters, size, not_kept)
         self._execute(_DROP, (str(list(ids)),))
+
+    def readable(self, after_id: int, *, of_anybody: bool) -> Piece:
+        """The next letters that have bytes, of anybody or only of nobody."""
+        return self._piece(_READABLE, (after_id, REDACTED, of_anybody))
+
+    def redact(self, letter: int, kept: bytes) -> None:
+        """Take a letter's bytes out, but for those to be kept. Its numbers stay refused, and an
+        orphan of it waits no more."""
+        producer, _, _, count, reason, body = self._one(_SELECT, (letter,))
+        self._execute(_REDACTED, (REDACTED, kept, letter))
+        if reason == wire.ORPHAN:
+            self._execute(_COUNT_REFUSED, (0, -count, producer))
+        letters, size, not_kept = self._now_kept
+        self._now_kept = Kept(letters, size - len(body) + len(kept), not_kept)
 
     def _enter(
         self, producer: int, producer_hash: bytes, frame: wire.Frame, entering: Entering

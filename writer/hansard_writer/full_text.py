@@ -7,6 +7,7 @@ of batches, frames or producers. It never makes an entry wait: when is the write
 import json
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -39,12 +40,24 @@ _REMOVE: Final = (
 _SECURELY: Final = "INSERT INTO full_text(full_text, rank) VALUES('secure-delete', ?)"
 _MERGE: Final = "INSERT INTO full_text(full_text, rank) VALUES('merge', ?)"
 _MERGED_ROWS_MIN: Final = 2  # changed by a merge that did something: FTS5's documentation
+_INDEXED_TEXTS: Final = (
+    "SELECT id, CAST(text AS BLOB) FROM full_text_source"
+    " WHERE id IN (SELECT value FROM json_each(?))"
+    " AND id <= (SELECT indexed_to FROM full_text_state) AND text IS NOT NULL"
+)
 _SET: Final = "UPDATE meta SET value = ? WHERE key = ?"
 _SET_TRACES: Final = (
     "INSERT INTO meta VALUES('full_text_traces', ?)"
     " ON CONFLICT DO UPDATE SET value = excluded.value"
 )
 _NO_TRACES, _TRACES, _BEING_PURGED = range(3)
+
+
+def forget(connection: apsw.Connection, ids: Sequence[int]) -> None:
+    """Take the words of entries out of the index, within a transaction, while the entries still
+    have them: it needs the very text that was put in."""
+    texts = connection.execute(_INDEXED_TEXTS, (str(list(ids)),)).fetchall()
+    connection.executemany(_REMOVE, texts)
 
 
 class FullText:
@@ -115,9 +128,8 @@ class FullText:
 
     def mend(self, error: apsw.Error) -> bool:
         """Begin the index anew if an error says that it is damaged, once a run; whether it did."""
-        is_damaged = isinstance(error, apsw.ConstraintError) or (
-            code_of(error) == apsw.SQLITE_CORRUPT_VTAB
-        )
+        is_constraint = isinstance(error, apsw.ConstraintError)
+        is_damaged = is_constraint or code_of(error) == apsw.SQLITE_CORRUPT_VTAB
         if self._is_mended or not is_damaged:
             return False
         self._is_mended = True

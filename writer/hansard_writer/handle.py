@@ -15,7 +15,9 @@ import apsw
 
 from hansard.errors import ConfigError
 from hansard_writer import damage, schema
+from hansard_writer.database_file import DatabaseFile
 from hansard_writer.foreign_wal import require_own_wal
+from hansard_writer.free_space import PAGE_BYTES
 from hansard_writer.lock import Predecessor
 from hansard_writer.retries import (
     FALTERS_MAX,
@@ -26,7 +28,6 @@ from hansard_writer.retries import (
 )
 from hansard_writer.sqlite_errors import NO_ROOM, Kind, code_of, kind_of, name_of
 
-PAGE_BYTES: Final = 4_096
 FRAME_BYTES: Final = PAGE_BYTES + 24  # of the WAL, which is named in them
 PAGE_CACHE_KIB: Final = 64 << 10
 START_BUSY_MS: Final = 5_000  # a backup, or a reader's recovery, at the start
@@ -51,6 +52,8 @@ class Handle:
         self.fulls = 0  # how often there was no room
         self.errors: collections.Counter[str] = collections.Counter()  # by the name of the code
         self._checkpoint_falters = 0
+        self._file: DatabaseFile | None = None
+        self.on_commit: Callable[[int], None] | None = None  # is told how many frames the WAL has
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
         try:
@@ -147,9 +150,18 @@ class Handle:
         except FileNotFoundError:
             return 0
 
+    @property
+    def file(self) -> DatabaseFile:
+        """The database as a file, for who knows what may be written into it."""
+        if self._file is None:
+            self._file = DatabaseFile(self._path)
+        return self._file
+
     def close(self) -> None:
         """End; the last connection of all also removes the WAL."""
         self.connection.close()
+        if self._file is not None:
+            self._file.close()
 
     # --- judging ---
 
@@ -230,6 +242,8 @@ class Handle:
 
     def _on_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
+        if self.on_commit is not None:
+            self.on_commit(pages)
         return apsw.SQLITE_OK
 
     def _migrate(self) -> None:

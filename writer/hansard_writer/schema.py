@@ -284,10 +284,24 @@ _V3_CHECKPOINTS: Final = (
     """,  # noqa: S608 - our own words
 )
 
+# A payload that is gone is told from one that never was.
+_V3_REDACTION: Final = (
+    "DROP VIEW events",
+    f"""
+    CREATE VIEW events(id, created_at, created_at_ns, event_type, level, actor, task_id,
+                       payload, producer, producer_seq, host, pid, redacted) AS
+    SELECT e.seq, {_CREATED_AT},
+           e.created_at, e.event_type, e.level, e.actor, e.task_id, e.payload,
+           lower(hex(p.producer_hash)), e.producer_seq, p.host, p.pid,
+           e.payload IS NULL AND e.payload_hash IS NOT NULL
+    FROM entries AS e JOIN producers AS p ON p.id = e.producer
+    """,  # noqa: S608 - our own words
+)
+
 MIGRATIONS: Final = (
     _V1,
     (*_V2_TASKS, *_V2_READING, *_V2_CALLS),
-    (*_V3_ENTRIES, *_V3_CHECKPOINTS),
+    (*_V3_ENTRIES, *_V3_CHECKPOINTS, *_V3_REDACTION),
 )
 VERSION: Final = len(MIGRATIONS)
 

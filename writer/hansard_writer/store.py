@@ -202,10 +202,11 @@ class Store:
         return comparing.held(self, producer, frame)
 
     def entered(self, seq: int, count: int) -> list[tuple[Any, ...] | None]:
-        """Entries from ``seq`` on, as their events were, but for the kind; None for each that was
-        pruned."""
+        """Entries from ``seq`` on, as their events were, but for the kind; and whether their
+        payload is redacted. None for each that was pruned."""
         rows: list[tuple[Any, ...] | None] = self._rows(
-            "SELECT created_at, event_type, level, actor, task_id, payload FROM entries"
+            "SELECT created_at, event_type, level, actor, task_id, payload,"
+            " payload IS NULL AND payload_hash IS NOT NULL FROM entries"
             " WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (seq, seq + count - 1),
         )

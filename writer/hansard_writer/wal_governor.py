@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from hansard.settings import Settings
 from hansard_writer import wal_readers
-from hansard_writer.handle import FRAME_BYTES, PAGE_BYTES, Handle
+from hansard_writer.free_space import PAGE_BYTES
+from hansard_writer.handle import FRAME_BYTES, Handle
 
 IDLE_S: Final = 1.0  # without a commit, before the WAL is emptied
 LOOK_S: Final = 1.0  # at a WAL that is too large, or held

@@ -4,11 +4,11 @@ One thread. `Writer.step` takes the time and never waits; whoever runs it waits 
 that tests need neither threads nor sleeps.
 """
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -27,12 +27,14 @@ from hansard_writer.operations import Function
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
+from hansard_writer.redacting import Redacting
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
+from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-ADMINISTRATORS: Final = frozenset({"replay", "drop", "prune"})
+ADMINISTRATORS: Final = frozenset({"replay", "drop", "prune", "redact", "wipe"})
 LONG_REQUESTS: Final = ADMINISTRATORS | {"stats", "compare"}  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
@@ -91,6 +93,8 @@ class Writer:
         self._full_text = FullText(store, settings.fts_event_types)
         self._pruning = Pruning(store, own, self._full_text, self._signed_to)
         self._prune_at = 0.0
+        self._redacting = Redacting(store, own, self._full_text)
+        self._wiping = Wiping(store)
         self._losses_told = 0
         self._retries = Retries()
         self._disk = Disk(store.path.parent, settings)
@@ -296,29 +300,41 @@ class Writer:
 
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
-        do: Callable[[], tuple[Any, ...]]
         if verb == "prune":
             asked = wire.prune_of(arguments)
             if self._pruning.is_begun(asked):
                 return self._pruning.state
-            do = partial(self._pruning.begin, asked)
-        elif verb == "replay":
-            do = partial(self._letters.replay, wire.replay_of(arguments))
-        else:
-            do = partial(self._letters.drop, wire.drop_letters_of(arguments))
-        if self._disk.suspended and verb != "drop":  # which needs little, and gives it back
+            with self._behind_the_batch(now):
+                return self._pruning.begin(asked)
+        with self._behind_the_batch(now, needs_room=verb != "drop"):
+            if verb == "replay":
+                return self._letters.replay(wire.replay_of(arguments))
+            if verb == "drop":
+                return self._letters.drop(wire.drop_letters_of(arguments))
+            if verb == "wipe":
+                return self._wiping.piece()
+            redacted = self._redacting.redact(wire.redact_of(arguments))
+            if redacted.entries or redacted.letters:
+                self._wiping.begin()
+            return redacted
+
+    @contextlib.contextmanager
+    def _behind_the_batch(self, now: float, *, needs_room: bool = True) -> Iterator[None]:
+        """For what an administrator asks for, in a transaction of its own. Raises `WireError` when
+        it cannot be now. What needs little, and gives it back, is done on a full disk too."""
+        if self._disk.suspended and needs_room:
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
         if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
         try:
-            done = do()
-            self._require_place()
-            return done
+            yield
+            self._require_place()  # before anybody hears of it
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
+        self._require_place()
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
@@ -437,9 +453,7 @@ class Writer:
         if self._disk.suspended:
             self._pruning.held_up_by = f"intake is suspended: {self._disk.reason}"
         elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
-            self._pruning.held_up_by = (
-                "the WAL is too large: perhaps a reader keeps it"
-            )
+            self._pruning.held_up_by = "the WAL is too large: perhaps a reader keeps it"
         else:
             try:
                 wrote = self._pruning.step()

@@ -83,7 +83,7 @@ class LogReader:
     def get(self, id: int) -> Event | None:  # noqa: A002 - the column's name
         """The entry with this id, None if there is none."""
         rows = self._rows(f"{EVENT} WHERE id = ?", whole_number("id", id))
-        return Event(*rows[0]) if rows else None
+        return Event.of(*rows[0]) if rows else None
 
     def events(
         self,

@@ -65,7 +65,7 @@ def events_of(rows: Rows, ids: Sequence[int], where: Where, order: str) -> list[
     chosen = orjson.dumps(ids).decode()
     among = "id IN (SELECT value FROM json_each(?))"
     sql = f"{EVENT} WHERE {among} AND {where.sql} ORDER BY id {order}"
-    return list(starmap(Event, rows(sql, chosen, *where.arguments)))
+    return list(starmap(Event.of, rows(sql, chosen, *where.arguments)))
 
 
 def _is_rare(rows: Rows, selection: Selection) -> bool:
@@ -80,7 +80,7 @@ def _in_order(rows: Rows, where: Where, span: Span, limit: int) -> Iterator[Even
     while limit > 0:
         size = min(PAGE_ROWS, limit)
         page = rows(sql, span.low, span.high, *where.arguments, size)
-        yield from starmap(Event, page)
+        yield from starmap(Event.of, page)
         if len(page) < size:
             return
         limit -= size

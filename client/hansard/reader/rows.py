@@ -16,8 +16,9 @@ class Event:
     """One entry of the log.
 
     ``created_at`` is ISO 8601 UTC, cut to microseconds; ``created_at_ns`` is exact. ``payload``
-    is the JSON text as it was recorded, None where there is none. ``producer`` is the hash of
-    the producer's id, in hex; with ``producer_seq`` it is the entry's key.
+    is the JSON text as it was recorded, None where there was none, or where it is ``redacted``.
+    ``producer`` is the hash of the producer's id, in hex; with ``producer_seq`` it is the entry's
+    key.
     """
 
     id: int
@@ -32,6 +33,13 @@ class Event:
     producer_seq: int
     host: str
     pid: int
+    redacted: bool = False
+
+    @classmethod
+    def of(cls, *columns: Any) -> Self:
+        """The entry of a row of the view `events`."""
+        values = (*columns[:-1], bool(columns[-1]))
+        return cls(*values)
 
     @property
     def data(self) -> dict[str, Any] | None:

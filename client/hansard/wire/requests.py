@@ -7,13 +7,24 @@ from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Compare, Hello, Wait
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
+from hansard.wire.redaction import Redact, Wipe
 from hansard.wire.retention import Prune
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
 Request: TypeAlias = (
-    Hello | Wait | Compare | Lookup | Replay | DropLetters | Call | LookupCall | Prune
+    Hello
+    | Wait
+    | Compare
+    | Lookup
+    | Replay
+    | DropLetters
+    | Call
+    | LookupCall
+    | Prune
+    | Redact
+    | Wipe
 )
 
 
@@ -76,4 +87,6 @@ _VERBS: Final = {
     Call: "call",
     LookupCall: "lookup_call",
     Prune: "prune",
+    Redact: "redact",
+    Wipe: "wipe",
 }

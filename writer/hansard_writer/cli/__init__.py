@@ -23,6 +23,7 @@ _MODULES: Final = {
     "prune": "prune",
     "verify": "verify",
     "dlq": "dlq",
+    "redact": "redact",
     "demo": "demo",
 }
 

@@ -141,7 +141,8 @@ def replay_letters(
         f"{counted(refused, 'event')} {would}refused again"
     )
     if hopeless:
-        click.echo(f"{counted(hopeless, 'letter')} of nobody's, which cannot be entered", err=True)
+        letters = counted(hopeless, "letter")
+        click.echo(f"{letters} of nobody's, or redacted, which cannot be entered", err=True)
     if refused:
         raise AnswerIsNo("For the reasons, see `hansard dlq list`.")
     if not entered:

@@ -32,11 +32,21 @@ def columns_for(kind: type, format: str) -> tuple[str, ...]:  # noqa: A002 - the
     return COLUMNS[kind] if format == "table" else tuple(kind.__dataclass_fields__)  # type: ignore[attr-defined]
 
 
-def rows_of(kind: type, found: Iterable[object]) -> Iterator[Row]:
+def rows_of(
+    kind: type,
+    found: Iterable[object],
+    format: str,  # noqa: A002 - the option's name
+) -> Iterator[Row]:
     """What a reader found, as rows of all columns, and those that are only for people."""
     names = dict.fromkeys((*kind.__dataclass_fields__, *COLUMNS[kind]))  # type: ignore[attr-defined]
     values = attrgetter(*names)
-    return (dict(zip(names, values(each), strict=True)) for each in found)
+    rows = (dict(zip(names, values(each), strict=True)) for each in found)
+    return map(_for_people, rows) if format == "table" else rows
+
+
+def _for_people(row: Row) -> Row:
+    """A payload that was taken out is told from one that never was."""
+    return {**row, "payload": "(redacted)"} if row.get("redacted") else row
 
 
 @click.command(
@@ -95,7 +105,7 @@ def command(
             click.echo(found)
         else:
             order = {"limit": limit or None, "newest_first": not oldest_first}
-            rows = rows_of(kind, _READ[kind](reader, **conditions, **order))
+            rows = rows_of(kind, _READ[kind](reader, **conditions, **order), format)
             found = print_rows(rows, columns_for(kind, format), format)
         if not found:
             raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))

@@ -59,7 +59,7 @@ def command(
         found = map(Operation.of, events) if kind is Operation else events
         with contextlib.suppress(KeyboardInterrupt):
             print_rows(
-                rows_of(kind, found),
+                rows_of(kind, found, format),
                 columns_for(kind, format),
                 format,
                 sample_rows=len(last),
