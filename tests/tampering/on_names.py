@@ -38,6 +38,11 @@ def table_replaced(files: Files, _: Attacker) -> None:
     )
 
 
+@NAMES.deed("the table `meta` is dropped", altered())
+def meta_dropped(files: Files, _: Attacker) -> None:
+    files.execute("DROP TABLE meta")
+
+
 @NAMES.deed("the log is given another log_id", altered())
 def log_id(files: Files, _: Attacker) -> None:
     files.execute("UPDATE meta SET value = ? WHERE key = 'log_id'", bytes(16))

@@ -65,6 +65,18 @@ def row_added(files: Files) -> None:
     files.execute("INSERT INTO tree(level, idx, hashes) VALUES(9, 0, ?)", bytes(32))
 
 
+@TREE.change("a row is stored as text, past STRICT", altered(), NOT_TRIED)
+def row_as_text(files: Files) -> None:
+    with files.without_types("tree"):
+        _put(files, 0, ROW, files.row(0, ROW).hex())
+
+
+@TREE.change("a row is given a name for its number, past STRICT", altered(), NOT_TRIED)
+def row_named(files: Files) -> None:
+    with files.without_types("tree"):
+        files.execute("INSERT INTO tree(level, idx, hashes) VALUES(0, 'last', ?)", bytes(32))
+
+
 @TREE.change("a payload is edited, and its leaf hash with it", altered(*ROWS))
 def payload_and_leaf(files: Files) -> None:
     files.change_payload(CHOSEN, json_text(amount=1))
@@ -77,7 +89,7 @@ def payload_and_tree(files: Files) -> None:
     files.write_tree()
 
 
-def _put(files: Files, level: int, idx: int, hashes: bytes) -> None:
+def _put(files: Files, level: int, idx: int, hashes: bytes | str) -> None:
     files.execute("UPDATE tree SET hashes = ? WHERE level = ? AND idx = ?", hashes, level, idx)
 
 
@@ -87,6 +99,12 @@ def _put(files: Files, level: int, idx: int, hashes: bytes) -> None:
 @PRODUCERS.change("a producer's hash is edited", altered(*BOBS))
 def producer_hash(files: Files) -> None:
     files.execute("UPDATE producers SET producer_hash = ? WHERE id = 2", bytes(32))
+
+
+@PRODUCERS.change("a producer's hash is stored as text, past STRICT", altered(*BOBS), NOT_TRIED)
+def hash_as_text(files: Files) -> None:
+    with files.without_types("producers"):
+        files.execute("UPDATE producers SET producer_hash = 'bob' WHERE id = 2")
 
 
 @PRODUCERS.change("two producers' hashes are exchanged", altered(*range(1, 171)))
