@@ -27,6 +27,7 @@ from hansard.source import Source
 from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter
+from hansard_writer.identity import Identity
 from hansard_writer.lock import Predecessor
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
@@ -86,6 +87,7 @@ class Log:
         self.store: Store | None = None
         self.vfs: str | None = None
         self.predecessor: Predecessor | None = None  # as the lock file says it
+        self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
@@ -93,6 +95,7 @@ class Log:
     def start_writer(self) -> Self:
         assert self.store is None
         settings = self.settings
+        identity = Identity(self.directory, clock_ns=self.clock_ns, **self.accepted)
         self.store = Store(
             self.directory / "log.db",
             0o600,
@@ -100,6 +103,7 @@ class Log:
             dead_letters_bytes_max=settings.dead_letters_bytes_max,
             enforce_tasks=settings.enforce_tasks,
             predecessor=self.predecessor,
+            standing=identity,
             vfs=self.vfs,
         )
         self.predecessor = self.store.run
@@ -111,9 +115,11 @@ class Log:
             self.adopter,
             settings,
             self.run_id,
+            identity.signing,
             operations=self.operations,
             clock_ns=self.clock_ns,
         )
+        self.accepted = {}
         return self
 
     def clock_ns(self) -> int:
@@ -152,6 +158,28 @@ class Log:
         self.link.cut()
         for worker in self.workers:
             worker.reconnect()
+
+    # --- its files ---
+
+    def files(self) -> list[Path]:
+        """What is the log's alone: it comes and goes with it."""
+        names = ("log.db", "log.db-wal", "log.db-shm", "checkpoint", "writer.key", "writer.pub")
+        return [path for path in (self.directory / name for name in names) if path.exists()]
+
+    def put_aside(self, where: Path) -> None:
+        """Move the log elsewhere; the spools stay."""
+        assert self.store is None
+        where.mkdir()
+        for path in self.files():
+            path.rename(where / path.name)
+
+    def put_back(self, where: Path) -> None:
+        """Put what is elsewhere in place of the log."""
+        assert self.store is None
+        for path in self.files():
+            path.unlink()
+        for path in where.iterdir():
+            path.rename(self.directory / path.name)
 
     # --- the workers ---
 

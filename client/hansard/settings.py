@@ -75,7 +75,7 @@ class Settings:
         0.005, "how long an event waits for others to share its commit (s)", minimum=0
     )
     checkpoint_interval: float = _setting(
-        1.0, "time between signed checkpoints (s) (no effect yet)", minimum=0
+        1.0, "time between signed checkpoints, at least (s)", minimum=0
     )
     enforce_tasks: bool = _setting(
         default=False, meaning="unregistered tasks' events become dead letters"

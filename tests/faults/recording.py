@@ -130,6 +130,9 @@ def stage_at(
     """No process lives: there are files, spools, and what was promised."""
     stage = Stage(directory, vfs)
     put_files(directory, files)
+    for name, content in moment.spools[-1].beside.items():
+        (directory / name).write_bytes(content)
+        (directory / name).chmod(0o600)
     for name, content in (moment.spools[-1].contents if spools is None else spools).items():
         path = stage.spools / name
         path.write_bytes(content)

@@ -37,11 +37,12 @@ _TABLE: Final = "CREATE TABLE IF NOT EXISTS effects(n INTEGER PRIMARY KEY) STRIC
 
 class Spools(NamedTuple):
     """The workers' spool files at one moment: after how many calls that changed the disk, and
-    how many events had been recorded."""
+    how many events had been recorded. ``beside`` is what lies beside the database."""
 
     at: int
     noted: int
     contents: dict[str, bytes]
+    beside: dict[str, bytes]
 
 
 class Stage(Log):
@@ -151,7 +152,12 @@ class Stage(Log):
         for path in self.spools.glob("*.spool"):
             with path.open("rb") as file:
                 contents[path.name] = file.read(SPOOL_USED_BYTES_MAX)
-        self.spools_kept.append(Spools(len(self.witness.calls), len(self.noted), contents))
+        beside = {
+            path.name: path.read_bytes()
+            for path in self.files()
+            if not path.name.startswith("log.db")
+        }
+        self.spools_kept.append(Spools(len(self.witness.calls), len(self.noted), contents, beside))
 
     # --- what is recorded ---
 

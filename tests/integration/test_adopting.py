@@ -165,7 +165,7 @@ def test_a_spool_of_another_log_is_never_entered(log: Log) -> None:
     worker.record(2)
     worker.kill()
     log.stop_writer()
-    for path in log.directory.glob("log.db*"):
+    for path in log.files():
         path.unlink()
     log.start_writer()
     for _ in range(10):
@@ -185,12 +185,11 @@ def test_a_spool_of_another_log_is_entered_when_that_log_comes_back(
     worker.record(2)
     worker.kill()
     log.stop_writer()
-    away = tmp_path / "away.db"
-    (log.directory / "log.db").rename(away)
+    log.put_aside(tmp_path / "away")
     log.start_writer()
     log.turn()
     log.stop_writer()
-    away.rename(log.directory / "log.db")
+    log.put_back(tmp_path / "away")
     log.start_writer()
     log.settle()
     log.assert_all_is_in()
@@ -213,7 +212,7 @@ def test_a_spool_that_knew_no_log_enters_one_log_only(
         log.step()
     assert len(log.entered("dead")) == 5
     log.kill_writer()
-    for path in log.directory.glob("log.db*"):
+    for path in log.files():
         path.unlink()
     log.start_writer()
     for _ in range(10):

@@ -327,7 +327,7 @@ def test_an_answer_is_never_given_before_the_commit(log: Log) -> None:
     reply = log.link.reply
     log.link.reply = lambda *answer: (order.append("answer"), reply(*answer))  # type: ignore[assignment,func-returns-value,misc]
     log.step()
-    assert order == ["BEGIN IMMEDIATE", "COMMIT", "answer"]
+    assert order[:3] == ["BEGIN IMMEDIATE", "COMMIT", "answer"]
     worker.hear()
     assert (ticket.status, ticket.id) == ("committed", 5)
 

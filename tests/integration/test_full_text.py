@@ -282,7 +282,8 @@ def test_a_log_of_the_first_schema_gets_its_index_in_the_background(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.stop_writer()
-    (log.directory / "log.db").unlink()
+    for path in log.files():
+        path.unlink()
     connection = apsw.Connection(str(log.directory / "log.db"))
     for statement in schema.MIGRATIONS[0]:
         connection.execute(statement)

@@ -1,6 +1,7 @@
 """What was answered survives a power cut, although recovery shows commits never synced, and
 although syncs fail; `faults.power_cut` cuts at every call of a longer history."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from faults import power_cut
 from faults.disk import SURVIVORS
 from frames import Chain, event, parts
 from hansard import wire
+from hansard_writer.damage import LogUnusable
+from hansard_writer.sealing import Sealer
 from hooked_vfs import HookedVfs, watched_descriptors
 from stepped import TURN_S, Killed, Log, leave_as_after_a_kill
 
@@ -107,6 +110,9 @@ def test_without_the_sync_of_the_new_epoch_that_commit_would_be_gone(
     cut_power(log, hooked_vfs)
     hooked_vfs.loses_syncs = False
     log.predecessor = None  # such a disk keeps no lock file either
+    with pytest.raises(LogUnusable, match="went back in time"):
+        log.start_writer()
+    log.accepted = {"accept_rollback": True}
     log.start_writer()
     assert answered(log, chain) == 0
 
@@ -242,9 +248,10 @@ def test_a_commit_whose_sync_failed_is_on_the_disk_before_recovery_tells_of_it(
 
 
 def test_were_the_wal_not_written_once_more_that_commit_would_be_gone(
-    log: Log, hooked_vfs: HookedVfs
+    log: Log, hooked_vfs: HookedVfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That the test above can fail: the same, on a disk that takes no notice of it."""
+    monkeypatch.setattr(Sealer, "due", math.inf)  # what it commits would begin the WAL anew
     chain = Chain()
     first_answer = first_answer_after_a_failed_sync(log, hooked_vfs, chain)
     assert first_answer == 3

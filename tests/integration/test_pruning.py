@@ -17,12 +17,20 @@ from hansard_writer.disk import Disk
 from hansard_writer.proof.merkle_hash_tree import audit_path, consistency_proof
 from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
 from hansard_writer.pruning import PRUNED
+from hansard_writer.sealing import Sealer
 from hansard_writer.writer import PRUNE_INTERVAL_S
 from stepped import EPOCH_NS, Killed, Log, encode, write_lock_taken
 
 LATER = EPOCH_NS + 10**18  # than all that is recorded here
 IDLE_S = 1.0
 TURNS_MAX = 500
+SEAL = Sealer.seal
+
+
+@pytest.fixture(autouse=True)
+def unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints are taken when a test says so: `sign`."""
+    monkeypatch.setattr(Sealer, "seal", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +72,7 @@ def held_up_by(log: Log) -> str:
 
 def sign(log: Log) -> None:
     """A checkpoint covers all that there is."""
-    assert log.store is not None
-    log.store.connection.execute(
-        "INSERT INTO checkpoints(size, origin, created_at, note) VALUES(?, 'o', 1, 'n')"
-        " ON CONFLICT DO NOTHING",
-        (log.store.size,),
-    )
+    SEAL(log.writer._sealer, log.now)
 
 
 def finish(log: Log) -> None:
@@ -145,12 +148,23 @@ def test_nothing_is_deleted_before_a_checkpoint_covers_the_entry_that_says_so(lo
     ask(log, prune(20))
     for _ in range(20):
         log.pass_time(IDLE_S)
-        assert 0 < log.step() <= PRUNE_INTERVAL_S, "it looks again"
+        assert log.step() <= PRUNE_INTERVAL_S, "it looks again"
     assert len(seqs(log)) == 31
     assert held_up_by(log) == "no checkpoint covers entry 31 yet"
     finish(log)
     assert held_up_by(log) == ""
     assert seqs(log) == list(range(21, 32))
+
+
+def test_it_is_signed_at_once_and_begins_at_once(
+    make_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sealer, "seal", SEAL)
+    log = make_log(checkpoint_interval=3_600)
+    record(log, 30)
+    ask(log, prune(20))
+    assert log.query("SELECT max(size) FROM checkpoints") == [(31,)]
+    assert pruned_to(log) == 10
 
 
 def test_it_goes_in_pieces_each_one_transaction(log: Log) -> None:
@@ -339,7 +353,7 @@ def test_a_writer_that_takes_nothing_in_deletes_nothing_either(
     assert held_up_by(log).startswith("intake is suspended")
     with pytest.raises(wire.WireError, match="intake is suspended"):
         ask(log, prune(16))
-    monkeypatch.undo()
+    monkeypatch.setattr(Disk, "suspended", property(lambda _: False))
     finish(log)
     assert seqs(log)[0] == 16
 
@@ -365,7 +379,7 @@ def test_the_tree_keeps_all_that_the_rest_needs(log: Log) -> None:
     assert log.query("SELECT count(*) FROM tree")[0][0] < rows_before - 30
     log.restart_writer()
     record(log, 100)
-    assert log.query("SELECT max(size) FROM checkpoints") == [(size,)]
+    assert tree_of(log).root(size) == roots[size]
 
 
 def test_a_lookup_of_what_was_pruned_still_says_committed_with_its_id(log: Log) -> None:

@@ -89,6 +89,23 @@ def tree_disagrees(path: Path, entries: int, leaves: int) -> LogUnusable:
     )
 
 
+def checkpoint_disagrees(path: Path, size: int, entries: int) -> LogUnusable:
+    """For a log that is not the one that its own newest checkpoint is of."""
+    return LogUnusable(
+        f"{path} holds a checkpoint of {size} entries that is not one of the {entries} it has: "
+        "somebody has changed it from outside; `hansard verify` says more; restore a backup, or "
+        "put the file back as it was"
+    )
+
+
+def keys_disagree(path: Path, error: Exception) -> LogUnusable:
+    """For a log of which its own words do not say who signs it."""
+    return LogUnusable(
+        f"{path} does not say any more who signs it ({error}): somebody has changed it from "
+        "outside; `hansard verify` says more; restore a backup, or put the file back as it was"
+    )
+
+
 def reason_to_end(path: Path, error: apsw.Error) -> str:
     """What an error of SQLite's says about the log and what to do, in a sentence."""
     code = code_of(error)

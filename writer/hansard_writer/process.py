@@ -26,6 +26,7 @@ from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.disk import Reserve
 from hansard_writer.endpoints import Endpoints
+from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
 from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
@@ -49,12 +50,15 @@ def serve(
     ready: Callable[[str], None],
     operations: Sequence[str] = (),
     *,
+    accept_rollback: bool = False,
+    accept_lost_key: bool = False,
     supervised_restarts: int | None = None,
     notifier: Notifier = NOBODY,
 ) -> None:
     """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
-    ``operations`` are the modules that named operations are loaded from. ``ready`` gets one line
+    ``operations`` are the modules that named operations are loaded from. A log that went back in
+    time, or whose key is lost, is served only where that is accepted. ``ready`` gets one line
     once the log can be used, and so does ``notifier``, which also hears that the loop goes round.
     ``supervised_restarts``, None without a supervisor, is how often it started the writer again:
     for the figures; and a writer whose supervisor was just killed gets time to end. Raises
@@ -72,6 +76,12 @@ def serve(
     with_room = partial(_with_room, directory, settings)
     lock = with_room(lambda: WriterLock(directory, mode, patience_s))
     stop = _StopFlag()
+    identity = Identity(
+        directory,
+        is_shared=shared,
+        accept_rollback=accept_rollback,
+        accept_lost_key=accept_lost_key,
+    )
     try:
         store = with_room(
             lambda: Store(
@@ -81,6 +91,7 @@ def serve(
                 dead_letters_bytes_max=settings.dead_letters_bytes_max,
                 enforce_tasks=settings.enforce_tasks,
                 predecessor=lock.predecessor,
+                standing=identity,
             )
         )
         run_id = secrets.token_bytes(16)
@@ -95,6 +106,7 @@ def serve(
             adopter,
             settings,
             run_id,
+            identity.signing,
             operations=functions,
             require_place=Place(directory).require,
             supervised_restarts=supervised_restarts,
@@ -198,7 +210,8 @@ def _set_modes(directory: Path, gid: int | None) -> None:
     else:
         return
     file_mode = layout.PRIVATE_FILE_MODE if gid is None else GROUP_DATABASE_MODE
-    files = [directory / (layout.DATABASE + end) for end in ("", "-wal", "-shm")]
+    names = [layout.DATABASE + end for end in ("", "-wal", "-shm")]
+    files = [directory / name for name in (*names, layout.CHECKPOINT, layout.PUBLIC_KEY)]
     modes |= {path: file_mode for path in files if path.exists()}
     for path, mode in modes.items():
         os.chown(path, -1, os.getegid() if gid is None else gid)

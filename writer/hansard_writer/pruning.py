@@ -15,6 +15,7 @@ from hansard.refusals import timestamp
 from hansard_writer.full_text import FullText
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof.stored_tree import DELETE_ROWS, rows_within
+from hansard_writer.retries import StoreUnready
 from hansard_writer.store import PRUNED_KEYS, Store
 
 PRUNED: Final = "hansard.pruned"
@@ -86,10 +87,9 @@ class Pruning:
             "before": timestamp(asked.before),
             "archive": asked.archive,
         }
-        with store.entering() as entering:
+        with self._own.entering() as entering:
             said_at = self._own.enter(PRUNED, "warning", facts, entering)
             _set(store.connection, prune_to=asked.last, prune_before=asked.before)
-        self._own.committed()
         self._said_at = said_at
         before = max(asked.before, store.pruned.before)
         store.pruned = store.pruned._replace(target=asked.last, before=before)
@@ -101,6 +101,9 @@ class Pruning:
         full text. Whether something was written: not while a checkpoint is missing."""
         try:
             return self._step()
+        except StoreUnready as error:
+            self.held_up_by = str(error)
+            raise
         except apsw.Error as error:
             if not self._full_text.mend(error):
                 raise

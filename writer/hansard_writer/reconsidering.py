@@ -60,17 +60,16 @@ class Reconsidering:
                 "events": given_up.events,
                 "producers": given_up.runs,
             }
-            with self._store.entering() as entering:
+            with self._own.entering() as entering:
                 letters.drop(ids)
                 level = "warning" if given_up.events else "info"
                 self._own.enter(DROPPED, level, facts, entering)
-            self._own.committed()
         return wire.LettersDropped(len(ids), given_up.events, ids[-1] if ids else 0, is_last)
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """At the start, the next piece of orphans whose task was registered meanwhile, or is not
-        asked for any more. Each is tried once a start at most, and no more once it is refused: it
-        waits for another task then, or for none."""
+        asked for any more; whether some were entered. Each is tried once a start at most, and no
+        more once it is refused: it waits for another task then, or for none."""
         ids, is_last = self._read(lambda: self._store.letters.returnable(self._swept_to))
         entered = sum(self._try_again(ids, wire.ORPHAN).entered.values())
         if entered:
@@ -78,13 +77,14 @@ class Reconsidering:
             _LOG.info("%s entered: nothing keeps them out any more", orphans)
         self.has_swept = is_last
         self._swept_to = ids[-1] if ids else 0
+        return entered > 0
 
     def _try_again(self, ids: Sequence[int], reason: str | None, *, dry_run: bool = False) -> Again:
         again = Again({}, {})
         if not ids:
             return again
         letters = self._store.letters
-        with contextlib.suppress(DryRun), self._store.entering() as entering:
+        with contextlib.suppress(DryRun), self._own.entering() as entering:
             again = letters.try_again(ids, entering)
             for task_id in list(entering.registered):
                 again = again.and_then(letters.return_orphans(task_id, entering))
@@ -98,6 +98,4 @@ class Reconsidering:
                     "letters": sorted(again.entered),
                 }
                 self._own.enter(REPLAYED, "info", facts, entering)
-        if again.entered and not dry_run:
-            self._own.committed()
         return again

@@ -190,7 +190,7 @@ class Redacting:
         }
         if letters:
             facts["letters"] = list(letters)
-        with self._store.entering() as entering:
+        with self._own.entering() as entering:
             registrations = connection.execute(_REGISTRATIONS, chosen).fetchall()
             full_text.forget(connection, seqs)
             connection.execute(_UNLOCK)
@@ -200,7 +200,6 @@ class Redacting:
             for letter, kept in letters.items():
                 self._store.letters.redact(letter, kept)
             self._own.enter(REDACTED, "warning", facts, entering)
-        self._own.committed()
 
 
 def ranges_of(seqs: Sequence[int]) -> list[list[int]]:

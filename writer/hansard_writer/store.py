@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
 
@@ -22,7 +22,7 @@ from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
 from hansard_writer.lock import Predecessor
-from hansard_writer.proof.merkle_hash_tree import Edge
+from hansard_writer.proof.merkle_hash_tree import Edge, root
 from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
 from hansard_writer.tasks import TaskBook
@@ -57,11 +57,21 @@ class DryRun(Exception):
     """Ends a transaction whose outcome was only to be seen."""
 
 
+class Standing(Protocol):
+    """Who says, at the start, whether a log is served, and as whom."""
+
+    def require(self, handle: Handle, edge: Edge) -> None:
+        """Raises what is to be said where it is not. MUST NOT change anything."""
+
+    def assume(self, store: "Store") -> None:
+        """The epoch has begun. What it raises ends the start."""
+
+
 class Store:
     """The log's database, open for writing. Opening it begins a new epoch, durably.
 
     With ``enforce_tasks`` only events of registered tasks are entered. ``predecessor`` is the run
-    whose WAL may be there, as far as it is known. Raises
+    whose WAL may be there, as far as it is known; ``standing`` is asked whether to go on. Raises
     `hansard_writer.damage.LogUnusable` for what cannot be served, which is not touched then, and
     `StoreFull`. What SQLite raises later and is no `StoreUnready` MUST end the process.
     """
@@ -75,6 +85,7 @@ class Store:
         dead_letters_bytes_max: int,
         enforce_tasks: bool = False,
         predecessor: Predecessor | None = None,
+        standing: Standing | None = None,
         vfs: str | None = None,
     ) -> None:
         require_sqlite()
@@ -84,8 +95,10 @@ class Store:
         self._connection, self._execute = handle.connection, handle.connection.execute
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
         with handle.starting(predecessor):
-            self._begin_epoch()
             self._position = Position(self._edge())
+            if standing:
+                standing.require(handle, self._position.edge)
+            self._begin_epoch()
             self._require_tree()
             self.pruned = self._pruned()
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
@@ -96,6 +109,8 @@ class Store:
                 bytes_max=dead_letters_bytes_max,
                 tasks=self.tasks,
             )
+            if standing:
+                standing.assume(self)
 
     # --- reading ---
 
@@ -113,6 +128,10 @@ class Store:
     def size(self) -> int:
         """How many entries the log has."""
         return self._position.size
+
+    def root(self) -> bytes:
+        """The root of the tree of its entries."""
+        return root(self._position.edge)
 
     def refusals(self, producer: int) -> wire.Refusals:
         """How many of a producer's numbers are no entries."""

@@ -4,11 +4,10 @@ One thread. `Writer.step` takes the time and never waits; whoever runs it waits 
 that tests need neither threads nor sleeps.
 """
 
-import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -17,7 +16,9 @@ from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
+from hansard_writer import administration
 from hansard_writer.acks import Acks
+from hansard_writer.administration import Administration
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
 from hansard_writer.disk import Disk
@@ -29,13 +30,14 @@ from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
+from hansard_writer.sealing import Sealer
+from hansard_writer.signing import Signing
 from hansard_writer.store import Store
 from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-ADMINISTRATORS: Final = frozenset({"replay", "drop", "prune", "redact", "wipe"})
-LONG_REQUESTS: Final = ADMINISTRATORS | {"stats", "compare"}  # one a step
+LONG_REQUESTS: Final = frozenset({*administration.REQUESTS, "stats", "compare"})  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -68,6 +70,7 @@ class Writer:
         adopter: Adopter,
         settings: Settings,
         run_id: bytes,
+        signing: Signing,
         *,
         operations: Mapping[str, Function] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.time_ns,
@@ -89,12 +92,19 @@ class Writer:
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
         own = OwnEntries(store, self._intake.own, clock_ns)
         self._letters = Reconsidering(store, own)
+        self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
-        self._pruning = Pruning(store, own, self._full_text, self._signed_to)
+        self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.sealed_to)
         self._prune_at = 0.0
-        self._redacting = Redacting(store, own, self._full_text)
-        self._wiping = Wiping(store)
+        self._administration = Administration(
+            self._letters,
+            Redacting(store, own, self._full_text),
+            Wiping(store),
+            self._pruning,
+            self._sealer,
+            own,
+        )
         self._losses_told = 0
         self._retries = Retries()
         self._disk = Disk(store.path.parent, settings)
@@ -119,11 +129,13 @@ class Writer:
         if not self._intake.batch:
             self._adopter.committed()
             if self._sweeps(now):
-                self._sweep(now)
+                self._work(self._letters.sweep, now)
         for envelope, content in self._acks.due(now):
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
+        if not self._disk.suspended:
+            self._seal(now)
         self._prune(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
@@ -140,6 +152,7 @@ class Writer:
         for envelope, content in self._acks.due(now + wire.WAIT_S):
             self._transport.reply(envelope, content)
         self._reply_to_calls(self._calls.refuse_all("the writer stops; it was not run"))
+        self._seal(inf)
         if not self._intake.batch:
             self._adopter.committed()
         self._adopter.close()
@@ -173,6 +186,7 @@ class Writer:
             "store_errors": dict(store.handle.errors),
             **self._disk.figures(),
             **self._governor.figures(self._now),
+            **self._sealer.figures(),
         }
 
     def _accounts(self) -> dict[str, Any]:
@@ -253,7 +267,7 @@ class Writer:
             return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
         if verb == "lookup":
             return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
-        if verb in ADMINISTRATORS:
+        if verb in administration.REQUESTS:
             return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
             refusal = self._calls.take(envelope, wire.call_of(arguments))
@@ -296,57 +310,32 @@ class Writer:
         is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
         return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
-    # --- what administrators ask for ---
-
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
-        if verb == "prune":
-            asked = wire.prune_of(arguments)
-            if self._pruning.is_begun(asked):
-                return self._pruning.state
-            with self._behind_the_batch(now):
-                return self._pruning.begin(asked)
-        with self._behind_the_batch(now, needs_room=verb != "drop"):
-            if verb == "replay":
-                return self._letters.replay(wire.replay_of(arguments))
-            if verb == "drop":
-                return self._letters.drop(wire.drop_letters_of(arguments))
-            if verb == "wipe":
-                return self._wiping.piece()
-            redacted = self._redacting.redact(wire.redact_of(arguments))
-            if redacted.entries or redacted.letters:
-                self._wiping.begin()
-            return redacted
-
-    @contextlib.contextmanager
-    def _behind_the_batch(self, now: float, *, needs_room: bool = True) -> Iterator[None]:
-        """For what an administrator asks for, in a transaction of its own. Raises `WireError` when
-        it cannot be now. What needs little, and gives it back, is done on a full disk too."""
-        if self._disk.suspended and needs_room:
+        asked = administration.REQUESTS[verb](arguments)
+        if known := self._administration.known(asked):
+            return known
+        if self._disk.suspended and administration.needs_room(asked):
             raise wire.WireError(f"intake is suspended: {self._disk.reason}")
         if self._intake.batch and now >= self._retries.at:
             self._commit(now)
         if self._intake.batch or now < self._retries.at:
             raise wire.WireError(f"{self._retries.why}: try again")
+        self._require_place()  # before anything is signed
         try:
-            yield
-            self._require_place()  # before anybody hears of it
+            done = self._administration.do(asked, now)
         except StoreUnready as error:
             self._hold_up(error, now)
             raise wire.WireError(f"{error}: try again") from error
-        self._require_place()
+        self._require_place()  # before anybody hears of it
+        self._governor.wrote(now)
+        return done
+
+    # --- letters that come back by themselves ---
 
     def _sweeps(self, now: float) -> bool:
         """Whether there is a piece to sweep now."""
         return not (self._letters.has_swept or self._disk.suspended) and now >= self._retries.at
-
-    def _sweep(self, now: float) -> None:
-        try:
-            self._letters.sweep()
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        self._retries.succeeded()
 
     # --- committing ---
 
@@ -423,27 +412,37 @@ class Writer:
 
     # --- keeping house ---
 
+    def _work(self, piece: Callable[[], bool], now: float) -> bool:
+        """Do a piece of the log's own work; whether something was written."""
+        try:
+            wrote = piece()
+        except StoreUnready as error:
+            self._hold_up(error, now)
+            return False
+        if wrote:
+            self._retries.succeeded()
+            self._governor.wrote(now)
+        return wrote
+
     def _keep_full_text(self, now: float) -> None:
         """Behind a commit when there is much to do, and whatever is left when nothing is."""
         if self._disk.suspended or now < self._retries.at or not self._full_text.tail:
             return
-        try:
-            if now == self._last_commit_at:
-                wrote = self._full_text.keep_up()
-            elif now >= self._full_text_due():
-                wrote = self._full_text.index_piece()
-            else:
-                return
-        except StoreUnready as error:
-            self._hold_up(error, now)
-            return
-        if wrote:
-            self._retries.succeeded()
-            self._governor.wrote(now)
+        if now == self._last_commit_at:
+            self._work(self._full_text.keep_up, now)
+        elif now >= self._full_text_due():
+            self._work(self._full_text.index_piece, now)
 
     def _full_text_due(self) -> float:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
+
+    def _seal(self, now: float) -> None:
+        """Sign what is due by then."""
+        if max(self._sealer.due, self._retries.at) > now:
+            return
+        self._require_place()  # before it is signed
+        self._work(lambda: self._sealer.seal(self._now), self._now)
 
     def _prune(self, now: float) -> None:
         """A piece at a time, and none while a reader makes the WAL grow with each."""
@@ -455,24 +454,12 @@ class Writer:
         elif self._store.handle.wal_bytes > self._settings.wal_bytes_target:
             self._pruning.held_up_by = "the WAL is too large: perhaps a reader keeps it"
         else:
-            try:
-                wrote = self._pruning.step()
-            except StoreUnready as error:
-                self._pruning.held_up_by = str(error)
-                self._hold_up(error, now)
+            wrote = self._work(self._pruning.step, now)
         is_idle = now >= self._full_text_due()
         self._prune_at = now if wrote and is_idle else now + PRUNE_INTERVAL_S
-        if wrote:
-            self._retries.succeeded()
-            self._governor.wrote(now)
 
     def _prune_due(self) -> float:
         return max(self._prune_at, self._retries.at) if self._pruning.has_work else inf
-
-    def _signed_to(self) -> int:
-        """How many entries the newest checkpoint covers."""
-        size: int = self._store.handle.one("SELECT coalesce(max(size), 0) FROM checkpoints")
-        return size
 
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
@@ -491,6 +478,8 @@ class Writer:
         if batch:
             due = (batch.oldest_at or now) + self._settings.commit_interval
             moments.append(max(due, self._retries.at))
+        if not self._disk.suspended:
+            moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
         moments.append(self._prune_due())

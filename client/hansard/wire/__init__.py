@@ -90,6 +90,7 @@ from hansard.wire.redaction import (
     Wiped,
     redact_of,
     redacted_of,
+    wipe_of,
     wiped_of,
 )
 from hansard.wire.requests import (
@@ -101,6 +102,16 @@ from hansard.wire.requests import (
     unpack_request,
 )
 from hansard.wire.retention import Prune, PruneState, prune_of, prune_state_of
+from hansard.wire.sealing import (
+    KeyRotated,
+    RotateKey,
+    Sealed,
+    TakeCheckpoint,
+    key_rotated_of,
+    rotate_key_of,
+    sealed_of,
+    take_checkpoint_of,
+)
 from hansard.wire.values import (
     WireError,
     array_header,
@@ -149,6 +160,7 @@ __all__ = [
     "Drops",
     "Frame",
     "Hello",
+    "KeyRotated",
     "LettersDropped",
     "Lookup",
     "LookupCall",
@@ -162,6 +174,9 @@ __all__ = [
     "Replay",
     "Replayed",
     "Report",
+    "RotateKey",
+    "Sealed",
+    "TakeCheckpoint",
     "Wait",
     "Welcome",
     "Wipe",
@@ -175,6 +190,7 @@ __all__ = [
     "compare_of",
     "drop_letters_of",
     "hello_of",
+    "key_rotated_of",
     "letters_dropped_of",
     "lookup_call_of",
     "lookup_of",
@@ -190,10 +206,14 @@ __all__ = [
     "redacted_of",
     "replay_of",
     "replayed_of",
+    "rotate_key_of",
+    "sealed_of",
+    "take_checkpoint_of",
     "unpack_frame",
     "unpack_reply",
     "unpack_request",
     "wait_of",
     "welcome_of",
+    "wipe_of",
     "wiped_of",
 ]

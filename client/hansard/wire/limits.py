@@ -37,4 +37,5 @@ RUNS_PER_REPLY_MAX: Final = 1_000
 PRODUCER_ID_BYTES: Final = 16
 
 CALL_ID_BYTES: Final = 16
+VERIFIER_KEY_CHARS_MAX: Final = 1_024
 CALL_VALUE_BYTES_MAX: Final = (1 << 20) - 1_024  # params or result: room for what goes around it

@@ -91,6 +91,13 @@ def redacted_of(content: Any) -> Redacted:
     return redacted
 
 
+def wipe_of(arguments: list[Any]) -> Wipe:
+    """A checked `Wipe`; raises `WireError`."""
+    if arguments:
+        raise WireError("wipe takes no arguments")
+    return Wipe()
+
+
 def wiped_of(content: Any) -> Wiped:
     """The `Wiped` of a reply's content; raises `WireError`."""
     if type(content) is not list or len(content) != len(Wiped._fields):

@@ -9,23 +9,14 @@ from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.redaction import Redact, Wipe
 from hansard.wire.retention import Prune
+from hansard.wire.sealing import RotateKey, TakeCheckpoint
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
 
-Request: TypeAlias = (
-    Hello
-    | Wait
-    | Compare
-    | Lookup
-    | Replay
-    | DropLetters
-    | Call
-    | LookupCall
-    | Prune
-    | Redact
-    | Wipe
-)
+_Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
+_Asked: TypeAlias = Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey
+Request: TypeAlias = _Question | _Asked
 
 
 def pack_request(request: Request) -> bytes:
@@ -89,4 +80,6 @@ _VERBS: Final = {
     Prune: "prune",
     Redact: "redact",
     Wipe: "wipe",
+    TakeCheckpoint: "checkpoint",
+    RotateKey: "rotate_key",
 }

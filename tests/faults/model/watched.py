@@ -108,6 +108,7 @@ class WatchedLog(Log):
 
     def start_writer(self) -> Self:
         """Start it; of a log that was seen before, nothing has changed meanwhile."""
+        self.accepted = {"accept_rollback": bool(self._restored)}
         super().start_writer()
         assert self.store is not None
         reference, self.log_id = self.reference, self.store.log_id
@@ -251,7 +252,7 @@ class WatchedLog(Log):
         assert self.store is None
         aside = self.directory.parent / f"log-{self.log_id.hex()}"
         aside.mkdir(exist_ok=True)
-        for file in self._files():
+        for file in self.files():
             file.rename(aside / file.name)
         self.beside[self.log_id] = aside
         if log_id is not None:

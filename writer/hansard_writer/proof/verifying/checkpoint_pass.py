@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hansard.reader_connection import ReadConnection
-from hansard_writer.proof.checkpoint import Checkpoint, encode_root
+from hansard_writer.proof.checkpoint import Checkpoint, encode_root, read_checkpoint
 from hansard_writer.proof.key_chain import ROTATED
 from hansard_writer.proof.signed_note import NoteError, UntrustedNote
 from hansard_writer.proof.stored_tree import NodeMissing, StoredTree
@@ -96,6 +96,10 @@ class CheckpointPass:
     def own_file(self, note: bytes, accepted: frozenset[tuple[int, str]]) -> None:
         """The one that stands beside the database; not if a rollback was accepted over it."""
         try:
+            claimed = read_checkpoint(note)
+            kept = self._rows(_NEXT, claimed.size)
+            if kept and Own(*kept[0]).note == note:
+                return  # it was looked at
             checkpoint, _ = open_other(note, self._trust.keys)
         except NoteError as error:
             self._findings.add(f"{OWN_FILE}: {error}")
@@ -105,12 +109,10 @@ class CheckpointPass:
         if checkpoint.size > self._size:
             self._is_beyond(checkpoint.size)
             return
-        kept = self._rows(_NEXT, checkpoint.size)
-        if not kept or kept[0][2] != note:
-            self._findings.add(
-                f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints"
-            )
-            self._note_own(checkpoint, self._fits(checkpoint))
+        self._findings.add(
+            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints"
+        )
+        self._note_own(checkpoint, self._fits(checkpoint))
 
     def beyond(self, rows: list[tuple[int, bytes]]) -> None:
         """The log's own that say it was larger."""

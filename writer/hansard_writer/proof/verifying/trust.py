@@ -49,9 +49,10 @@ def trust(chain: KeyChain, anchors: Iterable[VerifierKey]) -> Trust:
 def open_own(note: bytes, size: int, size_before: int, chain: KeyChain) -> tuple[Checkpoint, Link]:
     """The checkpoint that the log has for a size, behind one of ``size_before``, and the link of
     the key that had to sign it. Raises `NoteError` where it is another, or lacks a signature."""
-    checkpoint, link = read_checkpoint(note), chain.at(size)
+    checkpoint = read_checkpoint(note)
     if checkpoint.size != size:
         raise MalformedNote(f"it is one of size {checkpoint.size:,}")
+    link = chain.at(size)
     if checkpoint.origin != link.origin:
         raise UntrustedNote(f"its origin is {checkpoint.origin!r:.100}, not {link.origin!r:.100}")
     required = chain.signers(size, size_before)

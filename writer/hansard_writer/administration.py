@@ -1,0 +1,101 @@
+"""What administrators ask for: dead letters, redaction, retention, checkpoints, keys.
+
+It knows who does what. When there is a moment for it, the writer decides.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from hansard import wire
+from hansard_writer.own_entries import OwnEntries
+from hansard_writer.proof.keys import KeyUnusable
+from hansard_writer.pruning import Pruning
+from hansard_writer.reconsidering import Reconsidering
+from hansard_writer.redacting import Redacting
+from hansard_writer.sealing import Sealer
+from hansard_writer.wiping import Wiping
+
+Asked: TypeAlias = (
+    wire.Replay
+    | wire.DropLetters
+    | wire.Redact
+    | wire.Wipe
+    | wire.Prune
+    | wire.TakeCheckpoint
+    | wire.RotateKey
+)
+
+REQUESTS: Final[Mapping[str, Callable[[list[Any]], Asked]]] = {
+    "replay": wire.replay_of,
+    "drop": wire.drop_letters_of,
+    "redact": wire.redact_of,
+    "wipe": wire.wipe_of,
+    "prune": wire.prune_of,
+    "checkpoint": wire.take_checkpoint_of,
+    "rotate_key": wire.rotate_key_of,
+}
+"""By verb: the checked request. Each raises `WireError`."""
+
+
+def needs_room(asked: Asked) -> bool:
+    """Whether it has to wait on a full disk. A drop needs little, and gives it back."""
+    return not isinstance(asked, wire.DropLetters)
+
+
+class Administration:
+    """Those who do it, for one log in one run of its writer."""
+
+    def __init__(
+        self,
+        letters: Reconsidering,
+        redacting: Redacting,
+        wiping: Wiping,
+        pruning: Pruning,
+        sealer: Sealer,
+        own: OwnEntries,
+    ) -> None:
+        self._letters = letters
+        self._redacting = redacting
+        self._wiping = wiping
+        self._pruning = pruning
+        self._sealer = sealer
+        self._own = own
+
+    def known(self, asked: Asked) -> tuple[Any, ...] | None:
+        """The answer to what is being done already, None where something is to be done."""
+        if isinstance(asked, wire.Prune) and self._pruning.is_begun(asked):
+            return self._pruning.state
+        return None
+
+    def do(self, asked: Asked, now: float) -> tuple[Any, ...]:
+        """Do it, in transactions of its own, and say what came of it. MUST NOT be called while a
+        batch holds what is not committed. Raises `WireError` where it cannot be, and
+        `hansard_writer.retries.StoreUnready` where it cannot be now."""
+        match asked:
+            case wire.Replay():
+                return self._letters.replay(asked)
+            case wire.DropLetters():
+                return self._letters.drop(asked)
+            case wire.Redact():
+                return self._redact(asked)
+            case wire.Wipe():
+                return self._wiping.piece()
+            case wire.Prune():
+                return self._pruning.begin(asked)
+            case wire.TakeCheckpoint():
+                return self._sealer.take(now)
+            case wire.RotateKey():
+                return self._rotate_key(asked, now)
+
+    def _redact(self, asked: wire.Redact) -> wire.Redacted:
+        redacted = self._redacting.redact(asked)
+        if redacted.entries or redacted.letters:
+            self._wiping.begin()
+        return redacted
+
+    def _rotate_key(self, asked: wire.RotateKey, now: float) -> wire.KeyRotated:
+        try:
+            seq = self._sealer.rotate(self._own, asked.verifier_key)
+        except KeyUnusable as error:
+            raise wire.WireError(str(error)) from error
+        return wire.KeyRotated(seq, self._sealer.take(now).note)
