@@ -63,7 +63,7 @@ def make_logs(place: Path) -> Logs:
         "pruned": ("prune", "--before", before),
     }.items():
         directory = copy_of(plain, place / name)
-        with writing(directory):
+        with writing(directory, enforce_tasks=True):
             hansard_command(*command, "--dir", directory)
             outsiders[name] = Outsider(key, wait_for_checkpoint(directory))
             record(directory, "dave", 10)
