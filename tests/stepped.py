@@ -409,6 +409,7 @@ def leave_as_after_a_kill(store: Store) -> None:
 def write_lock_taken(directory: Path) -> Iterator[apsw.Connection]:
     """Another program holds SQLite's write lock."""
     connection = apsw.Connection(str(directory / "log.db"))
+    connection.set_busy_timeout(5_000)  # the writer may be signing what it has just acked
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

@@ -19,6 +19,8 @@ _MODULES: Final = {
     "query": "query",
     "tail": "tail",
     "stats": "stats",
+    "checkpoint": "checkpoint",
+    "keys": "keys",
     "prove": "prove",
     "prune": "prune",
     "verify": "verify",
