@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hansard_writer.proof.verifying import Report, verify
-from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 
 from hansard.errors import AuditLogError
+from hansard_writer.proof.verifying import Report, verify
+from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 from hansard_writer.running import start as start_writer
 from tampering import suite
 from tampering.attack import Attack, By, Found
