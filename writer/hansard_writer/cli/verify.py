@@ -83,8 +83,7 @@ def command(
         raise Unusable("The files of --key hold no key.")
     if layout.a_writer_lives(directory):
         step_back()
-    gc.disable()  # millions of tuples that no cycle holds
-    with _progress() as progress:
+    with _without_collector(), _progress() as progress:
         report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
     keep_verdict(directory, report)
     if format == "json":
@@ -165,6 +164,18 @@ def _whose(report: Report) -> str:
 
 def _fact(name: str, value: str) -> str:
     return f"  {name:<{_WIDTH}}{value}"
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No collection within: it would walk millions of tuples that no cycle holds."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansard_writer.proof.checkpoint import Checkpoint, sign_checkpoint
@@ -105,6 +105,7 @@ def members(pairs: Any) -> set[int]:
     return {number for first, last in pairs for number in range(first, last + 1)}
 
 
+@settings(max_examples=60)
 @given(some_ranges, some_ranges)
 def test_ranges_without_others_are_their_difference(
     these: list[tuple[int, int]], others: list[tuple[int, int]]
@@ -194,6 +195,7 @@ def leaves_of(count: int) -> bytes:
     return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(count))
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 600), st.lists(st.integers(1, 300), min_size=1, max_size=5))
 def test_a_tree_that_is_stored_as_it_was_fits_in_whatever_pieces(
     count: int, pieces: list[int]
