@@ -1,5 +1,6 @@
 """``hansard verify``: whether a log is what was entered and signed."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def command(
         raise Unusable("The files of --key hold no key.")
     if layout.a_writer_lives(directory):
         step_back()
+    gc.disable()  # millions of tuples that no cycle holds
     with _progress() as progress:
         report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
     keep_verdict(directory, report)
