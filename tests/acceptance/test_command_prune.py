@@ -31,6 +31,12 @@ def record_old(log: AuditLog, count: int) -> None:
     )
 
 
+def assert_verified(directory: Path) -> None:
+    done = hansard("verify", "--dir", directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pruned" in done.stdout
+
+
 def test_old_entries_go_and_the_archive_proves_what_they_were(
     directory: Path, writer: hansard_writer.RunningWriter, tmp_path: Path
 ) -> None:
@@ -81,11 +87,18 @@ def test_a_proof_from_before_holds_and_what_stays_is_proven(
     with AuditLog(directory) as log:
         record_old(log, 900)
         log.record("new", {"n": 1}, sync=True)
-    hansard("checkpoint", "--dir", directory)
+        log.record("new", {"n": 2}, sync=True)
+    for seq in (8, 901):
+        assert hansard("redact", "--dir", directory, "--seq", seq, "--reason", "x").returncode == 0
+    kept = tmp_path / "kept"
+    kept.write_text(hansard("checkpoint", "--dir", directory).stdout)
     proof = tmp_path / "7.tlog-proof"
     assert hansard("prove", 7, "--dir", directory, "--output", proof).returncode == 0
     assert hansard("prune", "--dir", directory, "--before", BEFORE).returncode == 0
+    assert_verified(directory)
     key = directory / "writer.pub"
+    outsider = hansard("verify", "--dir", directory, "--checkpoint", kept, "--key", key)
+    assert outsider.returncode == 0, outsider.stdout + outsider.stderr
     assert hansard("prove", "--check", proof, "--key", key).returncode == 0
     gone = hansard("prove", 7, "--dir", directory)
     assert (gone.returncode, gone.stdout) == (1, "")
@@ -108,6 +121,7 @@ def test_a_prune_goes_on_in_the_next_writer_where_a_kill_ended_the_last(
         left = re.search(r"([\d,]+) entries of 30,000 are still to go", stopped.stderr)
         assert left, stopped.stderr
         mortal_writer.kill()
+        assert_verified(directory)
         rows = query(directory, "SELECT min(seq), count(*), max(seq) FROM entries")
         first, count, last = rows[0]
         assert count == last - first + 1
@@ -120,6 +134,7 @@ def test_a_prune_goes_on_in_the_next_writer_where_a_kill_ended_the_last(
         assert log.record("new", sync=True).id == 30_002
     assert query(directory, "PRAGMA integrity_check") == [("ok",)]
     assert mortal_writer.end() == 0
+    assert_verified(directory)
     mortal_writer.start()
 
 
