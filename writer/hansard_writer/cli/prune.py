@@ -16,8 +16,8 @@ from hansard.errors import AuditLogError, WriterUnavailable
 from hansard.reader.paging import Rows
 from hansard.reader.resting import RestingRows
 from hansard.reader_connection import ReadConnection
-from hansard.redaction import whoami
 from hansard.refusals import timestamp
+from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer import retention
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
