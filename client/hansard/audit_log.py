@@ -392,9 +392,8 @@ class AuditLog:
     def lookup(self, key: Key | CallKey, timeout: float | None = None) -> Entry | CallOutcome:
         """What became of the event, or of the call, with this ``key``.
 
-        Status ``committed`` with the id (of an entry that was pruned without type and time);
-        ``rejected`` for a dead letter, ``orphaned`` for one that
-        waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
+        Status ``committed`` with the id (of an entry that was pruned without type and time),
+        ``rejected`` for a dead letter, ``orphaned`` for one that waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
         log does not know it.
         Raises `WriterUnavailable` with ``best_effort=False`` when no writer answers.
 
