@@ -221,7 +221,7 @@ def test_on_a_full_disk_nothing_is_sealed_but_at_the_end(directory: Path) -> Non
         log.pass_time(2)
         assert log.step() > 0
     assert written(log).size == 1
-    assert "nothing is signed meanwhile" in refusal(log, wire.TakeCheckpoint())
+    assert "intake is suspended" in refusal(log, wire.TakeCheckpoint())
     log.stop_writer()
     assert written(log).size == 2
     log.close()
