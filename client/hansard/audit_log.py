@@ -393,8 +393,8 @@ class AuditLog:
         """What became of the event, or of the call, with this ``key``.
 
         Status ``committed`` with the id (of an entry that was pruned without type and time),
-        ``rejected`` for a dead letter, ``orphaned`` for one that waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
-        log does not know it.
+        ``rejected`` for a dead letter, ``orphaned`` for one that waits for its task, ``queued``
+        while this instance still holds it, ``unknown`` when the log does not know it.
         Raises `WriterUnavailable` with ``best_effort=False`` when no writer answers.
 
         The key of a call, which an `AckTimeout` carries, leads to a `CallOutcome`; then it always
