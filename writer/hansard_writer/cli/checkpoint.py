@@ -52,8 +52,9 @@ Examples:
 def command(
     directory: Path, place: Path | None, interval: float, site: Path | None, timeout: float
 ) -> None:
-    """Print the newest checkpoint: how many entries the log has, and the root of their Merkle tree,
-    signed (a C2SP signed note). Whoever keeps it can hold the log to account.
+    """Print the newest checkpoint: the log's size and Merkle root, signed.
+
+    It is a C2SP signed note. Whoever keeps it elsewhere can hold the log to account.
 
     A writer that runs signs what is committed now. Where none runs the last checkpoint is printed,
     and stderr says how many entries are behind it.
