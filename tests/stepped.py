@@ -28,7 +28,7 @@ from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter
 from hansard_writer.identity import Identity
-from hansard_writer.lock import Predecessor
+from hansard_writer.lock import WriterRun
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 from support import assert_log_is_sound, query
@@ -86,7 +86,7 @@ class Log:
         self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
         self.store: Store | None = None
         self.vfs: str | None = None
-        self.predecessor: Predecessor | None = None  # as the lock file says it
+        self.predecessor: WriterRun | None = None  # as the lock file says it
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.is_honest = True  # False: in the end its files are not as a writer left them
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
@@ -410,6 +410,7 @@ def leave_as_after_a_kill(store: Store) -> None:
 def write_lock_taken(directory: Path) -> Iterator[apsw.Connection]:
     """Another program holds SQLite's write lock."""
     connection = apsw.Connection(str(directory / "log.db"))
+    connection.set_busy_timeout(5_000)  # the writer may be signing what it has just acked
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

@@ -376,6 +376,7 @@ def test_workers_killed_while_the_writer_cannot_commit_leave_it_alive(
 ) -> None:
     mortal_writer.start()
     intruder = apsw.Connection(str(directory / "log.db"))
+    intruder.set_busy_timeout(5_000)
     try:
         with AuditLog(directory) as log:
             assert log.record("task.created", sync=True).id == 1

@@ -26,7 +26,7 @@ from hansard_writer.proof.key_chain import (
     ROLLBACK,
     BrokenChain,
     KeyChain,
-    key_chain,
+    read_key_chain,
 )
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.proof.signed_note import NoteError, VerifierKey
@@ -35,7 +35,7 @@ from hansard_writer.proof.stored_tree import READ_ROW, NodeMissing, StoredTree
 ORIGIN_PREFIX: Final = "hansard/"
 NOTE_BYTES_READ_MAX: Final = 1 << 20
 
-_READ_META: Final = "SELECT value FROM meta WHERE key = ?"
+_READ_LOG_ID: Final = "SELECT value FROM meta WHERE key = 'log_id'"
 _READ_NEWEST: Final = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1"
 _READ_NOTE: Final = "SELECT note FROM checkpoints WHERE size = ?"
 
@@ -61,8 +61,6 @@ class Said(NamedTuple):
 
 def said_by(handle: Handle, edge: Edge, path: Path) -> Said:
     """What the database at ``path`` says. Raises `LogUnusable` where it contradicts itself."""
-    entries = [(seq, kind, text) for seq, kind, text in handle.rows(READ_KEY_ENTRIES)]
-    named = handle.one(_READ_META, ("verifier_key",))
     note = handle.one(_READ_NEWEST)
     tree = StoredTree(lambda *row: handle.one(READ_ROW, row))
 
@@ -74,17 +72,14 @@ def said_by(handle: Handle, edge: Edge, path: Path) -> Said:
             return b"" if kept is None else read_checkpoint(kept).root
 
     try:
-        chain = None
-        if named is not None or entries:
-            first = VerifierKey.parse(named if named is not None else _retired(entries[0]))
-            chain = key_chain(first, entries)
+        chain = read_key_chain(handle.rows)
+        accepted = _accepted(handle.rows(READ_KEY_ENTRIES))
         newest = None if note is None else read_checkpoint(note)
         if newest and (newest.size > edge.size or root_at(newest.size) != newest.root):
             raise damage.checkpoint_disagrees(path, newest.size, edge.size)
     except (NoteError, BrokenChain) as error:
         raise damage.keys_disagree(path, error) from error
-    log_id = handle.one(_READ_META, ("log_id",))
-    return Said(log_id, edge.size, root_at, chain, newest, _accepted(entries))
+    return Said(handle.one(_READ_LOG_ID), edge.size, root_at, chain, newest, accepted)
 
 
 def claimed_by(path: Path, said: Said, given: Iterable[bytes]) -> Checkpoint | None:
@@ -137,15 +132,8 @@ def origin_number(first: str, origin: str) -> int:
     return int(number) if number.isascii() and number.isdigit() and number != origin else 0
 
 
-def _accepted(entries: list[tuple[int, str, str | None]]) -> frozenset[tuple[int, str]]:
+def _accepted(entries: list[tuple[Any, ...]]) -> frozenset[tuple[int, str]]:
     facts: list[Any] = [
         orjson.loads(text) for _, kind, text in entries if kind == ROLLBACK and text
     ]
     return frozenset((each.get("checkpoint_size"), each.get("checkpoint_root")) for each in facts)
-
-
-def _retired(entry: tuple[int, str, str | None]) -> str:
-    """Whom the first of the entries retires; `key_chain` says what is wrong with one that does
-    not."""
-    facts = orjson.loads(entry[2] or "{}")
-    return str(facts.get("retired", ""))

@@ -54,14 +54,22 @@ def running(
     *,
     operations: Sequence[str] = (),
     log_level: str = "info",
+    accept_rollback: bool = False,
     **settings: Any,
 ) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block.
 
-    ``operations`` are modules of named operations; settings as in the README's table. Raises
-    `AuditLogError` when it does not start; why, it has said on stderr.
+    ``operations`` are modules of named operations; settings as in the README's table;
+    ``accept_rollback`` as for `hansard serve`. Raises `AuditLogError` when it does not start; why,
+    it has said on stderr.
     """
-    writer = start(Path(directory), operations=operations, log_level=log_level, **settings)
+    writer = start(
+        Path(directory),
+        operations=operations,
+        log_level=log_level,
+        accept_rollback=accept_rollback,
+        **settings,
+    )
     try:
         yield writer
     finally:
@@ -73,6 +81,7 @@ def start(
     *,
     operations: Sequence[str] = (),
     log_level: str = "info",
+    accept_rollback: bool = False,
     **settings: Any,
 ) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
@@ -84,6 +93,8 @@ def start(
         environment[ENVIRONMENT_PREFIX + name.upper()] = text
     modules = [operations] if isinstance(operations, str) else operations
     command = [sys.executable, "-P", "-m", "hansard_writer", "serve", "--dir", str(directory)]
+    if accept_rollback:
+        command.append("--accept-rollback")
     process = subprocess.Popen(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,

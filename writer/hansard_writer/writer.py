@@ -134,8 +134,8 @@ class Writer:
             self._transport.reply(envelope, content)
         self._run_calls(now)
         self._keep_full_text(now)
-        if not self._disk.suspended:
-            self._seal(now)
+        if not self._disk.suspended and now >= max(self._sealer.due, self._retries.at):
+            self._seal()
         self._prune(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
@@ -152,7 +152,8 @@ class Writer:
         for envelope, content in self._acks.due(now + wire.WAIT_S):
             self._transport.reply(envelope, content)
         self._reply_to_calls(self._calls.refuse_all("the writer stops; it was not run"))
-        self._seal(inf)
+        if self._sealer.due < inf:
+            self._seal()
         if not self._intake.batch:
             self._adopter.committed()
         self._adopter.close()
@@ -437,10 +438,7 @@ class Writer:
         """The moment from which the writer counts as idle enough to look at entries' text."""
         return inf if self._intake.batch else self._last_commit_at + FULL_TEXT_IDLE_S
 
-    def _seal(self, now: float) -> None:
-        """Sign what is due by then."""
-        if max(self._sealer.due, self._retries.at) > now:
-            return
+    def _seal(self) -> None:
         self._require_place()  # before it is signed
         self._work(lambda: self._sealer.seal(self._now), self._now)
 

@@ -60,6 +60,7 @@ from hansard.wire.limits import (
     RUNS_PER_REPLY_MAX,
     TASK_ID_BYTES_MAX,
     TASK_REGISTERED,
+    VERIFIER_KEY_CHARS_MAX,
     WAIT_S,
     WIRE_VERSION,
 )
@@ -150,6 +151,7 @@ __all__ = [
     "TASK_ID_BYTES_MAX",
     "TASK_REGISTERED",
     "UNKNOWN",
+    "VERIFIER_KEY_CHARS_MAX",
     "WAIT_S",
     "WIRE_VERSION",
     "Ack",

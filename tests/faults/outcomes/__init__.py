@@ -68,8 +68,8 @@ SCENARIOS: Final = (
         "the log is replaced by an older backup, its writer stopped",
         "the file is copied back; the client lives on",
         logs.replaced_while_stopped,
-        "{lost:,} events of the log that is gone are in `hansard.lost`, by number; the {events:,} "
-        "others entered once",
+        "refused with exit 1, until `--accept-rollback`; {lost:,} events of the log that is gone "
+        "are in `hansard.lost`, by number; the {events:,} others entered once",
     ),
     Scenario(
         "the same, its writer killed",

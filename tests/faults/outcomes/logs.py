@@ -25,7 +25,8 @@ def replaced_while_stopped(scene: Scene) -> dict[str, int]:
     scene.stop_writer()
     shutil.copy(scene.place / "backup.db", scene.directory / "log.db")
     client.record(scene.random.randrange(1, 50))
-    scene.start_writer()
+    assert "went back in time" in _refusal(scene)
+    scene.start_writer(accept_rollback=True)
     return _judged(scene)
 
 
@@ -38,15 +39,12 @@ def replaced_while_killed(scene: Scene) -> dict[str, int]:
     client.drain()
     scene.kill_writer()
     shutil.copyfile(scene.place / "backup.db", scene.directory / "log.db")
-    refused = scene.serve()
-    _, complaint = refused.communicate(timeout=PATIENCE_S)
-    assert refused.returncode == REFUSED, complaint
-    assert "move log.db-wal and log.db-shm away" in complaint
+    assert "move log.db-wal and log.db-shm away" in _refusal(scene)
     for name in ("log.db-wal", "log.db-shm"):
         (scene.directory / name).rename(scene.place / name)
     assert (scene.directory / "log.db").read_bytes() == (scene.place / "backup.db").read_bytes()
     client.record(scene.random.randrange(1, 50))
-    scene.start_writer()
+    scene.start_writer(accept_rollback=True)
     return _judged(scene)
 
 
@@ -62,8 +60,16 @@ def replaced_under_writer(scene: Scene) -> dict[str, int]:
     assert entry.status == "unknown"
     assert scene.writers_end() == REPLACED
     client.record(scene.random.randrange(1, 50))
-    scene.start_writer()
+    scene.start_writer(accept_rollback=True)
     return _judged(scene)
+
+
+def _refusal(scene: Scene) -> str:
+    """What a writer says that does not serve the log."""
+    refused = scene.serve()
+    _, complaint = refused.communicate(timeout=PATIENCE_S)
+    assert refused.returncode == REFUSED, complaint
+    return complaint
 
 
 def _with_backup(scene: Scene) -> Client:

@@ -20,6 +20,8 @@ from hansard_writer.lifeline import speak_over
 from hansard_writer.log_lines import configure_logging
 from hansard_writer.sd_notify import Notifier, service_manager
 
+ACCEPTED_ONCE: Final = ("--accept-rollback", "--accept-lost-key")
+
 _GIVEN: Final = "hansard_writer.cli.serve.given"
 _LOG: Final = logging.getLogger("hansard.writer")
 _EXAMPLES: Final = """\b
@@ -46,6 +48,17 @@ class _Serve(click.Command):
     "--supervise",
     is_flag=True,
     help="Start the writer again whenever it crashes, from a small parent process.",
+)
+@click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="Serve a log that went back in time, say so in it, and begin a new origin. For one start.",
+)
+@click.option(
+    "--accept-lost-key",
+    is_flag=True,
+    help="Serve a log whose key is lost: take what is in writer.key, or make a new one, say so in "
+    "the log, and begin a new origin. For one start.",
 )
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
 @click.option(
@@ -78,6 +91,8 @@ def command(
     directory: Path | None,
     group: str | None,
     operations: tuple[str, ...],
+    accept_rollback: bool,
+    accept_lost_key: bool,
     supervise: bool,
     supervised: tuple[int, int] | None,
     print_unit: bool,
@@ -99,7 +114,16 @@ def command(
     Under systemd (Type=notify, WatchdogSec=) it says when it is ready, how it is doing, that its
     loop goes round, and when it stops. With --supervise the supervisor is the main process and
     says so for both: NotifyAccess=main is right either way. --print-unit prints a unit for that.
+
+    It signs a checkpoint of the log behind its commits (setting checkpoint_interval), with the key
+    writer.key, which it makes at the first start, and writes it to DIR/checkpoint. A log that is
+    not the one that was signed there is refused: somebody has put back an older copy, or another.
     """
+    if print_unit and (accept_rollback or accept_lost_key):
+        raise click.UsageError(
+            f"{' and '.join(ACCEPTED_ONCE)} are for one start, and a unit is started again and "
+            "again: run `hansard serve` with it once, and stop it."
+        )
     if print_unit:
         from hansard_writer.cli.unit import unit_for
 
@@ -120,17 +144,29 @@ def command(
         path = log_directory(directory)
         settings = load_settings(path, {"group": group})
         ready = partial(_print_ready, must=lifeline is None)
-        serve(path, settings, ready, operations, supervised_restarts=restarts, notifier=notifier)
+        serve(
+            path,
+            settings,
+            ready,
+            operations,
+            accept_rollback=accept_rollback,
+            accept_lost_key=accept_lost_key,
+            supervised_restarts=restarts,
+            notifier=notifier,
+        )
 
 
 def _supervise(given: tuple[str, ...], manager: Notifier) -> int:
-    """Run this command, with the same arguments, as a writer of our own."""
+    """Run this command, with the same arguments, as a writer of our own; what is accepted for one
+    start, for the first."""
     from hansard_writer.supervisor import Restarts, supervise
 
     def writers_command(lifeline: int, restarts: int) -> list[str]:
         # -P: what lies in the working directory is nobody's module
         program = [sys.executable, "-P", "-m", "hansard_writer", "serve"]
-        return [*program, "--supervised", str(lifeline), str(restarts), *given]
+        once = set(ACCEPTED_ONCE) if restarts else set()  # a later rollback nobody has accepted
+        options = [each for each in given if each not in once]
+        return [*program, "--supervised", str(lifeline), str(restarts), *options]
 
     return supervise(writers_command, {USAGE, TAKEN}, Restarts(), manager)
 

@@ -1,12 +1,13 @@
-"""Which keys a log was signed with, from which size on: read from its own entries. Pure.
+"""Which keys a log was signed with, from which size on: from its own entries.
 
-An entry ``hansard.key`` or ``hansard.rollback`` of the writer's own producer names the key that it
-retires and the one that signs from then on. It checks no signature, and believes the entries:
-whether they are the log's, only a checkpoint says.
+Pure, but for rows that it reads through a function that it is given. An entry ``hansard.key`` or
+``hansard.rollback`` of the writer's own producer names the key that it retires and the one that
+signs from then on. No signature is checked, and the entries are believed: whether they are the
+log's, only a checkpoint says.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from hansard.errors import AuditLogError
@@ -25,6 +26,7 @@ READ_KEY_ENTRIES: Final = (
     "SELECT seq, event_type, payload FROM entries"
     " WHERE event_type IN ('hansard.key', 'hansard.rollback') AND producer = 0 ORDER BY seq"
 )
+READ_NAMED_KEY: Final = "SELECT value FROM meta WHERE key = 'verifier_key'"
 
 
 class BrokenChain(AuditLogError, ValueError):
@@ -98,6 +100,16 @@ def key_chain(
             raise BrokenChain(f"entry {seq} gives a rotated key another origin: {key.name}")
         links.append(Link(key, seq, reason))
     return KeyChain(tuple(links) or (Link(first, 0, FIRST),))
+
+
+def read_key_chain(rows: Callable[[str], list[tuple[Any, ...]]]) -> KeyChain | None:
+    """The chain of a log whose rows a function returns for a statement; None where nobody has ever
+    signed it. Raises `BrokenChain`, and `MalformedKey`."""
+    entries = [(seq, event_type, text) for seq, event_type, text in rows(READ_KEY_ENTRIES)]
+    if entries:
+        return key_chain(_link(*entries[0])[0], entries)
+    named = rows(READ_NAMED_KEY)
+    return key_chain(VerifierKey.parse(named[0][0]), []) if named else None
 
 
 def _link(

@@ -1,0 +1,87 @@
+"""``hansard keys``: who signs a log, and since when; a new key."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from hansard import directory as layout
+from hansard.reader_connection import ReadConnection
+from hansard_writer.cli.exits import AnswerIsNo, NoWriter
+from hansard_writer.cli.options import SECONDS, directory_option, format_option
+from hansard_writer.cli.output import print_rows
+from hansard_writer.key_rotation import rotate_key
+from hansard_writer.proof.key_chain import Link, read_key_chain
+
+TIMEOUT_S: Final = 30.0
+COLUMNS: Final = ("since", "reason", "verifier_key")
+
+
+@click.group(
+    name="keys",
+    epilog="""\b
+Examples:
+  hansard keys list
+  hansard keys rotate
+""",
+)
+def command() -> None:
+    """Show the keys that sign a log, or change to another."""
+
+
+@command.command(name="list", epilog="Example: hansard keys list --format jsonl")
+@directory_option
+@format_option
+def list_(directory: Path, format: str) -> None:  # noqa: A002 - the option's name
+    """Print the public keys that sign the log's checkpoints, oldest first.
+
+    `since` is the size of the log from which on a key signs: the entry with that id says why. The
+    name of a key is the origin of its checkpoints; each row is what `--key` of other commands
+    takes. The log says so of itself: an outsider keeps the first one.
+    """
+    log = ReadConnection(directory)
+    try:
+        chain = read_key_chain(log.rows)
+    finally:
+        log.close()
+    if chain is None:
+        raise AnswerIsNo(f"{directory} was never signed: `hansard serve` makes its first key.")
+    print_rows(map(_row, chain.links), COLUMNS, format)
+
+
+@command.command(
+    name="rotate",
+    epilog="""\b
+Examples:
+  hansard keys rotate
+  openssl genpkey -algorithm ed25519 -out new.pem && hansard keys rotate --key new.pem
+""",
+)
+@directory_option
+@click.option(
+    "--key",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The new key: PEM (PKCS#8), Ed25519, mode 600. [default: a new one is made]",
+)
+@click.option("--timeout", type=SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds.")
+def rotate(directory: Path, path: Path | None, timeout: float) -> None:
+    """Have the writer sign with another key from now on; prints its public half.
+
+    An entry hansard.key names both keys, and both sign the first checkpoint behind it: that is how
+    the old key vouches for the new one. Checkpoints that others keep stay verifiable. The old key
+    is overwritten; it is of no use any more, unless somebody has stolen it.
+
+    Only who may write the log's directory can do this. Exits with 3 when no writer answers.
+    """
+    if not layout.a_writer_lives(directory):
+        raise NoWriter(
+            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
+        )
+    rotated = rotate_key(directory, path, timeout)
+    click.echo(f"Entry {rotated.seq} says so, and both keys have signed for it.", err=True)
+    click.echo(rotated.verifier_key)
+
+
+def _row(link: Link) -> dict[str, Any]:
+    return {"since": link.since, "reason": link.reason, "verifier_key": str(link.key)}
