@@ -164,11 +164,6 @@ class Thief:
                 put_checkpoint(connection, size, origin, note)
                 (self.directory / "checkpoint").write_text(note)
 
-    def put_checkpoint(self, log: SignedLog, size: int) -> None:
-        """One that the log signed before it was stolen."""
-        with self.connection() as connection:
-            put_checkpoint(connection, size, log.origin, log.note(size))
-
     def publish(self, key: SigningKey) -> None:
         (self.directory / "writer.pub").write_text(f"{key.verifier_key}\n")
 

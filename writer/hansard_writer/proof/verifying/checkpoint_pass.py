@@ -94,11 +94,10 @@ class CheckpointPass:
             through(len(page))
 
     def own_file(self, note: bytes, accepted: frozenset[tuple[int, str]]) -> None:
-        """The one that stands beside the database; not if a rollback was accepted over it. It may
-        be newer than a database that was restored, which is no damage if that fits it."""
+        """The one that stands beside the database; not if a rollback was accepted over it."""
         try:
             claimed = read_checkpoint(note)
-            if self._has(claimed, note):
+            if Own(claimed.size, claimed.origin.encode(), note) in self._of_size(claimed.size):
                 return  # it was looked at
             checkpoint, _ = open_other(note, self._trust.keys)
         except NoteError as error:
@@ -108,9 +107,13 @@ class CheckpointPass:
             return
         if checkpoint.size > self._size:
             self._is_beyond(checkpoint.size)
-        else:
-            self.checked += 1
-            self._note_own(checkpoint, self._fits(checkpoint))
+            return
+        self._findings.add(
+            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints: one "
+            "was taken away, or the database is older"
+        )
+        self.checked += 1
+        self._note_own(checkpoint, self._fits(checkpoint))
 
     def beyond(self, rows: list[tuple[int, bytes]]) -> None:
         """The log's own that say it was larger."""
@@ -135,10 +138,6 @@ class CheckpointPass:
         if checkpoint.size > self._size:
             self._is_beyond(checkpoint.size)
             return None
-        if not self._has(checkpoint):
-            self._findings.add(
-                f"{GIVEN} of size {checkpoint.size:,} is not among the log's own any more"
-            )
         fits = self._fits(checkpoint)
         if fits is False:
             self._given_differs = min(self._given_differs or self._size, checkpoint.size)
@@ -219,10 +218,9 @@ class CheckpointPass:
                 self._findings.add(f"checkpoint of size {checkpoint.size:,}: {error}")
             return None
 
-    def _has(self, checkpoint: Checkpoint, note: bytes | None = None) -> bool:
-        """Whether the log has one of that size; that very note, where it is given."""
-        found = [Own(*row) for row in self._rows(_NEXT, checkpoint.size)]
-        return any(own.size == checkpoint.size and note in (None, own.note) for own in found)
+    def _of_size(self, size: int) -> list[Own]:
+        """The one that the log has of a size, if it has one."""
+        return [own for own in (Own(*row) for row in self._rows(_NEXT, size)) if own.size == size]
 
     def _is_beyond(self, size: int) -> None:
         self.signed_beyond = max(self.signed_beyond or 0, size)
