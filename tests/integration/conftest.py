@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hansard_writer.proof import verify
 from hooked_vfs import HookedVfs
 from stepped import Log
+from support import assert_verifies
 
 
 @pytest.fixture
@@ -17,8 +17,7 @@ def log(directory: Path) -> Iterator[Log]:
     yield log
     log.close()
     if log.is_honest:
-        report = verify(directory)
-        assert report.is_good, f"verify says {report}"
+        assert_verifies(directory)
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ def command(
     since: int | None,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Recompute every hash of the log from its entries, and check every signature.
+    """Check that nobody has altered the log.
+
+    Every hash is recomputed from the entries, and every signature is checked.
 
     The verdict is one of: intact; pruned (intact, but for a beginning that the log itself says was
     pruned); altered, with the entries that are; forked, another history than a signed checkpoint
