@@ -1,4 +1,4 @@
-"""Fill in the parts of the README that are made from the code, or see that they are up to date.
+"""Make what is made from code, in the README and beside it, or see that it is up to date.
 
 python scripts/generate.py           exit 1 and name what is stale
 python scripts/generate.py --write   write it
@@ -88,17 +88,29 @@ def filled(text: str) -> str:
     return text
 
 
+def generated() -> dict[Path, str]:
+    """All files that are made here, wholly or in part, as they should be."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from tampering import suite
+
+    return {README: filled(README.read_text()), suite.PAGE: suite.page()}
+
+
 def main() -> int:
     """Check, or write with --write; 1 when something is stale."""
-    text = README.read_text()
-    wanted = filled(text)
+    wanted = generated()
     if "--write" in sys.argv[1:]:
-        README.write_text(wanted)
+        for path, text in wanted.items():
+            path.write_text(text)
         return 0
-    if text != wanted:
-        print("README.md is stale: run scripts/check --fix", file=sys.stderr)
-        return 1
-    return 0
+    stale = [
+        str(path.relative_to(ROOT))
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text() != text
+    ]
+    if stale:
+        print(f"stale: {', '.join(stale)}; run scripts/check --fix", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

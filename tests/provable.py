@@ -64,13 +64,14 @@ class ProvableLog:
         return sign_checkpoint(checkpoint, [self.key])
 
     def sign(self, size: int | None = None) -> str:
-        """The same, in the database too."""
+        """The same, in the database and in its file too."""
         note = self.note(size)
         size = self.store.size if size is None else size
         self.execute(
             "INSERT INTO checkpoints(size, origin, created_at, note) VALUES(?,?,?,?)",
             (size, self.origin, 10**18, note),
         )
+        (self.directory / "checkpoint").write_text(note)
         return note
 
     def change(self, statement: str, *bindings: Any) -> None:

@@ -28,7 +28,7 @@ from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter
 from hansard_writer.identity import Identity
-from hansard_writer.lock import Predecessor
+from hansard_writer.lock import WriterRun
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 from support import assert_log_is_sound, query
@@ -86,7 +86,7 @@ class Log:
         self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
         self.store: Store | None = None
         self.vfs: str | None = None
-        self.predecessor: Predecessor | None = None  # as the lock file says it
+        self.predecessor: WriterRun | None = None  # as the lock file says it
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 

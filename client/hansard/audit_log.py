@@ -354,18 +354,16 @@ class AuditLog:
         """Take the payloads of entries out of the log for good; the entries stay, and provable.
 
         Of the entries ``seq`` (an id, or ids and pairs of a first and last one), or of the
-        operations of a workflow, or of all entries of a task, with that workflow's or task's dead
-        letters; one of the three. ``reason`` and ``by`` (default: the log's ``actor``, else
-        user@host) are kept in an entry ``hansard.redacted``. With ``dry_run`` nothing changes.
+        operations of a workflow, or of all entries of a task, with that one's dead letters; one of
+        the three. ``reason`` and ``by`` (default: ``actor``, else user@host) are kept in an entry
+        ``hansard.redacted``. With ``dry_run`` nothing changes.
 
-        What this instance recorded before is committed first. See `hansard.redaction.Redaction`
-        for what is returned: redacted is done at once, but ``done`` is true once no file of the log
-        holds a byte of it, for which this waits up to ``timeout`` seconds.
+        What this instance recorded before is committed first. Of the `hansard.redaction.Redaction`
+        that is returned, ``done`` is true once no file of the log holds a byte of it any more, for
+        which this waits up to ``timeout`` seconds. To redact the same again is harmless.
 
-        Never best effort. Raises `InvalidEvent` for an argument that breaks a rule,
-        `WriterUnavailable` when no writer answers, `AckTimeout` when what was recorded before is
-        not committed in time, `AuditLogError` for what the writer refuses (a full disk), and
-        `ClosedError` after `close`. To redact the same again is harmless, and goes on.
+        Never best effort: raises `InvalidEvent`, `WriterUnavailable`, `AckTimeout` when what was
+        recorded before is not committed in time, `AuditLogError` for what the writer refuses.
         """
         from hansard.redaction import redact
 
@@ -394,10 +392,9 @@ class AuditLog:
     def lookup(self, key: Key | CallKey, timeout: float | None = None) -> Entry | CallOutcome:
         """What became of the event, or of the call, with this ``key``.
 
-        Status ``committed`` with the id (of an entry that was pruned without type and time);
-        ``rejected`` for a dead letter, ``orphaned`` for one that
-        waits for its task; ``queued`` while this instance still holds it; ``unknown`` when the
-        log does not know it.
+        Status ``committed`` with the id (of an entry that was pruned without type and time),
+        ``rejected`` for a dead letter, ``orphaned`` for one that waits for its task, ``queued``
+        while this instance still holds it, ``unknown`` when the log does not know it.
         Raises `WriterUnavailable` with ``best_effort=False`` when no writer answers.
 
         The key of a call, which an `AckTimeout` carries, leads to a `CallOutcome`; then it always

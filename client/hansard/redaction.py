@@ -3,9 +3,6 @@
 The writer does it, piece by piece. Nothing here is best effort: it is done, or it says what is not.
 """
 
-import getpass
-import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +12,7 @@ from typing import Any, Final
 from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import AuditLogError, InvalidEvent, WriterUnavailable
+from hansard.whoami import whoami
 from hansard.wording import counted, kind_of
 
 TIMEOUT_S: Final = 30.0
@@ -119,15 +117,6 @@ def _some_at_a_time(ranges: list[list[int]] | None) -> list[list[list[int]] | No
         return [None]
     size = wire.RANGES_PER_REQUEST_MAX
     return [ranges[start : start + size] for start in range(0, len(ranges), size)]
-
-
-def whoami() -> str:
-    """Who asks, where nobody says: user@host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        user = f"uid {os.geteuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _pieces(

@@ -51,6 +51,10 @@ def test_nothing_is_lost_or_doubled_though_the_writer_is_killed(directory: Path)
     assert re.search(r"4067  create_env success  exit 0 +[\d,]+ ms\n", output)
     assert re.search(r"4069  add_deps   failed   exit 1 +[\d,]+ ms\n", output)
     assert re.search(r"found:\n   4069  .*No module named pip\n        in [\d.]+ ms\n", output)
+    assert re.search(
+        r"recomputes all 4,069 entries, hash by hash:\n  intact, in [\d.]+ s\n", output
+    )
+    assert "makes operation 4069 a success:\n  altered: entry 4069: " in output
     assert_log_is_sound(directory)
     assert len(what_to_type_next(output, "hansard query --limit 10").splitlines()) == 10
 

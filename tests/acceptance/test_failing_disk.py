@@ -250,7 +250,7 @@ def test_a_reader_that_sleeps_in_a_transaction_is_named_and_harms_nothing(
         wait_until(lambda: figures(directory)["wal_bytes"] == 0, "the WAL is emptied")
         found = figures(directory)
         assert (found["reader_age"], found["wal_held_by"]) == (0, "")
-        assert found["checkpoints"] > 0
+        assert found["wal_checkpoints"] > 0
         assert writer.process.poll() is None
     assert count_entries(directory) == 2_001
     said = [line for line in capfd.readouterr().err.splitlines() if "a read transaction" in line]

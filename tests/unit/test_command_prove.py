@@ -112,7 +112,8 @@ def test_an_entry_that_is_not_covered_is_said_to_be(log: ProvableLog, prove: Pro
     log.enter(count=1)
     done = prove(44)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "entry 44 is not covered by the checkpoint of size 43" in done.stderr
+    assert "entry 44 is not covered by the checkpoint of size 43 (no writer runs" in done.stderr
+    assert "hansard serve --dir" in done.stderr
 
 
 def test_a_check_says_what_is_proven(log: ProvableLog, prove: Prove, key: Path) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from frames import event
 from hansard.reader_connection import ReadConnection
 from hansard_writer.cli import main
+from hansard_writer.cli import prune as command
 from hansard_writer.cli.prune import Before
 from hansard_writer.retention import Prefix, write_archive
 from provable import ProvableLog
@@ -139,7 +140,6 @@ def test_an_archive_is_never_overwritten(log: ProvableLog, prune: Prune, archive
     [
         ("UPDATE entries SET actor = 'x' WHERE seq = 3", "these entries are not those that were"),
         ("UPDATE entries SET payload = '{}' WHERE seq = 3", "entry 3 was altered"),
-        ("DELETE FROM checkpoints", "no checkpoint covers entry 24 yet"),
     ],
 )
 def test_what_cannot_be_archived_is_not_pruned(
@@ -151,6 +151,17 @@ def test_what_cannot_be_archived_is_not_pruned(
     assert done.exit_code == 1
     assert complaint in done.stderr
     assert "nothing was pruned" in done.stderr
+    assert not (tmp_path / "a.gz").exists()
+
+
+def test_a_checkpoint_that_covers_the_archive_is_asked_for(
+    log: ProvableLog, prune: Prune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "ANSWER_S", 0.1)
+    log.change("DELETE FROM checkpoints")
+    with held_lock(log.directory):
+        done = prune("--before", "2024-01-02", "--archive", tmp_path / "a.gz")
+    assert done.exit_code == 3
     assert not (tmp_path / "a.gz").exists()
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from hansard import directory as layout
 from hansard_writer import lock
-from hansard_writer.lock import DirectoryTaken, Predecessor, WriterLock
+from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[WriterLock]:
     held = WriterLock(tmp_path, 0o600)
-    held.announce(Predecessor(b"L" * 16, 3, 7), b"r" * 16)
+    held.announce(WriterRun(b"L" * 16, 3, 7), b"r" * 16)
     yield held
     held.close()
 
@@ -47,8 +47,8 @@ def test_the_lock_says_who_holds_it(tmp_path: Path, held: WriterLock) -> None:
 
 
 def test_a_shorter_announcement_replaces_a_longer_one(tmp_path: Path, held: WriterLock) -> None:
-    held.announce(Predecessor(b"L" * 16, 10**15, 7), b"r" * 16)
-    held.announce(Predecessor(b"L" * 16, 4, 7), b"s" * 16)
+    held.announce(WriterRun(b"L" * 16, 10**15, 7), b"r" * 16)
+    held.announce(WriterRun(b"L" * 16, 4, 7), b"s" * 16)
     assert layout.read_lock_file(tmp_path)["epoch"] == 4
 
 
@@ -191,7 +191,7 @@ def test_what_the_last_run_said_of_its_log_is_known_to_the_next_one_that_can_ser
     held.close()
     for _ in range(2):
         next_one = WriterLock(tmp_path, 0o600)
-        assert next_one.predecessor == Predecessor(b"L" * 16, 3, 7)
+        assert next_one.predecessor == WriterRun(b"L" * 16, 3, 7)
         assert "run_id" not in layout.read_lock_file(tmp_path)
         next_one.close()
 

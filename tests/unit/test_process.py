@@ -18,7 +18,7 @@ from hansard.errors import ConfigError
 from hansard.settings import Settings
 from hansard_writer import process
 from hansard_writer.damage import LogUnusable
-from hansard_writer.lock import DirectoryTaken, Predecessor, WriterLock
+from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun
 from hansard_writer.retries import StoreFull
 from support import query
 
@@ -185,7 +185,7 @@ def test_with_a_group_its_members_can_connect_and_read(directory: Path) -> None:
 def test_a_directory_that_is_served_is_refused_and_nothing_is_touched(directory: Path) -> None:
     directory.mkdir()
     held = WriterLock(directory, 0o600)
-    held.announce(Predecessor(b"L" * 16, 1, 7), b"r" * 16)
+    held.announce(WriterRun(b"L" * 16, 1, 7), b"r" * 16)
     with pytest.raises(DirectoryTaken, match=f"pid {os.getpid()}"):
         process.serve(directory, QUIET, lambda _line: None)
     held.close()

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 import rfc6962
 from frames import event
 from hansard.reader_connection import ReadConnection
+from hansard_writer.cli import main
 from hansard_writer.proof import open_checkpoint
 from hansard_writer.proof.tile_export import Exported, ExportFailed, export_tiles
 from provable import ProvableLog
@@ -175,6 +177,33 @@ def test_an_export_that_was_interrupted_is_brought_to_its_end(
     export_tiles(reading, note, place)
     assert checked(place, log) == 600
     assert files(place) == all_of(600)
+
+
+def test_the_command_says_what_it_has_written(
+    log: ProvableLog, place: Path, tmp_path: Path
+) -> None:
+    log.enter(count=600)
+    log.sign()
+    log.prune(100)
+    log.enter(count=1)
+
+    def run(*arguments: object) -> Result:
+        command = ["checkpoint", "--dir", log.directory, *arguments]
+        return CliRunner().invoke(main, list(map(str, command)))
+
+    done = run("--export", place)
+    assert (done.exit_code, done.stdout) == (0, "")
+    behind, written = done.stderr.splitlines()
+    assert "1 entry is behind the last checkpoint" in behind
+    assert written == (
+        f"{place}: 600 entries, 600 of them new; 7 files written; entries themselves from 257 on, "
+        "for pruning"
+    )
+    assert run("--export", place, "--watch", place).exit_code == 2
+    (tmp_path / "file").touch()
+    done = run("--export", tmp_path / "file" / "site")
+    assert done.exit_code == 1
+    assert "cannot write to" in done.stderr
 
 
 def test_a_redacted_entry_is_exported_as_before(

@@ -149,7 +149,7 @@ def test_a_reader_in_the_way_is_known_with_its_age_and_what_it_holds(governed: G
         "wal_bytes_held": 160 * FRAME_BYTES,
         "wal_held_by": "pid 7",
         "reader_age": 10.0,
-        "checkpoints": governed.handle.checkpoints,
+        "wal_checkpoints": governed.handle.checkpoints,
     }
     governed.handle.mark = None
     governed.pass_time(TRUNCATE_RETRY_S)

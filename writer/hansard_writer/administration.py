@@ -81,7 +81,7 @@ class Administration:
             case wire.Wipe():
                 return self._wiping.piece()
             case wire.Prune():
-                return self._pruning.begin(asked)
+                return self._prune(asked, now)
             case wire.TakeCheckpoint():
                 return self._sealer.take(now)
             case wire.RotateKey():
@@ -92,6 +92,11 @@ class Administration:
         if redacted.entries or redacted.letters:
             self._wiping.begin()
         return redacted
+
+    def _prune(self, asked: wire.Prune, now: float) -> wire.PruneState:
+        state = self._pruning.begin(asked)
+        self._sealer.seal(now)  # or it would wait for the next checkpoint, however long that is
+        return state
 
     def _rotate_key(self, asked: wire.RotateKey, now: float) -> wire.KeyRotated:
         try:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import apsw
 
 from hansard_writer.damage import LogUnusable
-from hansard_writer.lock import Predecessor
+from hansard_writer.lock import WriterRun
 
 _FRAMES_AT: Final = 32  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 _FRAME_HEADER_BYTES: Final = 24
@@ -21,9 +21,7 @@ _FRAME: Final = struct.Struct(">II")  # the page's number; behind a commit the s
 _LOCK_BYTE: Final = 1 << 30  # the page that holds it is never written
 
 
-def require_own_wal(
-    connection: apsw.Connection, path: Path, predecessor: Predecessor | None
-) -> None:
+def require_own_wal(connection: apsw.Connection, path: Path, predecessor: WriterRun | None) -> None:
     """Raises `LogUnusable` where the database at ``path`` and its WAL do not make one whole, or not
     the log of the run that ``predecessor`` says wrote the WAL.
 
@@ -50,7 +48,7 @@ def require_own_wal(
     )
 
 
-def _is_its_log(connection: apsw.Connection, predecessor: Predecessor | None) -> bool:
+def _is_its_log(connection: apsw.Connection, predecessor: WriterRun | None) -> bool:
     """Each run commits its epoch before it says who it is: a log that is behind, or another one,
     is not the one that it wrote."""
     if predecessor is None or predecessor.wal_inode != Path(connection.filename_wal).stat().st_ino:

@@ -18,7 +18,7 @@ from hansard_writer import damage, schema
 from hansard_writer.database_file import DatabaseFile
 from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.free_space import PAGE_BYTES
-from hansard_writer.lock import Predecessor
+from hansard_writer.lock import WriterRun
 from hansard_writer.retries import (
     FALTERS_MAX,
     StoreBusy,
@@ -64,7 +64,7 @@ class Handle:
         self.wal = Path(self.connection.filename_wal)
 
     @contextlib.contextmanager
-    def starting(self, predecessor: Predecessor | None) -> Iterator[None]:
+    def starting(self, predecessor: WriterRun | None) -> Iterator[None]:
         """Configure and migrate; then the block, which makes this the log's writer.
 
         Until its end a close is no checkpoint, so that what is refused stays as it was. Raises

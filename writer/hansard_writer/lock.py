@@ -25,16 +25,16 @@ class DirectoryTaken(AuditLogError):
     """Another writer serves this directory. Use it, or stop it first; the message names its pid."""
 
 
-class Predecessor(NamedTuple):
-    """The run that last served a directory: which log it wrote, its epoch, and the inode of its
-    WAL, by which that is known again."""
+class WriterRun(NamedTuple):
+    """A run of a writer: which log it writes, its epoch, and the inode of its WAL, by which that is
+    known again."""
 
     log_id: bytes
     epoch: int
     wal_inode: int
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> "Predecessor | None":
+    def of(cls, facts: Mapping[str, Any]) -> "WriterRun | None":
         """From what is in the lock file; None where it does not say."""
         try:
             log_id = bytes.fromhex(facts["log_id"])
@@ -63,22 +63,22 @@ class WriterLock:
             left = layout.read_lock_file(directory)
             names = ("log_id", "epoch", "wal_inode")
             kept: dict[str, Any] = {each: left[each] for each in names if each in left}
-            self.predecessor = Predecessor.of(kept)
+            self.predecessor = WriterRun.of(kept)
             self._write({"pid": os.getpid(), **kept})  # or a start that fails would forget it
         except BaseException:
             os.close(self._descriptor)
             raise
         _held.add(self)
 
-    def announce(self, store: Predecessor, run_id: bytes) -> None:
+    def announce(self, run: WriterRun, run_id: bytes) -> None:
         """Write down who holds the lock, for clients, for the next one to try, and for the next
         run."""
         facts = {
             "pid": os.getpid(),
-            "epoch": store.epoch,
+            "epoch": run.epoch,
             "run_id": run_id.hex(),
-            "log_id": store.log_id.hex(),
-            "wal_inode": store.wal_inode,
+            "log_id": run.log_id.hex(),
+            "wal_inode": run.wal_inode,
         }
         self._write({**facts, "started_at": time.time_ns()})
 

@@ -105,6 +105,11 @@ def find_prefix(
     return found
 
 
+def is_covered(rows: Rows, last: int) -> bool:
+    """Whether a checkpoint covers the entries up to one."""
+    return bool(rows(_COVERING, last))
+
+
 def write_archive(
     rows: Rows, path: Path, prefix: Prefix, progress: Progress = lambda _: None
 ) -> None:

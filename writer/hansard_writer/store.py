@@ -21,7 +21,7 @@ from hansard_writer.decoding import Fault, Run, without
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
-from hansard_writer.lock import Predecessor
+from hansard_writer.lock import WriterRun
 from hansard_writer.proof.merkle_hash_tree import Edge, root
 from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
@@ -84,7 +84,7 @@ class Store:
         dead_letters_max: int,
         dead_letters_bytes_max: int,
         enforce_tasks: bool = False,
-        predecessor: Predecessor | None = None,
+        predecessor: WriterRun | None = None,
         standing: Standing | None = None,
         vfs: str | None = None,
     ) -> None:
@@ -120,9 +120,9 @@ class Store:
         return self._connection
 
     @property
-    def run(self) -> Predecessor:
+    def run(self) -> WriterRun:
         """What the next run has to know of this one."""
-        return Predecessor(self.log_id, self.epoch, self.handle.wal.stat().st_ino)
+        return WriterRun(self.log_id, self.epoch, self.handle.wal.stat().st_ino)
 
     @property
     def size(self) -> int:

@@ -96,7 +96,7 @@ class WalGovernor:
             "wal_bytes_held": (held.frames - held.mark) * FRAME_BYTES if held else 0,
             "wal_held_by": self._holders(),
             "reader_age": round(now - held.since, 1) if held else 0.0,
-            "checkpoints": self._handle.checkpoints,
+            "wal_checkpoints": self._handle.checkpoints,
         }
 
     # --- inside ---

@@ -19,13 +19,13 @@ _MODULES: Final = {
     "query": "query",
     "tail": "tail",
     "stats": "stats",
-    "checkpoint": "checkpoint",
-    "keys": "keys",
-    "prove": "prove",
-    "prune": "prune",
     "verify": "verify",
+    "checkpoint": "checkpoint",
+    "prove": "prove",
     "dlq": "dlq",
     "redact": "redact",
+    "prune": "prune",
+    "keys": "keys",
     "demo": "demo",
 }
 

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from hansard_writer.anchoring import Anchor, take_newest
+from hansard_writer.cli.export_tiles import export
 from hansard_writer.cli.options import DIRECTORY, SECONDS, directory_option
 
 TIMEOUT_S: Final = 5.0
@@ -22,6 +23,7 @@ _EXAMPLES: Final = """\b
 Examples:
   hansard checkpoint > /media/usb/checkpoint
   hansard checkpoint --watch /mnt/elsewhere/audit --interval 10
+  hansard checkpoint --export /srv/www/audit
 """
 
 
@@ -40,8 +42,16 @@ Examples:
     show_default=True,
     help="Seconds between two looks, with --watch.",
 )
+@click.option(
+    "--export",
+    "site",
+    type=DIRECTORY,
+    help="Write the log's tree and entries there, as static files (C2SP tlog-tiles).",
+)
 @click.option("--timeout", type=SECONDS, default=TIMEOUT_S, show_default=True, help="Seconds.")
-def command(directory: Path, place: Path | None, interval: float, timeout: float) -> None:
+def command(
+    directory: Path, place: Path | None, interval: float, site: Path | None, timeout: float
+) -> None:
     """Print the newest checkpoint: the log's size and Merkle root, signed.
 
     It is a C2SP signed note. Whoever keeps it elsewhere can hold the log to account.
@@ -52,13 +62,21 @@ def command(directory: Path, place: Path | None, interval: float, timeout: float
     With --watch each new checkpoint becomes a file of its own in another directory, and
     `checkpoint` there the newest; the path of each is printed. Before it replaces one, the log's
     tree must show that it continues what was kept; else all stays as it is, and it exits with 1.
+
+    With --export the directory gets the tree of the newest checkpoint, and the entries without
+    their payloads, as files that any web server can serve; the next time only what is new.
     """
+    if place is not None and site is not None:
+        raise click.UsageError("--watch and --export are two things: say one at a time.")
     if place is not None:
         _watch(directory, place, interval, timeout)
         return
     taken = take_newest(directory, timeout)
     if taken.notice:
         click.echo(_sentence(taken.notice), err=True)
+    if site is not None:
+        export(directory, taken.note, site)
+        return
     click.echo(taken.note, nl=False)
 
 

@@ -54,8 +54,9 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
 
     The files are JSON Lines, plain or gzip. Starts a writer in a fresh directory, kills it with -9
     while events are on their way, starts it again, and holds every entry in the database against
-    the line that it came from. Then it runs three commands as operations, and finds the failed one
-    by search. Exits with 1 unless all lines are there, each once.
+    the line that it came from. Then it runs three commands as operations, finds the failed one by
+    search, and verifies the log, and a copy that somebody has changed. Exits with 1 unless all
+    lines are there, each once.
     """
     directory = (directory or Path(tempfile.mkdtemp(prefix="hansard-demo-"))).absolute()
     click.echo(
@@ -78,7 +79,9 @@ def command(files: tuple[Path, ...], directory: Path | None, workers: int, kill:
         click.echo("  (all was committed before the writer could be killed in the middle)")
     _print_table(outcome)
     _print_entries(directory)
-    _print_commands(demo.run_commands(directory))
+    commands = demo.run_commands(directory)
+    _print_commands(commands)
+    _print_proof(demo.tamper(directory, commands.operations[-1].id))
     click.echo(
         f"\nWhat to type next:\n  export HANSARD_DIR={shlex.quote(str(directory))}\n"
         + _alias()
@@ -141,6 +144,16 @@ def _print_commands(commands: demo.Commands) -> None:
         error = str((event.data or {}).get("stderr", "")).strip().splitlines()
         click.echo(f"  {event.id:>5}  {error[-1] if error else ''}"[:WIDTH_MAX])
     click.echo(f"        in {commands.search_s * 1_000:.1f} ms")
+
+
+def _print_proof(tampered: demo.Tampered) -> None:
+    """The command's own words, but for what the reader cannot judge yet."""
+    before, after = tampered.before, tampered.after
+    click.echo(f"\n`hansard verify` recomputes all {before.entries:,} entries, hash by hash:")
+    click.echo(f"  {before.verdict}, in {before.seconds:.2f} s")
+    click.echo(f"In a copy, somebody with all rights makes operation {tampered.seq} a success:")
+    named = ", ".join(map(str, after.findings))
+    click.echo(f"  {after.verdict}: {named}"[:WIDTH_MAX])
 
 
 def _alias() -> str:

@@ -11,14 +11,12 @@ from hansard.reader_connection import ReadConnection
 from hansard.wording import counted
 from hansard_writer.cli.exits import Failed
 from hansard_writer.proof.checkpoint import read_checkpoint
-from hansard_writer.proof.proving import newest_checkpoint
 from hansard_writer.proof.tile_export import Progress, export_tiles
 
 
-def export(directory: Path, place: Path) -> None:
-    """Write the tree of the log's newest checkpoint to ``place``, or what it lacks, and say so."""
+def export(directory: Path, note: str, place: Path) -> None:
+    """Write the tree of a checkpoint of the log to ``place``, or what it lacks, and say so."""
     with closing(ReadConnection(directory)) as log:
-        note = newest_checkpoint(log)
         try:
             with _progress(read_checkpoint(note).size) as progress:
                 exported = export_tiles(log, note, place, progress)

@@ -11,14 +11,16 @@ import click
 from hansard.errors import AuditLogError
 from hansard.reader_connection import ReadConnection
 from hansard.refusals import timestamp
+from hansard_writer.anchoring import take_newest
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
-from hansard_writer.cli.options import TEXT, Number, directory_option
+from hansard_writer.cli.options import SECONDS, TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof import ProvenConsistency, ProvenEntry, check_proof
 from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.proofs import PROOF_BYTES_MAX
 from hansard_writer.proof.proving import (
+    NotCovered,
     checkpoint_of_size,
     newest_checkpoint,
     prove_consistency,
@@ -29,6 +31,7 @@ from hansard_writer.proof.signed_note import (
     MalformedNote,
 )
 
+TIMEOUT_S: Final = 5.0
 LATEST: Final = "latest"
 SIZE_DIGITS_MAX: Final = 18
 INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -65,6 +68,13 @@ Examples:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
 @click.option("--check", "checked", type=INPUT, metavar="FILE", help="Check a proof; - for stdin.")
 @keys_option
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    default=TIMEOUT_S,
+    show_default=True,
+    help="How long to wait for the writer's checkpoint, where there is none yet, in seconds.",
+)
 @click.option("--origin", type=TEXT, help="Check that the proof is of the log of this name.")
 def command(
     seq: int | None,
@@ -74,6 +84,7 @@ def command(
     output: Path | None,
     checked: Path | None,
     key_files: tuple[Path, ...],
+    timeout: float,
     origin: str | None,
 ) -> None:
     """Prove that an entry is in the log, or that the log only grew. Or check such a proof.
@@ -82,8 +93,9 @@ def command(
     (C2SP tlog-proof). It is printed; who gets it checks it with --check and the log's public key,
     without the log. A redacted entry is proven too, by what is left of it.
 
-    An outsider's checkpoint file may take the place of a size. Exits with 1 when there is no
-    proof, or when the one to check proves nothing; --check says what is proven.
+    An entry that no checkpoint covers yet is covered by one that the writer is asked for. An
+    outsider's checkpoint file may take the place of a size. Exits with 1 when there is no proof,
+    or when the one to check proves nothing; --check says what is proven.
     """
     if sum([seq is not None, pair is not None, checked is not None]) != 1:
         raise click.UsageError("Name one: SEQ, --consistency OLD NEW, or --check FILE.")
@@ -101,11 +113,28 @@ def command(
             older, newer = (_checkpoint(log, each) for each in pair)
             proof = prove_consistency(log, older, newer)
         elif seq is not None:
-            proof = prove_entry(log, seq, None if within is None else _checkpoint(log, within))
+            if within is not None:
+                proof = prove_entry(log, seq, _checkpoint(log, within))
+            else:
+                proof = _prove_entry(log, seq, timeout)
     _write(proof, output)
 
 
 # --- proving ---
+
+
+def _prove_entry(log: ReadConnection, seq: int, timeout: float) -> str:
+    """In the newest checkpoint; the writer is asked for one where that is too old."""
+    try:
+        return prove_entry(log, seq)
+    except NotCovered:
+        taken = take_newest(log.directory, timeout)
+    try:
+        return prove_entry(log, seq, taken.note)
+    except NotCovered as error:
+        raise NotCovered(
+            f"{error} ({taken.notice}); start its writer with `hansard serve --dir {log.directory}`"
+        ) from error
 
 
 def _checkpoint(log: ReadConnection, named: str) -> str:

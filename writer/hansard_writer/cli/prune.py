@@ -1,7 +1,5 @@
 """``hansard prune``: the oldest entries go, and an archive of them proves what they were."""
 
-import getpass
-import os
 import re
 import sys
 import time
@@ -19,6 +17,7 @@ from hansard.reader.paging import Rows
 from hansard.reader.resting import RestingRows
 from hansard.reader_connection import ReadConnection
 from hansard.refusals import timestamp
+from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer import retention
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
@@ -80,7 +79,7 @@ Examples:
     help="Write what goes to this new file first: gzip, JSON lines, provable without the log.",
 )
 @click.option("--reason", type=TEXT, help="Why, for the log.")
-@click.option("--by", type=TEXT, help="Who, for the log. [default: the user]")
+@click.option("--by", type=TEXT, help="Who, for the log. [default: user@host]")
 @click.option(
     "--timeout",
     type=SECONDS,
@@ -136,7 +135,7 @@ def command(
         click.echo(f"Would prune {_said(prefix)}")
         return
     name = None if archive is None else archive.name
-    request = wire.Prune(prefix.last, before, by or _user(), reason, name)
+    request = wire.Prune(prefix.last, before, by or whoami(), reason, name)
     _prune(directory, request, prefix, timeout)
     click.echo(f"Pruned {_said(prefix)}")
 
@@ -154,6 +153,8 @@ def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None)
         if not prefix.entries:
             raise AnswerIsNo(_nothing(prefix, keep_last))
         if archive is not None:
+            if not retention.is_covered(rows, prefix.last):
+                requester.ask(directory, wire.pack_request(wire.TakeCheckpoint()), ANSWER_S)
             try:
                 with _progress(prefix.entries, "archiving") as progress:
                     retention.write_archive(rows, archive, prefix, progress)
@@ -233,13 +234,6 @@ def _nothing(prefix: Prefix, keep_last: int) -> str:
         f"There is nothing to prune: the oldest entry, {prefix.first:,}, is of "
         f"{timestamp(prefix.kept_since)}."
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"uid {os.getuid()}"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``hansard verify``: whether a log is what was entered and signed."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ def command(
         raise Unusable("The files of --key hold no key.")
     if layout.a_writer_lives(directory):
         step_back()
-    with _progress() as progress:
+    with _without_collector(), _progress() as progress:
         report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
     keep_verdict(directory, report)
     if format == "json":
@@ -163,6 +164,18 @@ def _whose(report: Report) -> str:
 
 def _fact(name: str, value: str) -> str:
     return f"  {name:<{_WIDTH}}{value}"
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No collection within: it would walk millions of tuples that no cycle holds."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

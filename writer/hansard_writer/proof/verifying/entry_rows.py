@@ -13,7 +13,7 @@ from hansard_writer.proof.leaves import SALT_BYTES
 Row = tuple[Any, ...]
 """seq, producer, producer_seq, created_at, event_type, level, actor, task_id, payload_hash, and
 what is hashed of the payload: salt and payload in one, None where there is neither, empty where one
-cannot be without the other, or the salt is none."""
+is without the other, or of another kind: SQLite takes JSON that is stored as bytes for JSONB."""
 
 SEQ: Final = 0
 PRODUCER: Final = 1
@@ -25,8 +25,8 @@ _FACTS: Final = "seq, producer, producer_seq, created_at"
 _TEXTS: Final = ("event_type", "level", "actor", "task_id")
 # One value of two columns: half a microsecond less an entry than to fetch and to join them.
 _SALTED: Final = (
-    f"CASE WHEN length(salt) = {SALT_BYTES} THEN coalesce(CAST(salt || payload AS BLOB), x'')"
-    " WHEN coalesce(payload, salt) IS NOT NULL THEN x'' END"
+    f"CASE WHEN typeof(salt) = 'blob' AND length(salt) = {SALT_BYTES} AND typeof(payload) = 'text'"
+    " THEN CAST(salt || payload AS BLOB) WHEN coalesce(payload, salt) IS NOT NULL THEN x'' END"
 )
 _AMONG: Final = "FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
 READ: Final = f"SELECT {_FACTS}, {', '.join(_TEXTS)}, payload_hash, {_SALTED} {_AMONG}"
@@ -38,7 +38,7 @@ READ_UNDECODED: Final = (
 
 PAYLOAD_CHANGED: Final = "its payload or its salt is not what was hashed"
 PAYLOAD_ADDED: Final = "it has a payload, and was entered without one"
-PAYLOAD_HALF: Final = "of its payload and its salt one is missing, or the salt is none"
+PAYLOAD_HALF: Final = "of its payload and its salt one is missing, or is of another kind"
 
 
 def leaf_hashes(rows: Sequence[Row], producers: Mapping[int, bytes | None]) -> bytes:

@@ -35,8 +35,17 @@ class Ranges:
             self._lasts.append(last)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The ranges, by their beginning."""
-        return iter(sorted(zip(self._firsts, self._lasts, strict=True)))
+        """The ranges in order, each number once."""
+        first, last = 0, -1
+        for next_first, next_last in sorted(zip(self._firsts, self._lasts, strict=True)):
+            if next_first <= last:
+                last = max(last, next_last)
+                continue
+            if first <= last:
+                yield first, last
+            first, last = next_first, next_last
+        if first <= last:
+            yield first, last
 
     def without(self, others: "Ranges") -> Iterator[tuple[int, int]]:
         """The ranges of what is in these and not in the others."""

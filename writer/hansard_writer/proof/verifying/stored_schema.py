@@ -12,15 +12,16 @@ import apsw
 from hansard.reader_connection import ReadConnection
 from hansard_writer.proof.verifying.findings import Findings
 
-PROVEN_TABLES: Final = frozenset({"entries", "producers", "tree", "checkpoints"})
+TABLES_READ: Final = frozenset({"entries", "producers", "tree", "checkpoints", "meta"})
 _KINDS: Final = ("table", "view", "trigger")
 _FULL_TEXT: Final = "full_text_"  # tables that SQLite makes for itself, each version its own
 
 _READ: Final = "SELECT type, name, sql FROM sqlite_schema"
+_UNLOCKED: Final = "SELECT value FROM meta WHERE key = 'unlocked'"  # nobody sees a writer do so
 
 
 def check_schema(connection: ReadConnection, findings: Findings) -> bool:
-    """Note what differs; whether the tables are those that the proof is about."""
+    """Note what differs; whether the tables are those that are to be read."""
     stored = {(kind, name): sql for kind, name, sql in connection.rows(_READ)}
     are_ours = True
     for (kind, name), sql in _made_by_the_writer().items():
@@ -28,7 +29,9 @@ def check_schema(connection: ReadConnection, findings: Findings) -> bool:
             continue
         state = "another" if (kind, name) in stored else "gone"
         findings.add(f"the {kind} {name} of the database is {state}")
-        are_ours = are_ours and name not in PROVEN_TABLES
+        are_ours = are_ours and name not in TABLES_READ
+    if are_ours and (found := connection.rows(_UNLOCKED)):
+        findings.add(f"the triggers that refuse changes are unlocked ({found[0][0]})")
     return are_ours
 
 

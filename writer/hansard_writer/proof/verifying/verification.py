@@ -43,6 +43,7 @@ Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is to do."""
 
 _COUNT: Final = "SELECT count(*) FROM checkpoints WHERE size > ?"
+_CHECK: Final = f"PRAGMA quick_check({FINDINGS_NAMED_MAX})"
 
 
 def verify(
@@ -110,7 +111,18 @@ class _Verification:
             if not isinstance(error.__cause__, apsw.CorruptError | apsw.NotADBError):
                 raise
             self._altered.add(f"the database is damaged: {error.__cause__}")
+        except (TypeError, ValueError):
+            if not self._check_types():
+                raise
         return self._report()
+
+    def _check_types(self) -> bool:
+        """Note the values that are of other types than their columns: who writes past STRICT can
+        put them there, and nothing computes with them. Whether there are any."""
+        found = [words for (words,) in self._rows(_CHECK) if words != "ok"]
+        for words in found:
+            self._altered.add(f"the database is damaged: {words}")
+        return bool(found)
 
     def _run(self) -> None:
         directory = self._connection.directory
@@ -218,7 +230,7 @@ class _Verification:
                 f"{checks.unverifiable:,} checkpoints are of pruned entries only: their roots "
                 "cannot be recomputed any more"
             )
-        if self._anchors.are_given and checks.covered and not checks.led_to:
+        if self._anchors.are_given and self._size and not checks.led_to:
             self._unsound.add("no checkpoint is signed by a given key, or by a successor of one")
 
     # --- what came of it ---
