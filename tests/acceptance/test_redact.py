@@ -117,6 +117,8 @@ def test_a_secret_is_in_none_of_the_files(
         (by_ann,) = reader.where("asked", {"workflow": "wf"}, event_type="hansard.redacted")
         assert by_ann.data is not None
         assert by_ann.data["by"] == "ann"
+    verdict = CliRunner().invoke(main, ["verify", "--dir", str(directory)])
+    assert verdict.exit_code == 0, verdict.output
     mortal_writer.kill()
     mortal_writer.start()
     assert holding(directory, plain, large, output, returned, dead, left) == set()

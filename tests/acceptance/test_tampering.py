@@ -79,10 +79,8 @@ def assert_names(report: Report, entries: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("by", [By.VERIFY, By.KEY, By.CHECKPOINT], ids=lambda by: by.name.lower())
 @pytest.mark.parametrize("name", VERDICTS)
 def test_nothing_is_found_on_an_honest_log(name: str, by: By, logs: Logs, directory: Path) -> None:
-    assert looked_at(logs.copied(name, directory), logs.outsiders[name], by) == (
-        VERDICTS[name],
-        set(),
-    )
+    report = looked_at(logs.copied(name, directory), logs.outsiders[name], by)
+    assert (report.verdict, report.findings) == (VERDICTS[name], ())
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
@@ -97,6 +95,8 @@ def test_an_attack_is_found_with_what_the_page_says(
             case.attacker.cover(files)
     looks = found.looks or VERDICTS[attack.log]
     for by in (By.VERIFY, By.KEY, By.CHECKPOINT):
+        if found.by < by < By.CHECKPOINT:
+            continue  # who has all of it stands for both who have more
         report = looked_at(directory, logs.outsiders[attack.log], by)
         if by < found.by:
             assert report.verdict == looks, f"found by {by.name} already"
@@ -142,7 +142,7 @@ def test_a_writer_does_not_start_on_another_history_of_the_same_length(
         files.change_payload(CHOSEN, "{}")
         files.write_tree()
     assert_does_not_start(directory)
-    assert "went back in time, or was replaced" in capfd.readouterr().err
+    assert "somebody has changed it from outside" in capfd.readouterr().err
 
 
 def test_a_writer_does_not_start_on_entries_that_the_tree_does_not_know(

@@ -1,7 +1,7 @@
 """The independent checker: reads a log's database, and holds it against what workers noted.
 
-It knows the contract's words and the schema, and nothing of the product's code: no import of
-`hansard` or `hansard_writer`. An event of a campaign carries its worker's name and its own number
+It knows the contract's words and the schema, and nothing of the product's code, but that its own
+verification must call the log intact. An event of a campaign carries its worker's name and number
 there as ``{"w": name, "n": number}``; a worker notes each event that `record()` has returned for.
 """
 
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+
+from faults.recomputed import check_proof
+from hansard_writer.proof import Verdict, verify
 
 
 class Noted(NamedTuple):
@@ -50,8 +53,11 @@ def account(directory: Path, noted: Iterable[Noted]) -> Account:
 
     Everything noted is an entry or in a dead letter (or in one that `hansard dlq drop` gave up,
     which an entry says), once, under the very key that its caller got, in its worker's order
-    (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there.
+    (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there;
+    leaves, tree and checkpoints are those of the entries.
     """
+    report = verify(directory)
+    assert report.verdict is Verdict.INTACT, f"verify says {report}"
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
@@ -63,6 +69,7 @@ def account(directory: Path, noted: Iterable[Noted]) -> Account:
 def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
     _check_database(connection)
     _check_numbers(connection)
+    check_proof(connection)
     entries = _rows(
         connection,
         "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type,"

@@ -616,7 +616,7 @@ def test_who_signs_with_another_key_is_found_with_the_key(log: SignedLog, thief:
     assert thief.verify().verdict is Verdict.INTACT
     report = thief.verify(keys=[log.key.verifier_key])
     assert report.verdict is Verdict.ALTERED
-    assert (report.covered, report.findings_count) == (0, 2)
+    assert (report.covered, report.findings_count) == (0, 3)
     report = thief.verify(keys=[log.key.verifier_key], checkpoints=[log.note(600)])
     assert (report.verdict, report.fork) == (Verdict.FORKED, (0, 600))
 

@@ -57,7 +57,7 @@ def _uncovered(why: str, title: str, statement: str) -> None:
         files.execute(statement)
         assert files.connection.total_changes() > before, "it has changed nothing"
 
-    run.__name__ = statement.split()[1 if statement.startswith("UPDATE") else 2]
+    run.__name__ = title.strip("`").replace(" ", "_").replace("`", "")
     UNCOVERED.deed(title, not_found(why))(run)
 
 
@@ -80,6 +80,11 @@ _uncovered(
     "they answer `lookup`, and follow from the entries",
     "runs of numbers are deleted",
     "DELETE FROM runs",
+)
+_uncovered(
+    "it says a writer where to go on; what is gone is seen in the entries",
+    "`meta` says that entries are pruned which are there",
+    "INSERT INTO meta VALUES('pruned_to', 40)",
 )
 _uncovered(
     "it counts starts of the writer",

@@ -43,12 +43,35 @@ def salt_only(files: Files) -> None:
 
 @REDACTION.change("the entry that says so is made to say more", altered(LAST + 1), log="redacted")
 def widened(files: Files) -> None:
-    (seq,) = files.execute("SELECT seq FROM entries WHERE event_type = 'hansard.redacted'")[0]
+    seq = _redacting(files)
     said = files.entry(seq)["payload"]
     wide = said.replace(f"[{REDACTED},", f"[{REDACTED - 1},")
     assert wide != said
     files.change_payload(seq, wide)
     files.change(REDACTED - 1, payload=None, salt=None)
+
+
+@REDACTION.change(
+    "the entry that says so is emptied itself",
+    altered(REDACTED, LAST + 1),
+    in_vain(altered(REDACTED, LAST + 1)),
+    log="redacted",
+)
+def emptied(files: Files) -> None:
+    files.change(_redacting(files), payload=None, salt=None)
+
+
+@REDACTION.change(
+    "what was redacted is put back, from an old copy",
+    altered(REDACTED),
+    in_vain(altered(REDACTED)),
+    log="redacted",
+)
+def put_back(files: Files) -> None:
+    assert files.old
+    with Files(files.old) as old:
+        entry = old.entry(REDACTED)
+    files.change(REDACTED, payload=entry["payload"], salt=entry["salt"])
 
 
 @REDACTION.change(
@@ -80,6 +103,12 @@ def said(files: Files, _: Attacker) -> None:
 def said_and_signed(files: Files, attacker: Attacker) -> None:
     _say_redacted(files, producer=0)
     attacker.cover(files)
+
+
+def _redacting(files: Files) -> int:
+    """The entry that says what was redacted."""
+    seq: int = files.execute("SELECT seq FROM entries WHERE event_type = 'hansard.redacted'")[0][0]
+    return seq
 
 
 def _say_redacted(files: Files, producer: int) -> None:
