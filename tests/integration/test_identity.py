@@ -289,6 +289,7 @@ def test_an_empty_database_in_place_of_a_log_is_refused(log: Log) -> None:
         path.unlink()
     with pytest.raises(LogUnusable, match="of another log"):
         log.start_writer()
+    assert not (log.directory / "log.db-wal").exists(), "it might be taken for the lost log's"
     log.accepted = ROLLBACK
     log.start_writer()
     log.step()
