@@ -68,12 +68,11 @@ class Handle:
     def starting(self, predecessor: WriterRun | None) -> Iterator[None]:
         """Configure and migrate; then the block, which makes this the log's writer.
 
-        Until its end a close is no checkpoint, so that what is refused stays as it was. Raises
+        Until its end a close is no checkpoint, so that what is refused stays as it was; but a new
+        database leaves no WAL, which might be taken for one of the database before it. Raises
         `hansard_writer.damage.LogUnusable`, and `StoreFull`.
         """
-        if (
-            not self._is_new
-        ):  # where the refusal of one must not leave a WAL that looks like others'
+        if not self._is_new:
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self.connection.set_busy_timeout(START_BUSY_MS)
         try:
