@@ -15,7 +15,7 @@ from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 from hansard_writer.running import start as start_writer
 from tampering import suite
 from tampering.attack import Attack, By, Found
-from tampering.attackers import ATTACKERS, Attacker, WithKey
+from tampering.attackers import ATTACKERS, Attacker, WithKey, WithoutKey
 from tampering.files import Files
 from tampering.honest import VERDICTS, Logs, Outsider, make_logs, record, writing
 from tampering.on_entries import CHOSEN
@@ -29,6 +29,12 @@ class Case(NamedTuple):
     attacker: Attacker
     is_covered: bool
     found: Found
+
+    @property
+    def is_signed_by_another(self) -> bool:
+        """Whether it ends with checkpoints of a key that is not the log's."""
+        is_change = self.is_covered and self.attack.left is not None
+        return is_change and self.found.by is By.KEY
 
     def __str__(self) -> str:
         how = self.attacker.name.replace(" ", "_") if self.is_covered else "left"
@@ -106,6 +112,25 @@ def test_an_attack_is_found_with_what_the_page_says(
                 assert_names(report, found.entries)
         else:
             assert report.is_good == found.cleared, f"{report.verdict} with {by.name}"
+
+
+@pytest.mark.parametrize("case", [each for each in cases() if each.is_signed_by_another], ids=str)
+def test_who_has_no_key_leaves_another_signature_or_none(
+    case: Case, logs: Logs, directory: Path
+) -> None:
+    """Whoever deletes the checkpoints that do not fit any more is not found with the key; but then
+    the report says how many entries nobody has signed, and a checkpoint finds it as before."""
+    attack, outsider = case.attack, logs.outsiders[case.attack.log]
+    logs.copied(attack.log, directory)
+    with Files(directory, logs.place / "old") as files:
+        attack.run(files, case.attacker)
+        WithoutKey().cover_unsigned(files)
+    report = looked_at(directory, outsider, By.KEY)
+    assert not report.is_good or report.not_covered_yet > 0
+    _, with_key = attack.covered
+    assert with_key
+    is_good = looked_at(directory, outsider, By.CHECKPOINT).is_good
+    assert is_good == (with_key.by is By.NOTHING)
 
 
 def test_the_forgers_tools_make_the_proof_that_the_writer_made(logs: Logs, directory: Path) -> None:

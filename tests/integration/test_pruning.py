@@ -579,6 +579,7 @@ def test_an_index_that_lags_behind_the_prune_goes_on_from_there(log: Log) -> Non
         log.pass_time(PRUNE_INTERVAL_S)
         log.writer._prune(log.now)  # before full text has its turn
     assert log.query("SELECT indexed_to FROM full_text_state") == [(30,)]
+    assert log.statistics()["full_text_tail"] == 11, "what is gone is not looked for"
     with LogReader(log.directory) as reader:
         assert [event.id for event in reader.search("common")] == list(range(31, 41))
     catch_up(log)

@@ -33,6 +33,12 @@ class WithoutKey(Attacker):
         files.publish(signer)
         return signer
 
+    def cover_unsigned(self, files: Files) -> None:
+        """The same, without a wrong signature: what does not fit any more is gone."""
+        files.hide_again()
+        files.write_tree()
+        files.drop_unfit()
+
 
 class WithKey(Attacker):
     """The log's own operator, or whoever became root there. Only what has left the machine, a

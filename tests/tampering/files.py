@@ -237,6 +237,24 @@ class Files:
             self.add_note(size, forging.signed(text, [signer]), created_at)
         self.last.write_text(self.note(tree.size))
 
+    def drop_unfit(self) -> None:
+        """Delete the checkpoints that are not of the entries as they are."""
+        tree = self.tree()
+        for size in self.sizes():
+            if size > tree.size or not self._fits(size, tree):
+                self.execute("DELETE FROM checkpoints WHERE size = ?", size)
+        if sizes := self.sizes():
+            self.last.write_text(self.note(sizes[-1]))
+        else:
+            self.remove("checkpoint")
+
+    def _fits(self, size: int, tree: forging.Tree) -> bool:
+        try:
+            text = forging.checkpoint_text(self.origin, size, tree.root(size))
+        except KeyError:  # of entries that are pruned: nothing of them was changed
+            return True
+        return self.note(size).startswith(text)
+
     def add_note(self, size: int, note: str, created_at: int) -> None:
         """A checkpoint more."""
         self.execute(

@@ -61,6 +61,11 @@ what is newer is as trustworthy as whoever has the key.
 attacker then makes all of the proof again, leaves, tree and checkpoints, and signs it as well as
 they can; a dash, where that hides nothing or there is nothing to hide. Numbers are the entries that
 `verify` names. *Nobody can tell*: even with key and checkpoint the verdict is as before, and why.
+
+Who has no key can also delete the checkpoints that do not fit any more, and sign nothing. Then no
+signature is wrong, and `--key` finds nothing as long as one is left; but the report says how many
+entries nobody has signed. In an honest log those are the ones of the last second, if any. A
+checkpoint that left the machine finds this as well.
 """
 
 

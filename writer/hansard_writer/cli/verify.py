@@ -141,7 +141,8 @@ def _in_one_sentence(report: Report) -> str:
         )
     if report.signed_size:
         said["truncated"] = f"a signed checkpoint says that there were {report.signed_size:,}"
-    return said[report.verdict]
+    unsigned = report.not_covered_yet if report.is_good else 0
+    return said[report.verdict] + (f"; nobody has signed the last {unsigned:,}" if unsigned else "")
 
 
 def _entries(report: Report) -> str:
