@@ -602,6 +602,7 @@ def test_changed_checkpoints_are_found(thief: Thief, change: str) -> None:
 def test_a_checkpoint_that_is_gone_shows_by_the_file_beside_it(thief: Thief) -> None:
     report = thief("DELETE FROM checkpoints WHERE size = 600")
     assert_found(report, Verdict.ALTERED, "DIR/checkpoint, of size 600, is not among")
+    assert report.covered == 600
     (thief.directory / "checkpoint").write_text("nothing")
     assert_found(thief.verify(), Verdict.ALTERED, "DIR/checkpoint: a signed note is")
 

@@ -97,8 +97,7 @@ class CheckpointPass:
         """The one that stands beside the database; not if a rollback was accepted over it."""
         try:
             claimed = read_checkpoint(note)
-            kept = self._rows(_NEXT, claimed.size)
-            if kept and Own(*kept[0]).note == note:
+            if Own(claimed.size, claimed.origin.encode(), note) in self._of_size(claimed.size):
                 return  # it was looked at
             checkpoint, _ = open_other(note, self._trust.keys)
         except NoteError as error:
@@ -110,8 +109,10 @@ class CheckpointPass:
             self._is_beyond(checkpoint.size)
             return
         self._findings.add(
-            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints"
+            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints: one "
+            "was taken away, or the database is older"
         )
+        self.checked += 1
         self._note_own(checkpoint, self._fits(checkpoint))
 
     def beyond(self, rows: list[tuple[int, bytes]]) -> None:
@@ -216,6 +217,10 @@ class CheckpointPass:
             else:
                 self._findings.add(f"checkpoint of size {checkpoint.size:,}: {error}")
             return None
+
+    def _of_size(self, size: int) -> list[Own]:
+        """The one that the log has of a size, if it has one."""
+        return [own for own in (Own(*row) for row in self._rows(_NEXT, size)) if own.size == size]
 
     def _is_beyond(self, size: int) -> None:
         self.signed_beyond = max(self.signed_beyond or 0, size)
