@@ -56,14 +56,19 @@ def account(directory: Path, noted: Iterable[Noted]) -> Account:
     (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there;
     leaves, tree and checkpoints are those of the entries.
     """
-    report = verify(directory)
-    assert report.verdict is Verdict.INTACT, f"verify says {report}"
+    check_proof(directory)
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
         return _account(connection, list(noted))
     finally:
         connection.close()
+
+
+def check_proof(directory: Path) -> None:
+    """Raises AssertionError unless the log verifies."""
+    report = verify(directory)
+    assert report.verdict is Verdict.INTACT, f"verify says {report}"
 
 
 def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
