@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import apsw
 import pytest
 
 from hansard_writer import wiping
@@ -111,4 +112,19 @@ def test_a_database_whose_pages_cannot_be_told_apart_is_not_touched(
     wiper.piece()
     (why,) = wiper.piece().held_up_by
     assert "cannot be told apart" in why
+    assert store.path.read_bytes() == before
+
+
+def test_a_database_that_somebody_laid_out_anew_is_not_touched(store: Store) -> None:
+    """What maps its pages looks like pages of b-trees: cleared, the database would be damaged."""
+    other = apsw.Connection(str(store.path))
+    other.execute("PRAGMA auto_vacuum = FULL").fetchall()
+    other.execute("VACUUM").fetchall()
+    other.close()
+    store.handle.checkpoint_truncate()
+    before = store.path.read_bytes()
+    wiper = Wiping(store)
+    wiper.piece()
+    (why,) = wiper.piece().held_up_by
+    assert "auto_vacuum" in why
     assert store.path.read_bytes() == before

@@ -19,6 +19,9 @@ from hansard_writer.store import Store
 
 PIECE_PAGES_MAX: Final = 2_048  # 8 MiB: 5 ms, or 50 where much is found
 
+_LAYOUT: Final = "SELECT * FROM pragma_page_size, pragma_auto_vacuum"
+_NO_AUTO_VACUUM: Final = 0
+
 
 class Wiping:
     """Of one log, in one run of its writer; a run that has not wiped begins with all of it.
@@ -73,6 +76,8 @@ class Wiping:
         with handle.transaction():
             if handle.wal_bytes:
                 return ["another program writes into log.db"]
+            if handle.one(_LAYOUT) != (PAGE_BYTES, _NO_AUTO_VACUUM):
+                return [_laid_out_otherwise(self._store.path)]
             changed = {page for page in self._changed.take() if page <= self._cleared}
             for page in changed:
                 file.clear(page)
@@ -107,6 +112,17 @@ def _too_large(database: Path) -> str:
     return (
         f"{database} has {size} GiB or more, whose pages cannot be told apart: old copies of what "
         "was redacted may be in those of its indexes, until they are made anew"
+    )
+
+
+def _laid_out_otherwise(database: Path) -> str:
+    """A VACUUM of somebody's can do that. Pages that map others, and parts of larger ones, may
+    begin as a b-tree's do: what belongs to nothing there cannot be told from what does."""
+    return (
+        f"{database} was laid out anew, with auto_vacuum or another page size, and old copies of "
+        "what was redacted may be in its pages: stop the writer, and have SQLite run PRAGMA "
+        f"journal_mode = DELETE, PRAGMA auto_vacuum = NONE, PRAGMA page_size = {PAGE_BYTES} and "
+        "VACUUM, in this order"
     )
 
 

@@ -1,7 +1,9 @@
 """``hansard verify``: whether a log is what was entered and signed."""
 
 import gc
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof.checkpoint import encode_root, read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
 from hansard_writer.proof.verifying import Progress, Report, verify
+from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 from hansard_writer.proof.verifying.kept_verdict import keep_verdict
 
 NOTE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -92,7 +95,7 @@ def command(
         click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
     else:
         for line in _lines(report):
-            click.echo(printable(line))
+            click.echo(_fitted(printable(line)))
     if not report.is_good:
         raise click.exceptions.Exit(NO)
 
@@ -123,17 +126,27 @@ def _lines(report: Report) -> Iterator[str]:
         yield _fact("note", remark)
     for finding in report.findings:
         yield _fact("found", str(finding))
-    if report.findings_count > len(report.findings):
+    if report.findings_count > len(report.findings) >= FINDINGS_NAMED_MAX:
         yield _fact("found", f"{report.findings_count:,} in all: these are the first")
     yield _fact("not proven", ", ".join(report.not_proven))
     yield _fact("took", f"{report.seconds:.1f} s")
 
 
 def _in_one_sentence(report: Report) -> str:
+    pruned = f"entries up to {report.pruned:,} were pruned, "
+    if report.since <= report.pruned:
+        good = ("every entry is as it was entered", f"{pruned}the others are as entered")
+    elif report.entries:
+        behind = f"every entry behind {report.since:,} is as it was entered"
+        good = (behind, f"{pruned}{behind}")
+    else:
+        behind = f"no entry is behind {report.since:,}, and none was recomputed"
+        good = (behind, f"{pruned}{behind}")
+    findings = counted(report.findings_count, "finding")
     said = {
-        "intact": "every entry is as it was entered",
-        "pruned": f"entries up to {report.pruned:,} were pruned, the others are as entered",
-        "altered": f"{report.findings_count:,} found that should not be so",
+        "intact": good[0],
+        "pruned": good[1],
+        "altered": f"it is not all as it was entered and signed; {findings}",
     }
     if report.fork:
         fits, differs = report.fork
@@ -167,6 +180,21 @@ def _whose(report: Report) -> str:
 
 def _fact(name: str, value: str) -> str:
     return f"  {name:<{_WIDTH}}{value}"
+
+
+def _fitted(line: str) -> str:
+    """The line, broken between words where that is for a terminal."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * (2 + _WIDTH),
+        drop_whitespace=True,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @contextmanager
