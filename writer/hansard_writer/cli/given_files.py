@@ -1,4 +1,4 @@
-"""Files that a command is given to read: checkpoints, proofs, keys. What is in them is others' to say."""
+"""Files that a command is given to read: checkpoints, proofs, keys. It only reads them."""
 
 from pathlib import Path
 
