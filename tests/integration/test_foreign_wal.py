@@ -116,3 +116,44 @@ def test_where_the_lock_file_is_gone_too_a_killed_writers_own_wal_is_taken(
     log.workers[0].record()
     log.settle()
     log.assert_all_is_in()
+
+
+def test_a_copy_of_a_living_log_whose_files_are_of_two_moments_is_refused(
+    log: Log, tmp_path: Path
+) -> None:
+    """Its WAL has an old page for a newer database. The lock file that came along names the run,
+    but another WAL."""
+    store = log.store
+    assert store
+    with store.transaction() as connection:
+        connection.execute("CREATE TABLE mine(name TEXT UNIQUE, value INTEGER)")
+        connection.execute("INSERT INTO mine VALUES('old', 0)")
+    assert store.handle.checkpoint_truncate()
+    with store.transaction() as connection:
+        connection.execute("UPDATE mine SET value = 1")  # a page of the table, none of its index
+    copied_wal = store.handle.wal.read_bytes()
+    with store.transaction() as connection:
+        connection.execute("INSERT INTO mine VALUES('new', 2)")
+    assert store.handle.checkpoint_truncate()
+    copy = Log(tmp_path / "copy")
+    copy.predecessor = log.predecessor
+    shutil.copyfile(log.directory / "log.db", copy.directory / "log.db")
+    (copy.directory / "log.db-wal").write_bytes(copied_wal)
+    with pytest.raises(LogUnusable, match="copy of a log that was in use"):
+        copy.start_writer()
+
+
+def test_a_new_log_whose_wal_has_the_number_of_an_old_ones_file_is_taken(log: Log) -> None:
+    """File systems give the numbers of files that are gone to new ones."""
+    log.worker().record(50)
+    log.settle()
+    log.stop_writer()
+    for path in log.directory.glob("log.db*"):
+        path.unlink()
+    with pytest.raises(LogUnusable, match="of another log"):
+        log.start_writer()  # and it has made the tables of a new one
+    assert log.predecessor
+    wal_inode = (log.directory / "log.db-wal").stat().st_ino
+    log.predecessor = log.predecessor._replace(wal_inode=wal_inode)
+    log.accepted = {"accept_rollback": True}
+    log.start_writer()

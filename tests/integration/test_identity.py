@@ -251,6 +251,17 @@ def test_one_copy_that_is_put_back_twice_never_bears_the_same_origin(
     assert len(origins) == 4
 
 
+def test_a_rollback_that_is_accepted_where_none_was_is_warned_of(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(log, 3)
+    log.stop_writer()
+    log.accepted = ROLLBACK
+    log.start_writer()
+    assert "--accept-rollback was for nothing" in caplog.text
+    assert len(chain_of(log).links) == 1
+
+
 def test_another_history_of_the_same_length_is_refused(log: Log, tmp_path: Path) -> None:
     """From one copy on the log has had two histories; the checkpoint is of the other one."""
     record(log, 3)

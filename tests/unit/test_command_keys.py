@@ -6,16 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from hansard_writer.cli import main
-from verifiable import SignedLog
+from stepped import Log
 
 
 def test_a_key_is_whole_in_a_table_that_is_wider_than_the_terminal(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = SignedLog(directory)
-    log.enter(count=2)
-    log.seal()
-    log.close()
+    Log(directory).start_writer().stop_writer()
     monkeypatch.setenv("COLUMNS", "40")
     options = ["--dir", str(directory), "--format", "table"]
     header, row = CliRunner().invoke(main, ["keys", "list", *options]).stdout.splitlines()

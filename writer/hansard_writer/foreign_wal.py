@@ -3,6 +3,8 @@
 SQLite cannot tell, and would carry the pages of one into the other. The lock file says which log
 the killed run wrote, and in which epoch; and a log only grows, so that an older copy of it is
 shorter than the WAL takes for granted. It cannot tell a copy of the same run with as many pages.
+A WAL that is not the one of the lock file came together with the database, copied perhaps while
+the log was in use: then all of it is looked at.
 """
 
 import os
@@ -35,9 +37,21 @@ def require_own_wal(connection: apsw.Connection, path: Path, predecessor: Writer
     page_bytes: int = connection.execute("PRAGMA page_size").get
     frames = _frames(connection.filename_wal, frame_count, page_bytes)
     in_database = Path(connection.filename).stat().st_size // page_bytes
+    fits = frames[-1][1] == pages
+    if fits and _are_all_there(pages, 0, frames, page_bytes):
+        return  # whatever is in the database, it is not read
+    if predecessor is None or predecessor.wal_inode != Path(connection.filename_wal).stat().st_ino:
+        if fits and _is_whole(connection):
+            return
+        raise LogUnusable(
+            f"{path} and {path.name}-wal are not of one moment (a copy of a log that was in use, "
+            "or a backup beside another log's WAL?): stop the writer of the log that was copied, "
+            f"copy all its files again, and start again; or move {path.name}-wal and "
+            f"{path.name}-shm away, if {path.name} is a whole backup by itself"
+        )
     if (
-        _is_its_log(connection, predecessor)
-        and frames[-1][1] == pages
+        fits
+        and _is_its_log(connection, predecessor)
         and (_are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection))
     ):
         return
@@ -48,11 +62,9 @@ def require_own_wal(connection: apsw.Connection, path: Path, predecessor: Writer
     )
 
 
-def _is_its_log(connection: apsw.Connection, predecessor: WriterRun | None) -> bool:
+def _is_its_log(connection: apsw.Connection, predecessor: WriterRun) -> bool:
     """Each run commits its epoch before it says who it is: a log that is behind, or another one,
     is not the one that it wrote."""
-    if predecessor is None or predecessor.wal_inode != Path(connection.filename_wal).stat().st_ino:
-        return True  # nobody knows, or the WAL came together with the database
     try:
         rows = connection.execute("SELECT key, value FROM meta").fetchall()
     except apsw.SQLError:  # it has no such table
