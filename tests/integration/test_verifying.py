@@ -235,8 +235,10 @@ def test_what_is_pruned_while_checkpoints_are_checked_is_no_damage(
     log: SignedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hansard_writer.proof.verifying.checkpoint_pass.PAGE_CHECKPOINTS", 1)
-    in_between(monkeypatch, int, int, lambda: log.pruned(600))
-    assert_found(log.verify(), Verdict.INTACT)
+    in_between(monkeypatch, int, int, lambda: (log.enter(count=100), log.pruned(650)))
+    report = log.verify()
+    assert_found(report, Verdict.INTACT)
+    assert "1 checkpoint is of pruned entries only" in report.remarks[0]
 
 
 def test_a_live_logs_wal_is_not_held(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -804,13 +806,18 @@ def test_an_entry_of_a_key_is_proven_before_it_is_believed_since(
     log.seal()
     assert_found(log.verify(since=601, keys=[first.verifier_key]), Verdict.INTACT)
     thief = Thief(log, tmp_path / "stolen")
-    forged = str(signing_key(log.origin, 9).verifier_key)
+    forged = signing_key(log.origin, 9)
+    key = str(forged.verifier_key)
     thief.change(
-        f"UPDATE entries SET payload = json_set(payload, '$.verifier_key', '{forged}')"
-        " WHERE seq = 601"
+        f"UPDATE entries SET payload = json_set(payload, '$.verifier_key', '{key}') WHERE seq = 601"
     )
     report = thief.verify(since=601, keys=[first.verifier_key])
-    assert report.verdict is Verdict.ALTERED
+    assert "entry 601: its payload or its salt" in words(report)[0]
+    thief.hash_payload(601)
+    thief.sign_again(forged, first)
+    thief.publish(forged)
+    report = thief.verify(since=601, keys=[first.verifier_key])
+    assert_found(report, Verdict.ALTERED, "entry 601: it is not what was entered")
 
 
 # --- whom it is for ---
