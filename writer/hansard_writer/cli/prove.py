@@ -13,6 +13,7 @@ from hansard.reader_connection import ReadConnection
 from hansard.refusals import timestamp
 from hansard_writer.anchoring import take_newest
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
+from hansard_writer.cli.given_files import read_given
 from hansard_writer.cli.options import SECONDS, TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
@@ -172,8 +173,7 @@ def _check(path: Path, key_files: Sequence[Path], origin: str | None) -> None:
     if not key_files:
         raise click.UsageError("--check goes with --key: whose signature is to be trusted?")
     keys = keys_in(key_files)
-    with click.open_file(str(path), "rb") as file:
-        text = file.read(PROOF_BYTES_MAX + 1)
+    text = read_given(path, PROOF_BYTES_MAX)
     try:
         proven = check_proof(text, keys, origin=origin)
     except AuditLogError as error:

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from hansard_writer.cli.exits import Unusable
+from hansard_writer.cli.given_files import read_given
 from hansard_writer.cli.options import Function
 from hansard_writer.proof.signed_note import MalformedKey, VerifierKey
 
@@ -31,8 +32,10 @@ def keys_in(paths: Iterable[Path]) -> list[VerifierKey]:
 
 
 def _keys(path: Path) -> Iterator[VerifierKey]:
-    with click.open_file(str(path), encoding="utf-8", errors="backslashreplace") as file:
-        lines = file.read(KEYS_BYTES_MAX).splitlines()
+    data = read_given(path, KEYS_BYTES_MAX)
+    if len(data) > KEYS_BYTES_MAX:
+        raise Unusable(f"{path} has more than {KEYS_BYTES_MAX:,} bytes: it is no file of keys")
+    lines = data.decode(errors="backslashreplace").splitlines()
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
             try:

@@ -13,6 +13,7 @@ import orjson
 from hansard import directory as layout
 from hansard.wording import counted
 from hansard_writer.cli.exits import NO, Unusable
+from hansard_writer.cli.given_files import read_given
 from hansard_writer.cli.options import Number, directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.selecting import step_back
@@ -97,8 +98,7 @@ def command(
 
 def _note(path: Path) -> bytes:
     """The note in a file."""
-    with click.open_file(str(path), "rb") as file:
-        note: bytes = file.read(NOTE_BYTES_MAX + 1)
+    note = read_given(path, NOTE_BYTES_MAX)
     try:
         read_checkpoint(note)
     except MalformedNote as error:
