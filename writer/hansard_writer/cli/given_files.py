@@ -1,4 +1,4 @@
-"""Files that a command is given to read: checkpoints, proofs, keys. It only reads them."""
+"""Files that a command is given to read. What is in them is for others to say."""
 
 from pathlib import Path
 
