@@ -134,6 +134,8 @@ def test_a_checkpoint_of_another_log_is_called_one(
     assert result.exit_code == 1
     assert f"one of another log ({other.origin}): this one is {log.origin}" in result.stdout
     assert other.origin != log.origin
+    first = "forked: another history than was signed, from one of the entries 1 to 3 on\n"
+    assert result.stdout.startswith(first)
 
 
 def test_what_says_that_a_log_was_larger_is_named(

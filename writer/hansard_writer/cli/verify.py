@@ -150,10 +150,10 @@ def _in_one_sentence(report: Report) -> str:
     }
     if report.fork:
         fits, differs = report.fork
-        said["forked"] = (
-            f"another history than was signed, from somewhere behind entry {fits:,} and not "
-            f"behind {differs:,}"
-        )
+        where = f"entry {differs:,}"
+        if differs > fits + 1:
+            where = f"one of the entries {fits + 1:,} to {differs:,}"
+        said["forked"] = f"another history than was signed, from {where} on"
     if report.signed_size:
         said["truncated"] = f"a signed checkpoint says that there were {report.signed_size:,}"
     unsigned = report.not_covered_yet if report.is_good else 0
@@ -183,18 +183,11 @@ def _fact(name: str, value: str) -> str:
 
 
 def _fitted(line: str) -> str:
-    """The line, broken between words where that is for a terminal."""
-    if not sys.stdout.isatty():
+    """The line, broken between words where that is for a terminal, and every word has room."""
+    indent, columns = " " * (2 + _WIDTH), shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or max(map(len, line.split())) > columns - len(indent):
         return line
-    return textwrap.fill(
-        line,
-        shutil.get_terminal_size().columns,
-        subsequent_indent=" " * (2 + _WIDTH),
-        drop_whitespace=True,
-        replace_whitespace=False,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False)
 
 
 @contextmanager

@@ -168,6 +168,8 @@ class _Verification:
             size = checks.base(min(wanted, seen.size))
             given = [checks.given(note) for note in self._given]
             size = max([size, *(each.size for each in given if each and each.size <= wanted)])
+        if wanted > seen.size:
+            self._remarks.append(f"the log has {seen.size:,} entries, and not {wanted:,}")
         if size != wanted:
             self._remarks.append(
                 f"no checkpoint of size {wanted:,} stands for what is before it: begun at {size:,}"
