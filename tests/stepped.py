@@ -251,9 +251,10 @@ class Log:
         """What `hansard stats` would show."""
         return self.writer.figures()
 
-    def ask(self, request: wire.Replay | wire.Lookup) -> list[Any]:
-        """What the writer answers to a request."""
-        self.link.requests.append(([b"asks", b""], wire.pack_request(request)))
+    def ask(self, request: wire.Request, token: bytes | None = None) -> list[Any]:
+        """What the writer answers to a request, of the directory's owner if he shows his token."""
+        packed = wire.pack_owners_request(token, request) if token else wire.pack_request(request)
+        self.link.requests.append(([b"asks", b""], packed))
         for _ in range(TURNS_MAX):  # what came before may take turns of its own
             self.step()
             found = [reply for reply in self.link.replies if reply[0][0] == b"asks"]

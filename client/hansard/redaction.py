@@ -149,10 +149,9 @@ def _wipe(directory: Path, deadline: float, progress: Progress) -> tuple[str, ..
 def _ask(directory: Path, request: wire.Redact | wire.Wipe, deadline: float) -> Any:
     """The content of the writer's answer; asked again while it says so. Asking twice for a piece
     changes nothing."""
-    message = wire.pack_request(request)
     while True:
         try:
-            return requester.ask(directory, message, PIECE_TIMEOUT_S)[1]
+            return requester.ask_as_owner(directory, request, PIECE_TIMEOUT_S)
         except WriterUnavailable as error:
             if not error.was_sent:
                 raise

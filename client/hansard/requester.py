@@ -58,6 +58,21 @@ def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
         paths.close()
 
 
+def ask_as_owner(directory: Path, request: wire.Request, timeout: float) -> object:
+    """The content of the writer's answer to what, in a log that is shared with a group, only the
+    owner of its directory may ask. Raises as `ask`; `ConfigError` for others."""
+    try:
+        token = (directory / layout.OWNERS).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):  # not shared
+        return ask(directory, wire.pack_request(request), timeout)[1]
+    except OSError as error:
+        raise ConfigError(
+            f"only the owner of {directory} may ask for that ({layout.OWNERS}: "
+            f"{error.strerror}): run it as the user of its writer"
+        ) from error
+    return ask(directory, wire.pack_owners_request(token, request), timeout)[1]
+
+
 def _no_answer(directory: Path, timeout: float) -> str:
     busy = layout.silent_writer(directory, f"within {timeout:g} s")
     if busy:

@@ -5,6 +5,7 @@ import grp
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -235,6 +236,40 @@ def test_workers_of_the_group_record_under_their_own_user(
     for name, bits in {"push.sock": 0o660, "ack.sock": 0o660, "log.db": 0o640}.items():
         assert mode(directory / name) == bits, name
         assert (directory / name).stat().st_gid == MEMBERS_GID, name
+
+
+ASKS = """
+for asked in (["redact", "--seq", "1", "--reason", "mine"], ["prune", "--before", "0s"],
+              ["keys", "rotate"], ["dlq", "replay"], ["dlq", "drop", "--all"], ["checkpoint"]):
+    try:
+        main([*asked, "--dir", directory], prog_name="hansard", standalone_mode=True)
+    except SystemExit as end:
+        print(asked[0], end.code, file=sys.stderr)
+"""
+
+
+def test_a_worker_of_the_group_takes_nothing_out_of_the_log(
+    shared_writer: MortalWriter, run_script: Script
+) -> None:
+    """It may have the log signed, and no more. The owner may all that."""
+    directory = shared_writer.directory
+    with AuditLog(directory) as log:
+        log.record("task.created", {"secret": 1}, sync=True)
+    commands = ("redact", "prune", "keys", "dlq", "checkpoint")
+    imports = "".join(f"import hansard_writer.cli.{each}\n" for each in commands)
+    program = BECOME_A_STRANGER + imports + f"become_a_stranger({MEMBERS_GID})\n" + ASKS
+    worker = run_script(program, directory)
+    answer, complaints = worker.communicate(timeout=60)
+    statuses = dict(
+        re.findall(r"^(redact|prune|keys|dlq|checkpoint) (\d)$", complaints, re.MULTILINE)
+    )
+    assert statuses == dict.fromkeys(("redact", "prune", "keys", "dlq"), "2") | {"checkpoint": "0"}
+    assert complaints.count("only the owner of") == 4
+    assert answer.startswith("hansard/"), "the checkpoint"
+    assert query(directory, "SELECT payload FROM entries") == [('{"secret":1}',)]
+    assert mode(directory / "owner.token") == 0o600
+    with AuditLog(directory) as log:
+        assert log.redact(seq=1, reason="mine").entries == 1
 
 
 def test_the_spool_of_a_dead_worker_of_the_group_is_adopted(

@@ -573,3 +573,15 @@ def test_an_answer_to_a_prune_that_breaks_a_rule_is_refused(content: object) -> 
     assert wire.prune_state_of([7, 3, ""]) == wire.PruneState(7, 3, "")
     with pytest.raises(wire.WireError, match="a prune's answer has"):
         wire.prune_state_of(content)
+
+
+def test_a_request_of_the_owner_carries_his_token_in_front() -> None:
+    packed = wire.pack_owners_request(b"t" * 32, wire.Prune(5, 9, "ann", None, None))
+    verb, arguments = wire.unpack_request(packed)
+    assert verb == wire.AS_OWNER
+    token, verb, arguments = wire.owners_request_of(arguments)
+    assert (token, verb) == (b"t" * 32, "prune")
+    assert wire.prune_of(arguments) == wire.Prune(5, 9, "ann", None, None)
+    for broken in ([], [b"t"], ["t", "prune"], [b"t", 1]):
+        with pytest.raises(wire.WireError, match="as_owner takes"):
+            wire.owners_request_of(broken)

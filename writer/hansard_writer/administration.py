@@ -3,6 +3,7 @@
 It knows who does what. When there is a moment for it, the writer decides.
 """
 
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +36,21 @@ REQUESTS: Final[Mapping[str, Callable[[list[Any]], Asked]]] = {
     "rotate_key": wire.rotate_key_of,
 }
 """By verb: the checked request. Each raises `WireError`."""
+
+
+FOR_ALL: Final = frozenset({"checkpoint"})  # takes nothing out, and changes no key
+
+
+def permitted(verb: str, arguments: list[Any], owner_token: bytes | None) -> tuple[str, list[Any]]:
+    """Verb and arguments of a request, without the owner's token. Raises `WireError` for one that
+    is the directory owner's, from somebody who does not know the token; without one all may ask."""
+    token = b""
+    if verb == wire.AS_OWNER:
+        token, verb, arguments = wire.owners_request_of(arguments)
+    is_open = owner_token is None or verb not in REQUESTS or verb in FOR_ALL
+    if not is_open and not hmac.compare_digest(token, owner_token or b""):
+        raise wire.WireError(f"{verb} is for the owner of the log's directory")
+    return verb, arguments
 
 
 def needs_room(asked: Asked) -> bool:

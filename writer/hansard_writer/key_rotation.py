@@ -49,9 +49,9 @@ def rotate_key(directory: Path, given: Path | None, timeout_s: float) -> Rotated
         if _is_entered(directory, verifier_key):
             raise ConfigError(f"{given} has signed this log already: give another key")
         _put(waiting, key)
-    message = wire.pack_request(wire.RotateKey(str(verifier_key)))
+    request = wire.RotateKey(str(verifier_key))
     try:
-        rotated = wire.key_rotated_of(requester.ask(directory, message, timeout_s)[1])
+        rotated = wire.key_rotated_of(requester.ask_as_owner(directory, request, timeout_s))
     except wire.WireError:
         if not found and not _is_entered(directory, verifier_key):
             waiting.unlink(missing_ok=True)

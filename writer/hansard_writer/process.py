@@ -25,6 +25,7 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.disk import Reserve
+from hansard_writer.durable_files import replace_file
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
@@ -109,6 +110,7 @@ def serve(
             identity.signing,
             operations=functions,
             require_place=Place(directory).require,
+            owner_token=with_room(lambda: _owner_token(directory, is_shared=shared)),
             supervised_restarts=supervised_restarts,
         )
         with endpoints.signals_wake():
@@ -198,6 +200,17 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
         raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
     os.umask(0o027 if gid is not None else 0o077)
     return gid
+
+
+def _owner_token(directory: Path, *, is_shared: bool) -> bytes | None:
+    """What tells the owner of a shared directory from its group's members; new at each start."""
+    path = directory / layout.OWNERS
+    if not is_shared:
+        path.unlink(missing_ok=True)
+        return None
+    token = secrets.token_bytes(32)
+    replace_file(path, token, layout.PRIVATE_FILE_MODE)
+    return token
 
 
 def _set_modes(directory: Path, gid: int | None) -> None:

@@ -37,7 +37,7 @@ from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
 
 REQUESTS_PER_STEP_MAX: Final = 256
-LONG_REQUESTS: Final = frozenset({*administration.REQUESTS, "stats", "compare"})  # one a step
+LONG_REQUESTS: Final = {*administration.REQUESTS, "stats", "compare"}  # one a step
 MESSAGES_PER_STEP_MAX: Final = 4_096  # which may all fill no batch
 READ_BYTES_PER_STEP_MAX: Final = 4 << 20  # of frames, and of requests, unless one is larger
 ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
@@ -60,7 +60,8 @@ class Transport(Protocol):
 class Writer:
     """One run of a log's writer, over a store and a transport that it does not own.
 
-    ``require_place`` raises when directory or database are not those any more that it serves.
+    ``require_place`` raises when directory or database are not those any more that it serves. With
+    an ``owner_token``, only who knows it takes out of the log, or changes who signs it.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Writer:
         operations: Mapping[str, Function] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.time_ns,
         require_place: Callable[[], None] = lambda: None,
+        owner_token: bytes | None = None,
         supervised_restarts: int | None = None,
     ) -> None:
         self._store = store
@@ -83,6 +85,7 @@ class Writer:
         self._settings = settings
         self._clock_ns = clock_ns
         self._require_place = require_place
+        self._owner_token = owner_token
         self._run_id = run_id
         self._supervised_restarts = supervised_restarts
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock_ns() // 10**9))
@@ -247,7 +250,8 @@ class Writer:
         if sum(map(len, envelope)) > ENVELOPE_BYTES_MAX:
             return verb
         try:
-            verb, arguments = wire.unpack_request(content)
+            asked = wire.unpack_request(content)
+            verb, arguments = administration.permitted(*asked, self._owner_token)
             reply = self._reply_to(verb, arguments, envelope, now)
         except wire.WireError as error:
             reply = wire.pack_error(str(error))

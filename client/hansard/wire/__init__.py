@@ -95,7 +95,11 @@ from hansard.wire.redaction import (
     wiped_of,
 )
 from hansard.wire.requests import (
+    AS_OWNER,
+    Request,
+    owners_request_of,
     pack_error,
+    pack_owners_request,
     pack_reply,
     pack_request,
     pack_stats_request,
@@ -122,6 +126,7 @@ from hansard.wire.values import (
 
 __all__ = [
     "ACTOR_BYTES_MAX",
+    "AS_OWNER",
     "CALL_ID_BYTES",
     "CALL_VALUE_BYTES_MAX",
     "COMMITTED",
@@ -176,6 +181,7 @@ __all__ = [
     "Replay",
     "Replayed",
     "Report",
+    "Request",
     "RotateKey",
     "Sealed",
     "TakeCheckpoint",
@@ -196,8 +202,10 @@ __all__ = [
     "letters_dropped_of",
     "lookup_call_of",
     "lookup_of",
+    "owners_request_of",
     "pack_error",
     "pack_header",
+    "pack_owners_request",
     "pack_reply",
     "pack_request",
     "pack_stats_request",

@@ -13,6 +13,7 @@ from hansard.wire.sealing import RotateKey, TakeCheckpoint
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
 FLAT_VALUES_MAX: Final = 16
+AS_OWNER: Final = "as_owner"
 
 _Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
 _Asked: TypeAlias = Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey
@@ -22,6 +23,19 @@ Request: TypeAlias = _Question | _Asked
 def pack_request(request: Request) -> bytes:
     """The message of a request."""
     return pack((WIRE_VERSION, _VERBS[type(request)], *request))
+
+
+def pack_owners_request(token: bytes, request: Request) -> bytes:
+    """The message of a request of the directory's owner, who alone can read ``token`` there."""
+    return pack((WIRE_VERSION, AS_OWNER, token, _VERBS[type(request)], *request))
+
+
+def owners_request_of(arguments: list[Any]) -> tuple[bytes, str, list[Any]]:
+    """Token, verb and arguments of such a request; raises `WireError`."""
+    if len(arguments) < 2 or type(arguments[0]) is not bytes or type(arguments[1]) is not str:
+        raise WireError(f"{AS_OWNER} takes a token, a verb and its arguments")
+    token, verb, *rest = arguments
+    return token, verb, rest
 
 
 def pack_stats_request() -> bytes:

@@ -204,7 +204,7 @@ def _answers(
     for those in some or [None]:
         asked, is_last = request._replace(ids=those), False
         while not is_last:
-            content: Any = requester.ask(directory, wire.pack_request(asked), timeout)[1]
+            content: Any = requester.ask_as_owner(directory, asked, timeout)
             yield content  # who takes it checks it
             *_, last_id, is_last = content
             asked = asked._replace(after_id=last_id)

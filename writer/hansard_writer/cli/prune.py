@@ -171,13 +171,12 @@ def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None)
 
 def _prune(directory: Path, request: wire.Prune, prefix: Prefix, timeout: float | None) -> None:
     """Ask for it, and wait until it is done."""
-    message = wire.pack_request(request)
     deadline = None if timeout is None else time.monotonic() + timeout
     gone, moved_at, said = prefix.first - 1, time.monotonic(), ""
     with _progress(prefix.entries, "pruning") as progress:
         while gone < request.last:
             try:
-                content = requester.ask(directory, message, ANSWER_S)[1]
+                content = requester.ask_as_owner(directory, request, ANSWER_S)
             except WriterUnavailable as error:
                 raise NoWriter(f"{error}; what was begun goes on when a writer runs") from error
             state = wire.prune_state_of(content)
