@@ -10,13 +10,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import ingest, limit, machine, proof, proof_cost, readers, record, report, search, sync
+from bench import (
+    ingest,
+    limit,
+    machine,
+    proof,
+    proof_cost,
+    readers,
+    record,
+    report,
+    search,
+    sync,
+    verify,
+)
 from bench.entered import WrongEntries
 from bench.figures import Figure
 from hansard.settings import ENVIRONMENT_PREFIX
 
 QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART, proof_cost.PART)
-PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART)
+PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART, verify.PART)
 WORKERS: Final = 4
 EVENTS: Final = 200_000
 SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
@@ -65,6 +77,8 @@ def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Fi
         figures += search.run(place / "search")
     if proof.PART in parts:
         figures += proof.run(place / "proof")
+    if verify.PART in parts:
+        figures += verify.run(place / "verify")
     return figures
 
 

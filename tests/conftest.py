@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hansard_writer
+from support import assert_verifies
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writer(directory: Path) -> Iterator[hansard_writer.RunningWriter]:
-    """A real writer process that serves ``directory`` for the test's length."""
+    """A real writer process that serves ``directory`` for the test's length; the log verifies."""
     with hansard_writer.running(directory) as running:
         yield running
+    assert_verifies(directory)

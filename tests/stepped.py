@@ -88,6 +88,7 @@ class Log:
         self.vfs: str | None = None
         self.predecessor: WriterRun | None = None  # as the lock file says it
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
+        self.is_honest = True  # False: in the end its files are not as a writer left them
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---

@@ -14,6 +14,8 @@ from typing import Any
 
 import apsw
 
+from hansard_writer.proof import verify
+
 DEADLINE_S = 30.0
 
 
@@ -83,6 +85,13 @@ def assert_log_is_sound(directory: Path) -> None:
         assert entered == sorted(entered), f"producer {producer} is out of order"
         assert len(entered) == len(set(entered)), f"producer {producer} has doubles"
     assert query(directory, "PRAGMA integrity_check") == [("ok",)]
+
+
+def assert_verifies(directory: Path) -> None:
+    """What its writer has left in a directory is an honest log; nothing, where it has left none."""
+    if (directory / "log.db").exists():
+        report = verify(directory)
+        assert report.is_good, f"verify says {report}"
 
 
 def run_worker(program: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:

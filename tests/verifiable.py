@@ -152,7 +152,16 @@ class Thief:
             connection.execute("DELETE FROM tree")
             connection.executemany(WRITE_ROW, grow(Edge(), leaves)[1])
 
-    def sign_again(self, key: SigningKey) -> None:
+    def hash_payload(self, seq: int) -> None:
+        """The payload's hash, and nothing of the tree."""
+        with self.connection() as connection:
+            salt, payload = connection.execute(
+                "SELECT salt, payload FROM entries WHERE seq = ?", (seq,)
+            ).get
+            hidden = payload_hash(salt, payload.encode())
+            connection.execute("UPDATE entries SET payload_hash = ? WHERE seq = ?", (hidden, seq))
+
+    def sign_again(self, key: SigningKey, *others: SigningKey) -> None:
         """Every checkpoint, for the tree as it is now."""
         with self.connection() as connection:
             tree = StoredTree(lambda *row: connection.execute(READ_ROW, row).get)
@@ -160,7 +169,8 @@ class Thief:
             connection.execute("DELETE FROM checkpoints")
             for (size,) in sizes:
                 origin = key.verifier_key.name
-                note = sign_checkpoint(Checkpoint(origin, size, tree.root(size)), [key])
+                text = Checkpoint(origin, size, tree.root(size))
+                note = sign_checkpoint(text, [*others, key])
                 put_checkpoint(connection, size, origin, note)
                 (self.directory / "checkpoint").write_text(note)
 

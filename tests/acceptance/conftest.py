@@ -15,6 +15,7 @@ import pytest
 from hansard_writer.running import RunningWriter
 from hansard_writer.running import start as start_writer
 from supervised import Start, Supervised
+from support import assert_verifies
 
 Script = Callable[..., subprocess.Popen[str]]
 
@@ -79,6 +80,7 @@ def mortal_writer(directory: Path) -> Iterator[MortalWriter]:
     mortal = MortalWriter(directory)
     yield mortal
     mortal.close()
+    assert_verifies(directory)
 
 
 @pytest.fixture

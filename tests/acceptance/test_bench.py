@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest, proof, proof_cost, readers, search
+from bench import entered, ingest, proof, proof_cost, readers, search, verify
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -88,6 +88,12 @@ def test_proofs_are_timed_and_checked_and_their_bytes_counted(tmp_path: Path) ->
     figures = proof.run(tmp_path / "proof", entries=5_000, large_entries=70_000)
     assert all(figure.value > 0 for figure in figures), figures
     assert {"a proof p50", "hashes read for a proof, at most"} <= {each.name for each in figures}
+
+
+def test_a_log_is_verified_and_its_memory_measured(tmp_path: Path) -> None:
+    figures = {each.name: each.value for each in verify.run(tmp_path / "verify", entries=5_000)}
+    assert figures["entries of 200 bytes of payload"] == 5_000
+    assert figures["CPU an entry"] > 0
 
 
 def test_the_same_worker_makes_the_same_events_again() -> None:

@@ -134,13 +134,18 @@ def test_the_command_says_what_it_did_and_passes_over_what_it_cannot(
         assert log.flush()
     dry = redact(directory, "--seq", "1-2", "--dry-run")
     assert (dry.exit_code, dry.stdout) == (0, "1 entry would be redacted\n")
+    assert "holds any of it" not in dry.stderr
     done = redact(directory, "--seq", "1,2", "--seq", "7-9")
     assert (done.exit_code, done.stdout) == (0, "1 entry redacted\n")
-    assert done.stderr == ("Passed over: 1 without a payload.\nPassed over: 3 not in the log.\n")
+    assert done.stderr == (
+        "Passed over: 1 without a payload.\nPassed over: 3 not in the log (any more).\n"
+        f"No file in {directory} holds any of it any more.\n"
+    )
     again = redact(directory, "--seq", "1", "--seq", "3")
     assert (again.exit_code, again.stdout) == (0, "0 entries redacted\n")
     assert "1 redacted before" in again.stderr
-    assert "1 the log's own" in again.stderr
+    assert "1 of the log's own" in again.stderr
+    assert "holds any of it any more" in again.stderr
     nothing = redact(directory, "--workflow", "none")
     assert nothing.exit_code == 1
     assert "There was nothing to redact." in nothing.stderr

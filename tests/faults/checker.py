@@ -56,20 +56,25 @@ def account(directory: Path, noted: Iterable[Noted]) -> Account:
     (returned orphans excepted); seqs have no holes; runs and watermarks lead to what is there;
     leaves, tree and checkpoints are those of the entries.
     """
-    report = verify(directory)
-    assert report.verdict is Verdict.INTACT, f"verify says {report}"
     connection = apsw.Connection(str(directory / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
+        require_proof(directory, connection)
         return _account(connection, list(noted))
     finally:
         connection.close()
 
 
+def require_proof(directory: Path, connection: apsw.Connection) -> None:
+    """Raises AssertionError unless the log verifies, and its tree is that of its entries."""
+    report = verify(directory)
+    assert report.verdict is Verdict.INTACT, f"verify says {report}"
+    check_proof(connection)
+
+
 def _account(connection: apsw.Connection, noted: list[Noted]) -> Account:
     _check_database(connection)
     _check_numbers(connection)
-    check_proof(connection)
     entries = _rows(
         connection,
         "SELECT producer_hash, producer_seq, payload ->> 'w', payload ->> 'n', event_type,"

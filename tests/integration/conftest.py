@@ -7,14 +7,17 @@ import pytest
 
 from hooked_vfs import HookedVfs
 from stepped import Log
+from support import assert_verifies
 
 
 @pytest.fixture
 def log(directory: Path) -> Iterator[Log]:
-    """Served by a writer that has just started."""
+    """Served by a writer that has just started; in the end it verifies."""
     log = Log(directory).start_writer()
     yield log
     log.close()
+    if log.is_honest:
+        assert_verifies(directory)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_a_backup_beside_anothers_wal_is_refused_and_both_are_left_as_they_are(
     log: Log, backup: Callable[[], None]
 ) -> None:
     backup()
+    log.is_honest = False
     files = [log.directory / name for name in ("log.db", "log.db-wal")]
     before = [path.read_bytes() for path in files]
     with pytest.raises(LogUnusable, match=r"move log\.db-wal and log\.db-shm away"):
@@ -85,6 +86,7 @@ def test_another_logs_database_beside_a_killed_ones_wal_is_refused(
     shutil.copyfile(other.directory / "log.db", log.directory / "log.db")
     with pytest.raises(LogUnusable):
         log.start_writer()
+    log.is_honest = False
     other.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
-from hansard import ConfigError
+from hansard import ConfigError, wire
 from hansard.reader import LogReader
 from hansard_writer import full_text, schema
 from hansard_writer.retries import RETRY_S
@@ -289,7 +289,9 @@ def test_a_log_of_the_first_schema_gets_its_index_in_the_background(
         connection.execute(statement)
     for pragma in (f"application_id = {schema.APPLICATION_ID}", "user_version = 1"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.execute("INSERT INTO producers VALUES(0, x'00', '', 0, 0, 0, 0, 0)")
+    connection.execute("INSERT INTO meta VALUES('log_id', ?)", (log_id := bytes(16),))
+    own = wire.producer_hash(b"hansard writer " + log_id)
+    connection.execute("INSERT INTO producers VALUES(0, ?, '', 0, 0, 0, 0, 0)", (own,))
     payload = '{"workflow_id": "wf", "status": "failed", "stderr": "common"}'
     connection.executemany(
         "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, payload)"

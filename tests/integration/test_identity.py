@@ -251,6 +251,17 @@ def test_one_copy_that_is_put_back_twice_never_bears_the_same_origin(
     assert len(origins) == 4
 
 
+def test_a_rollback_that_is_accepted_where_none_was_is_warned_of(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(log, 3)
+    log.stop_writer()
+    log.accepted = ROLLBACK
+    log.start_writer()
+    assert "--accept-rollback was for nothing" in caplog.text
+    assert len(chain_of(log).links) == 1
+
+
 def test_another_history_of_the_same_length_is_refused(log: Log, tmp_path: Path) -> None:
     """From one copy on the log has had two histories; the checkpoint is of the other one."""
     record(log, 3)
@@ -264,6 +275,7 @@ def test_another_history_of_the_same_length_is_refused(log: Log, tmp_path: Path)
     record(log, 9)
     log.stop_writer()
     (log.directory / "checkpoint").write_bytes(others)
+    log.is_honest = False
     refused(log, "its first 8 entries are not those that checkpoint was signed for")
 
 
@@ -289,6 +301,7 @@ def test_an_empty_database_in_place_of_a_log_is_refused(log: Log) -> None:
         path.unlink()
     with pytest.raises(LogUnusable, match="of another log"):
         log.start_writer()
+    assert not (log.directory / "log.db-wal").exists(), "it might be taken for the lost log's"
     log.accepted = ROLLBACK
     log.start_writer()
     log.step()
@@ -327,6 +340,7 @@ def test_a_checkpoint_that_the_writer_did_not_leave_is_refused(
     log.stop_writer()
     path = log.directory / "checkpoint"
     path.write_bytes(change(path.read_bytes()))
+    log.is_honest = False
     refused(log, f"not what this log's writer left there.*{words}.*move it away")
 
 
@@ -336,6 +350,7 @@ def test_a_checkpoint_of_another_key_is_refused(log: Log) -> None:
     log.stop_writer()
     stranger = SigningKey(checkpoint.origin, keys.new_key())
     (log.directory / "checkpoint").write_text(sign_checkpoint(checkpoint, [stranger]))
+    log.is_honest = False
     refused(log, "by no key that is known here")
 
 
@@ -345,6 +360,7 @@ def test_a_log_that_contradicts_its_own_checkpoint_is_refused(log: Log) -> None:
     connection = apsw.Connection(str(log.directory / "log.db"))
     connection.execute("UPDATE checkpoints SET note = replace(note, char(10)||'3', char(10)||'9')")
     connection.close()
+    log.is_honest = False
     refused(log, "holds a checkpoint of 9 entries that is not one of the 3 it has")
 
 

@@ -247,6 +247,36 @@ def test_all_entries_but_the_one_that_says_so_may_go(log: Log) -> None:
     assert seqs(log) == [17, 18]
 
 
+def test_a_mark_that_no_entry_speaks_of_deletes_nothing(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever can write to the file must not have the writer do it."""
+    record(log, 30)
+    log.stop_writer()
+    other = apsw.Connection(str(log.directory / "log.db"))
+    other.execute("INSERT INTO meta VALUES('prune_to', 20)")
+    other.close()
+    log.start_writer()
+    finish(log)
+    assert len(seqs(log)) == 30
+    assert "no entry says so" in caplog.text
+    ask(log, prune(10))
+    finish(log)
+    assert seqs(log)[0] == 11, "what is asked for is done as ever"
+
+
+def test_triggers_that_somebody_left_unlocked_are_locked_again(log: Log) -> None:
+    record(log, 30)
+    other = apsw.Connection(str(log.directory / "log.db"))
+    other.execute("INSERT OR REPLACE INTO meta VALUES('unlocked', 'redact')")
+    ask(log, prune(10))
+    finish(log)
+    assert seqs(log)[0] == 11
+    with pytest.raises(apsw.ConstraintError, match="append-only"):
+        other.execute("UPDATE entries SET payload = NULL, salt = NULL")
+    other.close()
+
+
 def test_more_than_the_log_has_is_refused(log: Log) -> None:
     record(log, 3)
     with pytest.raises(wire.WireError, match="last of a prune is 4: the log ends with 3"):
@@ -275,7 +305,7 @@ def test_a_writer_killed_between_two_pieces_goes_on_when_it_starts_again(log: Lo
 
 
 @pytest.mark.parametrize(
-    "at", ["INSERT INTO meta VALUES('unlocked'", "DELETE FROM entries", "COMMIT"]
+    "at", ["INSERT OR REPLACE INTO meta VALUES('unlocked'", "DELETE FROM entries", "COMMIT"]
 )
 def test_a_writer_killed_within_a_piece_has_deleted_nothing_of_it(
     log: Log, monkeypatch: pytest.MonkeyPatch, at: str

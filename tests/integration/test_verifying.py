@@ -158,8 +158,9 @@ def test_a_key_that_was_lost_leads_to_nothing(log: SignedLog) -> None:
     log.publish(second)
     report = log.verify()
     assert_found(report, Verdict.INTACT)
-    assert report.remarks == (f"entry 601 began a new origin (lost): {log.origin}/2",)
-    assert_found(log.verify(keys=[retired]), Verdict.ALTERED, "signed 1 checkpoints")
+    (remark,) = report.remarks
+    assert remark.startswith(f"entry 601 began a new origin, {log.origin}/2: the key before it was")
+    assert_found(log.verify(keys=[retired]), Verdict.ALTERED, "signed 1 checkpoint")
     assert_found(log.verify(keys=[retired, key]), Verdict.INTACT)
 
 
@@ -234,8 +235,10 @@ def test_what_is_pruned_while_checkpoints_are_checked_is_no_damage(
     log: SignedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hansard_writer.proof.verifying.checkpoint_pass.PAGE_CHECKPOINTS", 1)
-    in_between(monkeypatch, int, int, lambda: log.pruned(600))
-    assert_found(log.verify(), Verdict.INTACT)
+    in_between(monkeypatch, int, int, lambda: (log.enter(count=100), log.pruned(650)))
+    report = log.verify()
+    assert_found(report, Verdict.INTACT)
+    assert "1 checkpoint is of pruned entries only" in report.remarks[0]
 
 
 def test_a_live_logs_wal_is_not_held(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,6 +605,7 @@ def test_changed_checkpoints_are_found(thief: Thief, change: str) -> None:
 def test_a_checkpoint_that_is_gone_shows_by_the_file_beside_it(thief: Thief) -> None:
     report = thief("DELETE FROM checkpoints WHERE size = 600")
     assert_found(report, Verdict.ALTERED, "DIR/checkpoint, of size 600, is not among")
+    assert report.covered == 600
     (thief.directory / "checkpoint").write_text("nothing")
     assert_found(thief.verify(), Verdict.ALTERED, "DIR/checkpoint: a signed note is")
 
@@ -802,13 +806,18 @@ def test_an_entry_of_a_key_is_proven_before_it_is_believed_since(
     log.seal()
     assert_found(log.verify(since=601, keys=[first.verifier_key]), Verdict.INTACT)
     thief = Thief(log, tmp_path / "stolen")
-    forged = str(signing_key(log.origin, 9).verifier_key)
+    forged = signing_key(log.origin, 9)
+    key = str(forged.verifier_key)
     thief.change(
-        f"UPDATE entries SET payload = json_set(payload, '$.verifier_key', '{forged}')"
-        " WHERE seq = 601"
+        f"UPDATE entries SET payload = json_set(payload, '$.verifier_key', '{key}') WHERE seq = 601"
     )
     report = thief.verify(since=601, keys=[first.verifier_key])
-    assert report.verdict is Verdict.ALTERED
+    assert "entry 601: its payload or its salt" in words(report)[0]
+    thief.hash_payload(601)
+    thief.sign_again(forged, first)
+    thief.publish(forged)
+    report = thief.verify(since=601, keys=[first.verifier_key])
+    assert_found(report, Verdict.ALTERED, "entry 601: it is not what was entered")
 
 
 # --- whom it is for ---

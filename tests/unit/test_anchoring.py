@@ -130,6 +130,15 @@ def test_without_a_writer_the_last_one_is_taken_and_what_is_behind_it_is_said(lo
     assert f"{behind} entries are behind the last checkpoint" in taken.notice
 
 
+def test_without_a_writer_a_log_that_went_back_is_not_said_to_be_covered(log: Log) -> None:
+    note_after(log, 3)
+    copy = (log.directory / "log.db").read_bytes()
+    note_after(log, 4)
+    (log.directory / "log.db").write_bytes(copy)
+    notice = take_newest(log.directory, 1.0).notice
+    assert "the last one is of 7 entries, and the log has 3: it went back in time" in notice
+
+
 def test_a_log_that_was_never_signed_has_none(log: Log) -> None:
     log.stop_writer()
     with pytest.raises(NoCheckpoint, match="hansard serve"):

@@ -100,6 +100,7 @@ def test_nothing_to_prune_is_an_answer(prune: Prune) -> None:
         (("--before", "yesterday"), 2, "write it like 2026-01-31T23:59:00Z"),
         (("--before", "2d3h"), 2, "write it like"),
         (("--before", "-1d"), 2, "write it like"),
+        (("--before", "1y"), 2, "00Z, or an age in s, m, h, d or w, like 90d."),
         (("--before", "2200-01-01"), 2, "is in the future"),
         (("--before", "99999w"), 2, "is before 1970"),
         (("--before", "1d", "--key", __file__), 2, "--key goes with --check-archive"),

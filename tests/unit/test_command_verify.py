@@ -60,7 +60,9 @@ def test_damage_is_named_and_is_the_answer_no(log: SignedLog, directory: Path, r
     alter(directory, "UPDATE entries SET actor = 'x' || char(27) WHERE seq = 7")
     result = run()
     assert result.exit_code == 1
-    assert result.stdout.startswith("altered: 2 found that should not be so\n")
+    assert result.stdout.startswith(
+        "altered: it is not all as it was entered and signed; 2 findings\n"
+    )
     assert "entry 7: it is not what was entered" in result.stdout
     report = json.loads(run("--format", "json").stdout)
     assert report["findings"][0]["first"] == 7
@@ -87,6 +89,62 @@ def test_an_outsiders_checkpoint_and_key_are_files(
     result = run(*outside)
     assert result.exit_code == 1
     assert result.stdout.startswith("truncated: a signed checkpoint says that there were 40\n")
+
+
+def test_what_was_not_recomputed_is_not_said_to_be_as_it_was(
+    log: SignedLog, directory: Path, run: Run
+) -> None:
+    behind = run("--since", 40).stdout
+    assert behind.startswith("intact: every entry behind 40 is as it was entered; nobody has")
+    (directory / "log.db").unlink()
+    for path in directory.iterdir():
+        if path.name != "kept":
+            path.unlink()
+    full = SignedLog(directory)
+    full.enter(count=40)
+    full.seal()
+    full.close()
+    nothing = run("--since", 40)
+    assert nothing.exit_code == 0
+    assert nothing.stdout.startswith("intact: no entry is behind 40, and none was recomputed\n")
+
+
+def test_findings_that_are_all_named_are_not_said_to_be_the_first(
+    log: SignedLog, directory: Path, run: Run
+) -> None:
+    connection = apsw.Connection(str(directory / "log.db"))
+    connection.execute("DROP TRIGGER entries_are_not_deleted")
+    connection.execute("DELETE FROM entries WHERE seq BETWEEN 10 AND 12")
+    connection.close()
+    result = run()
+    assert result.exit_code == 1
+    assert "entries 10 to 12: missing" in result.stdout
+    assert "these are the first" not in result.stdout
+
+
+def test_a_checkpoint_of_another_log_is_called_one(
+    log: SignedLog, directory: Path, run: Run, tmp_path: Path
+) -> None:
+    other = SignedLog(tmp_path / "other")
+    other.enter(count=3)
+    (tmp_path / "kept").write_text(other.seal())
+    other.close()
+    keys = ("--key", directory / "writer.pub", "--key", other.directory / "writer.pub")
+    result = run("--checkpoint", tmp_path / "kept", *keys)
+    assert result.exit_code == 1
+    assert f"one of another log ({other.origin}): this one is {log.origin}" in result.stdout
+    assert other.origin != log.origin
+    first = "forked: another history than was signed, from one of the entries 1 to 3 on\n"
+    assert result.stdout.startswith(first)
+
+
+def test_what_says_that_a_log_was_larger_is_named(
+    log: SignedLog, directory: Path, run: Run
+) -> None:
+    (directory / "checkpoint").write_text(log.note(50, root=b"r" * 32))
+    result = run()
+    assert result.stdout.startswith("truncated: a signed checkpoint says that there were 50\n")
+    assert "note         DIR/checkpoint is of 50 entries, and the log has 45\n" in result.stdout
 
 
 def test_what_cannot_be_used_is_bad_usage(

@@ -238,3 +238,14 @@ def test_a_start_without_room_is_no_usage_error(directory: Path, error: Exceptio
 
     with pytest.raises(LogUnusable, match=r"start again"):
         process._with_room(directory, Settings(), make)
+
+
+def test_a_group_may_read_what_is_public_of_the_signing_and_not_the_key(directory: Path) -> None:
+    process.prepare_directory(directory, None)
+    for name in ("checkpoint", "writer.pub", "writer.key"):
+        (directory / name).touch(0o600)
+    process.prepare_directory(directory, own_group())
+    modes = [mode(directory / name) for name in ("checkpoint", "writer.pub", "writer.key")]
+    assert modes == [0o640, 0o640, 0o600]
+    process.prepare_directory(directory, None)
+    assert mode(directory / "checkpoint") == 0o600

@@ -312,7 +312,7 @@ def without(index: int) -> Callable[[list[Any]], None]:
         (changed(5, seq=99), NotProven, "entry 25 is missing: there is 99"),
         (swapped, NotProven, "entry 23 is missing: there is 24"),
         (other_edge, NotProven, "not those that were signed"),
-        (without(7), NotProven, "entry 40 is not as it was"),
+        (without(7), NotProven, "entry 27 is missing: there is 28"),
         (without(-1), MalformedProof, "cut short"),
         (without(0), MalformedProof, "no archive of version 1"),
         (lambda lines: lines.append({}), MalformedProof, "goes on behind its last line"),

@@ -200,6 +200,12 @@ def test_the_command_says_what_it_has_written(
         "for pruning"
     )
     assert run("--export", place, "--watch", place).exit_code == 2
+    before = sorted(log.directory.iterdir())
+    for option in ("--export", "--watch"):
+        done = run(option, log.directory / ".")
+        assert done.exit_code == 2
+        assert f"{option} names the log's own directory" in done.stderr
+    assert sorted(log.directory.iterdir()) == before
     (tmp_path / "file").touch()
     done = run("--export", tmp_path / "file" / "site")
     assert done.exit_code == 1

@@ -62,9 +62,17 @@ def take_newest(directory: Path, timeout_s: float, *, must_answer: bool = True) 
                 raise
             why = str(error)
     note = _last(directory)
-    behind = _entries(directory) - read_checkpoint(note).size
-    entries = counted(behind, "entry is", "entries are")
-    said = f"{entries} behind the last checkpoint" if behind > 0 else "the last one covers all"
+    signed, entries = read_checkpoint(note).size, _entries(directory)
+    if entries < signed:
+        said = (
+            f"the last one is of {signed:,} entries, and the log has {entries:,}: it went back in "
+            "time, or was cut (see `hansard verify`)"
+        )
+    elif entries > signed:
+        behind = counted(entries - signed, "entry is", "entries are")
+        said = f"{behind} behind the last checkpoint"
+    else:
+        said = "the last one covers all"
     return Taken(note, f"{why}: {said}")
 
 
@@ -137,7 +145,8 @@ def require_continued(old: Checkpoint, new: Checkpoint, log: ReadConnection) -> 
     if new.origin != old.origin:
         raise HistoryChanged(
             f"the log is signed as {new.origin} now, and was as {old.origin}: it went back in "
-            "time, or its key was lost, and somebody has accepted that (see `hansard keys list`)"
+            "time, or its key was lost, and somebody has accepted that (see `hansard keys list`). "
+            "Leave what was kept as it is, and keep what comes in another directory"
         )
     if new.size < old.size:
         raise HistoryChanged(f"the log had {old.size:,} entries, and now it has {new.size:,}")

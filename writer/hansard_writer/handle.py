@@ -54,7 +54,8 @@ class Handle:
         self._checkpoint_falters = 0
         self._file: DatabaseFile | None = None
         self.on_commit: Callable[[int], None] | None = None  # is told how many frames the WAL has
-        if not path.exists():
+        self._is_new = not path.exists()
+        if self._is_new:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
         try:
             self.connection = apsw.Connection(str(path), vfs=vfs)
@@ -67,10 +68,12 @@ class Handle:
     def starting(self, predecessor: WriterRun | None) -> Iterator[None]:
         """Configure and migrate; then the block, which makes this the log's writer.
 
-        Until its end a close is no checkpoint, so that what is refused stays as it was. Raises
+        Until its end a close is no checkpoint, so that what is refused stays as it was; but a new
+        database leaves no WAL, which might be taken for one of the database before it. Raises
         `hansard_writer.damage.LogUnusable`, and `StoreFull`.
         """
-        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        if not self._is_new:
+            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self.connection.set_busy_timeout(START_BUSY_MS)
         try:
             require_own_wal(self.connection, self._path, predecessor)

@@ -81,7 +81,10 @@ class Identity:
         given = [keys.public_bytes(key) for key in (own, following) if key]
         self._said = said = said_by(handle, edge, directory / layout.DATABASE)
         self._claimed = claimed_by(directory / layout.CHECKPOINT, said, given)
-        self._plan = self._planned(own, following, went_back(said, self._claimed))
+        backwards = went_back(said, self._claimed)
+        self._plan = self._planned(own, following, backwards)
+        if self._accept_rollback and not backwards:
+            _LOG.warning("--accept-rollback was for nothing: the log did not go back. Leave it off")
 
     def _planned(
         self, own: Ed25519PrivateKey | None, following: Ed25519PrivateKey | None, backwards: str

@@ -16,7 +16,7 @@ from hansard_writer.full_text import FullText
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof.stored_tree import DELETE_ROWS, rows_within
 from hansard_writer.retries import StoreUnready
-from hansard_writer.store import PRUNED_KEYS, Store
+from hansard_writer.store import OWN_PRODUCER, PRUNED_KEYS, Store
 
 PRUNED: Final = "hansard.pruned"
 PIECE_ENTRIES_MAX: Final = 500  # deleted in one transaction: 7 ms, of operations 15, ...
@@ -25,11 +25,14 @@ PROGRESS_ENTRIES: Final = 100_000  # between two lines in the log
 
 _LOG: Final = logging.getLogger("hansard.writer")
 
-_SAID_AT: Final = f"SELECT coalesce(max(seq), 0) FROM entries WHERE event_type = '{PRUNED}'"  # noqa: S608
+_SAID: Final = (  # where, and up to where at most
+    "SELECT coalesce(max(seq), 0), coalesce(max(payload ->> '$.last'), 0) FROM entries"  # noqa: S608
+    f" WHERE event_type = '{PRUNED}' AND producer = {OWN_PRODUCER}"
+)
 _NEXT: Final = (
     "SELECT seq, octet_length(payload) FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
-_UNLOCK: Final = "INSERT INTO meta VALUES('unlocked', 'prune')"
+_UNLOCK: Final = "INSERT OR REPLACE INTO meta VALUES('unlocked', 'prune')"
 _LOCK: Final = "DELETE FROM meta WHERE key = 'unlocked'"
 _DELETE: Final = "DELETE FROM entries WHERE seq <= ?"
 _SET: Final = (
@@ -49,7 +52,14 @@ class Pruning:
         self._own = own
         self._full_text = full_text
         self._signed_to = signed_to
-        self._said_at: int = store.handle.one(_SAID_AT)
+        self._said_at, said_to = store.handle.one(_SAID)
+        if store.pruned.target > said_to:
+            _LOG.error(
+                "log.db has a mark that entries up to %d go, and no entry says so: somebody has "
+                "set it from outside; nothing is pruned; `hansard verify` says more",
+                store.pruned.target,
+            )
+            store.pruned = store.pruned._replace(target=max(said_to, store.pruned.to))
         self._told_at = store.pruned.to
         self.held_up_by = ""  # who asks for no piece says why, here
 

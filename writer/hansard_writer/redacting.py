@@ -42,7 +42,7 @@ _REGISTRATIONS: Final = (
     f"SELECT event_type, task_id, payload FROM entries WHERE {_CHOSEN}"  # noqa: S608
     f" AND event_type = '{wire.TASK_REGISTERED}' AND payload IS NOT NULL"
 )
-_UNLOCK: Final = "INSERT INTO meta VALUES('unlocked', 'redact')"
+_UNLOCK: Final = "INSERT OR REPLACE INTO meta VALUES('unlocked', 'redact')"
 _LOCK: Final = "DELETE FROM meta WHERE key = 'unlocked'"
 _REDACT: Final = f"UPDATE entries SET payload = NULL, salt = NULL WHERE {_CHOSEN}"  # noqa: S608
 _ATTRIBUTES: Final = (  # of the newest registration that is left, if these were taken from those

@@ -68,6 +68,12 @@ def command(
     """
     if place is not None and site is not None:
         raise click.UsageError("--watch and --export are two things: say one at a time.")
+    for option, other in (("--watch", place), ("--export", site)):
+        if other is not None and other.resolve() == directory.resolve():
+            raise click.UsageError(
+                f"{option} names the log's own directory, which has a checkpoint of its own: name "
+                "another, best where the log's owner cannot write."
+            )
     if place is not None:
         _watch(directory, place, interval, timeout)
         return

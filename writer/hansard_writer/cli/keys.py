@@ -16,6 +16,12 @@ from hansard_writer.proof.key_chain import Link, read_key_chain
 TIMEOUT_S: Final = 30.0
 COLUMNS: Final = ("since", "reason", "verifier_key")
 
+_LIST_EXAMPLES: Final = """\b
+Examples:
+  hansard keys list
+  hansard keys list --format jsonl | jq -r .verifier_key > all.pub
+"""
+
 
 @click.group(
     name="keys",
@@ -29,15 +35,18 @@ def command() -> None:
     """Show the keys that sign a log, or change to another."""
 
 
-@command.command(name="list", epilog="Example: hansard keys list --format jsonl")
+@command.command(name="list", epilog=_LIST_EXAMPLES)
 @directory_option
 @format_option
 def list_(directory: Path, format: str) -> None:  # noqa: A002 - the option's name
     """Print the public keys that sign the log's checkpoints, oldest first.
 
     `since` is the size of the log from which on a key signs: the entry with that id says why. The
-    name of a key is the origin of its checkpoints; each row is what `--key` of other commands
-    takes. The log says so of itself: an outsider keeps the first one.
+    name of a key is the origin of its checkpoints. The log says so of itself: an outsider keeps
+    the first key, with which `hansard verify` checks all that follow.
+
+    A file of `verifier_key`s, one a line, is what `--key` of other commands takes. A single proof
+    or archive is checked with the key that signed it, which after a rotation is a later one.
     """
     log = ReadConnection(directory)
     try:

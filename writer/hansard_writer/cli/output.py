@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 
 PAYLOAD: Final = "payload"
 NEVER_CUT: Final = frozenset({"id", "created_at", "received_at", "level", "key"})
+WHOLE: Final = "verifier_key"
+"""A column of use only where nothing of it is cut: its lines may be longer than the terminal's."""
 SAMPLE_ROWS: Final = 100  # that say how wide the columns of a table are
 COLUMN_MIN: Final = 5
 WIDTH_WITHOUT_TERMINAL: Final = 120
@@ -163,10 +165,11 @@ def _table(rows: Iterable[Row], columns: Sequence[str], sample_rows: int) -> Ite
         columns = list(compress(columns, told))
         sample = [list(compress(line, told)) for line in sample]
     terminal = shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns
-    widths = _widths(columns, [list(columns), *sample], terminal)
+    longest = sys.maxsize if WHOLE in columns else terminal
+    widths = _widths(columns, [list(columns), *sample], longest)
     for line in chain([list(columns)], sample, cells):
         padded = [_fit(cell, width) for cell, width in zip(line, widths, strict=True)]
-        yield _cut(GAP.join(padded).rstrip(), terminal) + "\n"
+        yield _cut(GAP.join(padded).rstrip(), longest) + "\n"
 
 
 def _widths(columns: Sequence[str], sample: list[list[str]], terminal: int) -> list[int]:

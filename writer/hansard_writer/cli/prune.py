@@ -48,7 +48,11 @@ class Before(click.ParamType):  # type: ignore[type-arg]  # older clicks have no
             if before < 0:
                 self.fail(f"{value!r} is before 1970.", param, ctx)
             return before
-        before = TIME.convert(value, param, ctx)
+        try:
+            before = TIME.convert(value, param, ctx)
+        except click.BadParameter as error:
+            words = error.message.rstrip(".")
+            self.fail(f"{words}, or an age in s, m, h, d or w, like 90d.", param, ctx)
         if before > now:
             self.fail(f"{value!r} is in the future: all entries are older.", param, ctx)
         return before

@@ -97,14 +97,16 @@ def command(
             "The entries are redacted, but bytes of them remain in the files until this is out of "
             f"the way:\n  {what}\nThen repeat the command."
         )
+    if not dry_run:
+        click.echo(f"No file in {directory} holds any of it any more.", err=True)
 
 
 def _tell_of_passed_over(redaction: Redaction) -> None:
     for count, what in (
         (redaction.before, "redacted before"),
-        (redaction.own, "the log's own, which are not redacted"),
+        (redaction.own, "of the log's own, which are not redacted"),
         (redaction.empty, "without a payload"),
-        (redaction.missing, "not in the log"),
+        (redaction.missing, "not in the log (any more)"),
     ):
         if count:
             click.echo(f"Passed over: {count:,} {what}.", err=True)

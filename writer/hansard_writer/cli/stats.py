@@ -25,6 +25,11 @@ def command(
 ) -> None:
     """Print the writer's figures: a row each, or one JSON object.
 
+    submitted = appended + dead_lettered + waiting + dropped, in events; `entries` counts those of
+    the log itself too. checkpoint_size of them are signed, up to pruned_to they were pruned.
+    suspended, held_up_by and wal_held_by say what is in the way, and are empty or false if nothing
+    is. The README ("The accounts", "When things go wrong") says more.
+
     Exits with 3 when no writer answers.
     """
     if not layout.a_writer_lives(directory):

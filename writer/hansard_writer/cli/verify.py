@@ -1,7 +1,9 @@
 """``hansard verify``: whether a log is what was entered and signed."""
 
 import gc
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof.checkpoint import encode_root, read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
 from hansard_writer.proof.verifying import Progress, Report, verify
+from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 from hansard_writer.proof.verifying.kept_verdict import keep_verdict
 
 NOTE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -66,7 +69,9 @@ def command(
     since: int | None,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Recompute every hash of the log from its entries, and check every signature.
+    """Check that nobody has altered the log.
+
+    Every hash is recomputed from the entries, and every signature is checked.
 
     The verdict is one of: intact; pruned (intact, but for a beginning that the log itself says was
     pruned); altered, with the entries that are; forked, another history than a signed checkpoint
@@ -91,7 +96,7 @@ def command(
         click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
     else:
         for line in _lines(report):
-            click.echo(printable(line))
+            click.echo(_fitted(printable(line)))
     if not report.is_good:
         raise click.exceptions.Exit(NO)
 
@@ -121,24 +126,34 @@ def _lines(report: Report) -> Iterator[str]:
         yield _fact("note", remark)
     for finding in report.findings:
         yield _fact("found", str(finding))
-    if report.findings_count > len(report.findings):
+    if report.findings_count > len(report.findings) >= FINDINGS_NAMED_MAX:
         yield _fact("found", f"{report.findings_count:,} in all: these are the first")
     yield _fact("not proven", ", ".join(report.not_proven))
     yield _fact("took", f"{report.seconds:.1f} s")
 
 
 def _in_one_sentence(report: Report) -> str:
+    pruned = f"entries up to {report.pruned:,} were pruned, "
+    if report.since <= report.pruned:
+        good = ("every entry is as it was entered", f"{pruned}the others are as entered")
+    elif report.entries:
+        behind = f"every entry behind {report.since:,} is as it was entered"
+        good = (behind, f"{pruned}{behind}")
+    else:
+        behind = f"no entry is behind {report.since:,}, and none was recomputed"
+        good = (behind, f"{pruned}{behind}")
+    findings = counted(report.findings_count, "finding")
     said = {
-        "intact": "every entry is as it was entered",
-        "pruned": f"entries up to {report.pruned:,} were pruned, the others are as entered",
-        "altered": f"{report.findings_count:,} found that should not be so",
+        "intact": good[0],
+        "pruned": good[1],
+        "altered": f"it is not all as it was entered and signed; {findings}",
     }
     if report.fork:
         fits, differs = report.fork
-        said["forked"] = (
-            f"another history than was signed, from somewhere behind entry {fits:,} and not "
-            f"behind {differs:,}"
-        )
+        where = f"entry {differs:,}"
+        if differs > fits + 1:
+            where = f"one of the entries {fits + 1:,} to {differs:,}"
+        said["forked"] = f"another history than was signed, from {where} on"
     if report.signed_size:
         said["truncated"] = f"a signed checkpoint says that there were {report.signed_size:,}"
     unsigned = report.not_covered_yet if report.is_good else 0
@@ -165,6 +180,14 @@ def _whose(report: Report) -> str:
 
 def _fact(name: str, value: str) -> str:
     return f"  {name:<{_WIDTH}}{value}"
+
+
+def _fitted(line: str) -> str:
+    """The line, broken between words where that is for a terminal, and every word has room."""
+    indent, columns = " " * (2 + _WIDTH), shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or max(map(len, line.split())) > columns - len(indent):
+        return line
+    return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False)
 
 
 @contextmanager

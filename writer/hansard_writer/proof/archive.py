@@ -115,8 +115,9 @@ class _Regrown:
     def add(self, entries: Sequence[LoggedEntry]) -> None:
         """Raises `NotProven` unless they are the next ones."""
         for seq, entry in enumerate(entries, self._edge.size + 1):
-            if entry.seq != seq or seq > self._last:
-                raise NotProven(f"entry {seq:,} is missing: there is {entry.seq:,} in its place")
+            _require_next(entry, seq)
+            if seq > self._last:
+                raise NotProven(f"entry {seq:,} is more than there should be")
         leaves = b"".join(entry.leaf_hash for entry in entries)
         self._edge, _ = grow(self._edge, leaves)
 
@@ -143,9 +144,16 @@ def _batches(entries: Iterable[LoggedEntry]) -> Iterator[list[LoggedEntry]]:
 def _entries(lines: Iterable[bytes], first: int) -> Iterator[LoggedEntry]:
     for seq, line in enumerate(lines, first):
         try:
-            yield LoggedEntry.from_json(line)
+            entry = LoggedEntry.from_json(line)
         except MalformedEntry as error:
             raise NotProven(f"entry {seq:,} is not as it was: {error}") from error
+        _require_next(entry, seq)  # before a line behind the entries is taken for one
+        yield entry
+
+
+def _require_next(entry: LoggedEntry, seq: int) -> None:
+    if entry.seq != seq:
+        raise NotProven(f"entry {seq:,} is missing: there is {entry.seq:,} in its place")
 
 
 # --- the first and the last line ---

@@ -168,7 +168,7 @@ def check_proof(
     if first == INCLUSION:
         return check_inclusion_proof(text, keys, origin=origin)
     raise MalformedProof(
-        f"it begins with {first!r:.60}: a proof begins with {INCLUSION!r} or {CONSISTENCY!r}"
+        f"it begins with {first[:60]!r}: a proof begins with {INCLUSION!r} or {CONSISTENCY!r}"
     )
 
 
@@ -286,5 +286,5 @@ def _decoded(text: str, what: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not data or _encoded(data) != text:
-        raise MalformedProof(f"{text!r:.40} is no base64, and so no {what}")
+        raise MalformedProof(f"{text[:40]!r} is no base64, and so no {what}")
     return data

@@ -248,7 +248,7 @@ def _decoded(text: str, error: type[NoteError]) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not data or _encoded(data) != text:
-        raise error(f"{text!r:.40} is no base64")
+        raise error(f"{text[:40]!r} is no base64")
     return data
 
 

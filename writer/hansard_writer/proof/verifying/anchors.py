@@ -48,7 +48,9 @@ def anchors(
         return found
     of_this = [key for key in keys if is_of(key.name, log_id)]
     if not of_this:
-        findings.add(f"{found.named} is one of another log ({keys[0].name})")
+        findings.add(
+            f"{found.named} is one of another log ({keys[0].name}): this one is hansard/{log_id}"
+        )
     others = [key for key in keys if key not in of_this]
     return found._replace(keys=(*of_this, *others))
 

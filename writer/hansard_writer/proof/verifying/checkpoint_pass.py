@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hansard.reader_connection import ReadConnection
+from hansard.wording import counted
 from hansard_writer.proof.checkpoint import Checkpoint, encode_root, read_checkpoint
 from hansard_writer.proof.key_chain import ROTATED
 from hansard_writer.proof.signed_note import NoteError, UntrustedNote
 from hansard_writer.proof.stored_tree import NodeMissing, StoredTree
 from hansard_writer.proof.verifying.findings import Findings, Fork
 from hansard_writer.proof.verifying.looking import FIRST
-from hansard_writer.proof.verifying.trust import Trust, claimed_size, open_other, open_own
+from hansard_writer.proof.verifying.trust import Trust, claimed_size, log_of, open_other, open_own
 
 PAGE_CHECKPOINTS: Final = 500
 OWN_FILE: Final = "DIR/checkpoint"
@@ -64,6 +65,7 @@ class CheckpointPass:
         self.covered = 0  # the largest size that fits and is signed by a key that counts
         self.led_to = 0  # the same of the anchor, and those it vouches for
         self.signed_beyond: int | None = None
+        self.named_beyond = ""  # what says so
 
     # --- the log's own ---
 
@@ -97,8 +99,7 @@ class CheckpointPass:
         """The one that stands beside the database; not if a rollback was accepted over it."""
         try:
             claimed = read_checkpoint(note)
-            kept = self._rows(_NEXT, claimed.size)
-            if kept and Own(*kept[0]).note == note:
+            if Own(claimed.size, claimed.origin.encode(), note) in self._of_size(claimed.size):
                 return  # it was looked at
             checkpoint, _ = open_other(note, self._trust.keys)
         except NoteError as error:
@@ -107,11 +108,13 @@ class CheckpointPass:
         if (checkpoint.size, encode_root(checkpoint.root)) in accepted:
             return
         if checkpoint.size > self._size:
-            self._is_beyond(checkpoint.size)
+            self._is_beyond(checkpoint.size, OWN_FILE)
             return
         self._findings.add(
-            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints"
+            f"{OWN_FILE}, of size {checkpoint.size:,}, is not among the log's own checkpoints: one "
+            "was taken away, or the database is older"
         )
+        self.checked += 1
         self._note_own(checkpoint, self._fits(checkpoint))
 
     def beyond(self, rows: list[tuple[int, bytes]]) -> None:
@@ -122,7 +125,7 @@ class CheckpointPass:
             except NoteError as error:
                 self._findings.add(f"checkpoint of size {size:,}: {error}")
             else:
-                self._is_beyond(checkpoint.size)
+                self._is_beyond(checkpoint.size, "a checkpoint of its own")
 
     # --- an outsider's ---
 
@@ -134,8 +137,14 @@ class CheckpointPass:
             self._findings.add(f"{GIVEN} of size {claimed_size(note):,}: {error}")
             return None
         self.checked += 1
+        this = log_of(self._trust.chain.current.origin)
+        if log_of(checkpoint.origin) != this:
+            self._findings.add(
+                f"{GIVEN} of size {checkpoint.size:,} is one of another log ({checkpoint.origin}): "
+                f"this one is {this}"
+            )
         if checkpoint.size > self._size:
-            self._is_beyond(checkpoint.size)
+            self._is_beyond(checkpoint.size, GIVEN)
             return None
         fits = self._fits(checkpoint)
         if fits is False:
@@ -166,9 +175,9 @@ class CheckpointPass:
     def finish(self, anchor: str) -> None:
         """Note what is signed, but by keys that do not count. ``anchor`` says which one began."""
         if self._untrusted:
+            some = counted(self._untrusted, "checkpoint")
             self._findings.add(
-                f"keys that do not follow from {anchor} signed {self._untrusted:,} checkpoints",
-                count=self._untrusted,
+                f"keys that do not follow from {anchor} signed {some}", count=self._untrusted
             )
 
     # --- inside ---
@@ -217,8 +226,13 @@ class CheckpointPass:
                 self._findings.add(f"checkpoint of size {checkpoint.size:,}: {error}")
             return None
 
-    def _is_beyond(self, size: int) -> None:
-        self.signed_beyond = max(self.signed_beyond or 0, size)
+    def _of_size(self, size: int) -> list[Own]:
+        """The one that the log has of a size, if it has one."""
+        return [own for own in (Own(*row) for row in self._rows(_NEXT, size)) if own.size == size]
+
+    def _is_beyond(self, size: int, named: str) -> None:
+        if size > (self.signed_beyond or 0):
+            self.signed_beyond, self.named_beyond = size, named
 
     def _size_before(self, size: int) -> int:
         before: int = self._rows(_BEFORE, size)[0][0]

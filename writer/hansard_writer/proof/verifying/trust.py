@@ -79,6 +79,11 @@ def open_other(
     return checkpoint, signers
 
 
+def log_of(origin: str) -> str:
+    """The first origin of the log that has this one: a later one has a number behind it."""
+    return "/".join(origin.split("/")[:2])
+
+
 def claimed_size(note: bytes | str) -> int | None:
     """The size that a note says, whoever has signed it; None for what is no checkpoint."""
     try:

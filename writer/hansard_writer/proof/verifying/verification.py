@@ -13,9 +13,10 @@ import apsw
 from hansard import directory as layout
 from hansard.errors import AuditLogError
 from hansard.reader_connection import ReadConnection
+from hansard.wording import counted
 from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.key_chain import FIRST as FIRST_KEY
-from hansard_writer.proof.key_chain import READ_KEY_ENTRIES, ROTATED
+from hansard_writer.proof.key_chain import LOST, READ_KEY_ENTRIES, ROLLED_BACK, ROTATED
 from hansard_writer.proof.merkle_hash_tree import EMPTY_ROOT, Edge
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, VerifierKey
 from hansard_writer.proof.stored_tree import NodeMissing
@@ -38,6 +39,11 @@ from hansard_writer.proof.verifying.statements import REDACTED
 from hansard_writer.proof.verifying.stored_schema import check_schema
 
 LOOKS_MAX: Final = 10  # at a log that grows, for entries that say what was taken out meanwhile
+
+WHY: Final = {
+    LOST: "the key before it was lost, and vouches for nothing behind that",
+    ROLLED_BACK: "the log had gone back in time, and what was signed behind that may be gone",
+}
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is to do."""
@@ -162,6 +168,8 @@ class _Verification:
             size = checks.base(min(wanted, seen.size))
             given = [checks.given(note) for note in self._given]
             size = max([size, *(each.size for each in given if each and each.size <= wanted)])
+        if wanted > seen.size:
+            self._remarks.append(f"the log has {seen.size:,} entries, and not {wanted:,}")
         if size != wanted:
             self._remarks.append(
                 f"no checkpoint of size {wanted:,} stands for what is before it: begun at {size:,}"
@@ -208,7 +216,7 @@ class _Verification:
         for link in trust.chain.links:
             if link.reason not in (FIRST_KEY, ROTATED):
                 self._remarks.append(
-                    f"entry {link.since:,} began a new origin ({link.reason}): {link.origin}"
+                    f"entry {link.since:,} began a new origin, {link.origin}: {WHY[link.reason]}"
                 )
         self._checkpoints = checks = CheckpointPass(
             self._connection,
@@ -225,10 +233,15 @@ class _Verification:
         for note in self._given:
             checks.given(note)
         checks.finish(self._anchors.named)
-        if checks.unverifiable:
+        if checks.signed_beyond is not None:
             self._remarks.append(
-                f"{checks.unverifiable:,} checkpoints are of pruned entries only: their roots "
-                "cannot be recomputed any more"
+                f"{checks.named_beyond} is of {checks.signed_beyond:,} entries, and the log has "
+                f"{entries.size:,}"
+            )
+        if checks.unverifiable:
+            some = counted(checks.unverifiable, "checkpoint is", "checkpoints are")
+            self._remarks.append(
+                f"{some} of pruned entries only: their roots cannot be recomputed any more"
             )
         if self._anchors.are_given and self._size and not checks.led_to:
             self._unsound.add("no checkpoint is signed by a given key, or by a successor of one")
