@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hansard_writer import recovered
 from hansard_writer.damage import LogUnusable
 from stepped import Log
 
@@ -143,17 +144,24 @@ def test_a_copy_of_a_living_log_whose_files_are_of_two_moments_is_refused(
         copy.start_writer()
 
 
-def test_a_new_log_whose_wal_has_the_number_of_an_old_ones_file_is_taken(log: Log) -> None:
-    """File systems give the numbers of files that are gone to new ones."""
-    log.worker().record(50)
-    log.settle()
-    log.stop_writer()
-    for path in log.directory.glob("log.db*"):
-        path.unlink()
-    with pytest.raises(LogUnusable, match="of another log"):
-        log.start_writer()  # and it has made the tables of a new one
+def test_a_new_log_whose_wal_has_the_number_of_an_old_ones_file_is_taken(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems give the numbers of files that are gone to new ones: the lock file is still the
+    old log's when the writer that makes a new one is killed."""
+    new, killed = Log(tmp_path / "new"), Log(tmp_path / "killed")
+
+    def keep(wal: Path) -> int:
+        for path in (new.directory / "log.db", wal):
+            shutil.copyfile(path, killed.directory / path.name)
+        return 0
+
+    monkeypatch.setattr(recovered, "rewrite", keep)
+    new.start_writer()
+    monkeypatch.undo()
     assert log.predecessor
-    wal_inode = (log.directory / "log.db-wal").stat().st_ino
-    log.predecessor = log.predecessor._replace(wal_inode=wal_inode)
-    log.accepted = {"accept_rollback": True}
-    log.start_writer()
+    wal_inode = (killed.directory / "log.db-wal").stat().st_ino
+    killed.predecessor = log.predecessor._replace(wal_inode=wal_inode)
+    killed.start_writer()
+    new.close()
+    killed.close()

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import rfc6962
 from frames import Chain, event
 from hansard_writer import schema
 from hansard_writer.intake import Intake
-from hansard_writer.proof import earlier_entries
+from hansard_writer.proof import earlier_entries, leaves
 from hansard_writer.proof.merkle_hash_tree import root
 from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
 from hansard_writer.store import Store
@@ -82,11 +83,30 @@ def test_its_tree_is_the_definitions(
     monkeypatch.setattr(earlier_entries, "PIECE_ENTRIES", 100)
     log_of_version_2(tmp_path / "log.db", entries)
     store = open_store(tmp_path / "log.db")
-    leaves = leaves_of(store)
-    assert len(leaves) == entries == store.size
+    found = leaves_of(store)
+    assert len(found) == entries == store.size
     tree = StoredTree(lambda *row: store.connection.execute(READ_ROW, row).get)
-    assert root(store._position.edge) == rfc6962.Tree(leaves).root(entries) == tree.root(entries)
+    assert root(store._position.edge) == rfc6962.Tree(found).root(entries) == tree.root(entries)
     assert rows(store, "PRAGMA user_version") == [(schema.VERSION,)]
+    store.close()
+
+
+def test_no_more_payloads_are_held_at_once_than_memory_is_meant_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earlier_entries, "PIECE_CHARS", 100)
+    pieces: list[int] = []
+    hide = leaves.hide
+
+    def hide_and_note(payloads: Sequence[str | None]) -> Any:
+        pieces.append(sum(len(payload or "") for payload in payloads))
+        return hide(payloads)
+
+    monkeypatch.setattr(leaves, "hide", hide_and_note)
+    log_of_version_2(tmp_path / "log.db", 300)
+    store = open_store(tmp_path / "log.db")
+    assert max(pieces) < 130
+    assert root(store._position.edge) == rfc6962.Tree(leaves_of(store)).root(300)
     store.close()
 
 
@@ -105,9 +125,9 @@ def test_what_was_entered_before_and_what_comes_after_is_one_tree(tmp_path: Path
     state = taking.greet(chain.hello(1, 0), 0.0, 5)
     taking.take(state, chain.frame(*(event(f'{{"n":{n}}}') for n in range(50))), 0.0, 5)
     store.write(taking.batch, 5)
-    leaves = leaves_of(store)
-    assert len(leaves) == 80
-    assert root(store._position.edge) == rfc6962.Tree(leaves).root(80)
+    found = leaves_of(store)
+    assert len(found) == 80
+    assert root(store._position.edge) == rfc6962.Tree(found).root(80)
     store.close()
 
 

@@ -13,6 +13,7 @@ from hansard_writer.proof.merkle_hash_tree import Edge, grow
 from hansard_writer.proof.stored_tree import WRITE_ROW
 
 PIECE_ENTRIES: Final = 10_000
+PIECE_CHARS: Final = 16 << 20  # of payloads, which may have a MiB each, unless one has more
 PROGRESS_ENTRIES: Final = 100_000  # between two lines in the log
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -43,4 +44,13 @@ def hash_earlier_entries(connection: apsw.Connection) -> None:
 
 
 def _next(connection: apsw.Connection, after: int) -> list[tuple[Any, ...]]:
-    return connection.execute(_ENTRIES, (after, PIECE_ENTRIES)).fetchall()
+    rows: list[tuple[Any, ...]] = []
+    room = PIECE_CHARS
+    cursor = connection.execute(_ENTRIES, (after, PIECE_ENTRIES))
+    for row in cursor:
+        rows.append(row)
+        room -= len(row[-1] or "")
+        if room <= 0:
+            cursor.close()
+            break
+    return rows
