@@ -557,15 +557,17 @@ def test_a_database_replaced_under_its_writer_ends_it_before_it_acks_and_both_ar
         shutil.copy(directory / "log.db", tmp_path / "backup.db")
         mortal_writer.start()
         assert log.record("behind.backup", sync=True, timeout=10).id == 2
+        signed = directory / "checkpoint"
+        wait_until(lambda: b"\n2\n" in signed.read_bytes(), "both entries are signed")
         (directory / "log.db").rename(tmp_path / "old.db")
         shutil.copy(tmp_path / "backup.db", directory / "log.db")
         entry = log.record("into.the.backup", sync=True, timeout=0.5)
         assert entry.status == "unknown", "nobody may be told that it is committed"
         assert mortal_writer.wait() == 1
-        mortal_writer.start()
+        mortal_writer.start(accept_rollback=True)
         assert log.flush(10)
     types = [row[0] for row in query(directory, "SELECT event_type FROM entries ORDER BY seq")]
-    assert types == ["before.backup", "hansard.lost", "into.the.backup"]
+    assert types == ["before.backup", "hansard.rollback", "hansard.lost", "into.the.backup"]
     assert_log_is_sound(directory)
     (tmp_path / "old.db").rename(tmp_path / "log.db")
     assert_log_is_sound(tmp_path)

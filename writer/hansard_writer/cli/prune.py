@@ -109,7 +109,9 @@ def command(
     checked: Path | None,
     key_files: tuple[Path, ...],
 ) -> None:
-    """Delete the log's oldest entries: all in front of the first that is not older than TIME.
+    """Delete the log's oldest entries, up to a time.
+
+    That is all in front of the first that is not older than TIME.
 
     Entries are not always in the order of their times (a spool that was found late): one that is
     newer keeps what is behind it. An entry hansard.pruned says who, why and up to where; it is
