@@ -54,7 +54,8 @@ def command(
 ) -> None:
     """Print the newest checkpoint: what the log holds, signed.
 
-    It is a C2SP signed note of the log's size and Merkle root. Whoever keeps it elsewhere can hold the log to account.
+    It is a C2SP signed note of the log's size and Merkle root. Whoever keeps it elsewhere can hold
+    the log to account.
 
     A writer that runs signs what is committed now. Where none runs the last checkpoint is printed,
     and stderr says how many entries are behind it.
