@@ -36,8 +36,9 @@ def commands_table() -> str:
 
 SHOWN = {
     ("ingest", "to the last commit"): "4 workers → commit (`synchronous=FULL`, all indexes)",
-    ("limit", "bare executemany"): "bare `apsw.executemany`, same rows and table, one process",
-    ("limit", "writer CPU / bare executemany"): "writer CPU an event / bare `executemany`",
+    ("limit", "bare executemany"): "bare `apsw.executemany`, same rows without proof, one process",
+    ("limit", "writer CPU / bare executemany"): "writer CPU an event, proven / bare `executemany`",
+    ("proof cost", "with the proof / without"): "writer CPU an event, with the proof / without it",
     ("record", "record() p50"): "`record()` p50",
     ("record", "record() p99"): "`record()` p99",
     ("record", "QueueHandler p50"): "`logging` QueueHandler p50, same payload",
