@@ -17,8 +17,6 @@ import apsw
 from hansard_writer.proof import verify
 
 DEADLINE_S = 30.0
-
-
 VERIFIED_BYTES_MAX = 64 << 20
 
 

@@ -159,9 +159,9 @@ def test_a_sync_caller_does_not_wait_behind_bulk_producers(
         assert producer.stdout is not None
         assert producer.stdout.readline() == "flows\n"
     with AuditLog(directory) as log:
-        # What else runs on the machine can only make it slower: the best of five counts.
+        # What else runs on the machine can only make it slower: the best of three counts.
         p99_ms = SYNC_P99_MS_MAX
-        for _ in range(5):
+        for _ in range(3):
             took_ms = sorted(time_one_call_ms(log) for _ in range(SYNC_CALLS))
             p50_ms, p99_ms = took_ms[SYNC_CALLS // 2], took_ms[SYNC_CALLS * 99 // 100]
             print(f"{SYNC_CALLS} sync calls: p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
