@@ -18,8 +18,9 @@ from hansard.reader_connection import ReadConnection
 from hansard_writer import retention
 from hansard_writer.proof import MalformedProof, NotProven
 from hansard_writer.proof.archive import Archived
+from hansard_writer.proof.proving import NotCovered
 from hansard_writer.proof.signed_note import UntrustedNote
-from hansard_writer.retention import NotCovered, Prefix, find_prefix, read_archive, write_archive
+from hansard_writer.retention import Prefix, find_prefix, read_archive, write_archive
 from provable import ProvableLog, signing_key
 
 SECOND = 10**9
@@ -323,7 +324,8 @@ def without(index: int) -> Callable[[list[Any]], None]:
         (changed(0, edge=["ä"]), MalformedProof, "edge of an archive is base64"),
         (changed(0, log_id=7), MalformedProof, "log_id of an archive is text"),
         (changed(-1, consistency=[]), NotProven, "not those that were signed"),
-        (changed(-1, consistency=["aa=="]), MalformedProof, "hashes of 32 bytes"),
+        (changed(-1, consistency=["aQ=="]), MalformedProof, "hashes of 32 bytes"),
+        (changed(-1, consistency=["aa=="]), MalformedProof, "consistency of an archive is base64"),
         (changed(0, hansard_archive=2), MalformedProof, "no archive of version 1"),
     ],
 )

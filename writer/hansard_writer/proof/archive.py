@@ -7,14 +7,13 @@ as `LoggedEntry` has it. The last has ``checkpoint``, a signed note of ``last`` 
 the beginning of that (RFC 6962, section 2.1.2). Without the last line an archive is cut short.
 """
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from hansard.wire import INT64_MAX
+from hansard_writer.proof.base64_text import decode, encode
 from hansard_writer.proof.checkpoint import Checkpoint, read_checkpoint
 from hansard_writer.proof.logged_entry import LoggedEntry, MalformedEntry
 from hansard_writer.proof.merkle_hash_tree import (
@@ -73,7 +72,7 @@ def archive_lines(
 ) -> Iterator[bytes]:
     """The lines of an archive, made as they are asked for. Raises `NotProven` at the last one
     where the entries are not those of the checkpoint; then what was made MUST be thrown away."""
-    edge = [_encoded(row) for row in head.edge.rows]
+    edge = [encode(row) for row in head.edge.rows]
     facts = {"log_id": head.log_id, "first": head.first, "last": head.last, "edge": edge}
     yield _line({"hansard_archive": VERSION, **facts})
     tree = _Regrown(head)
@@ -83,7 +82,7 @@ def archive_lines(
         for entry in some:
             yield entry.to_json() + b"\n"
     tree.require(read_checkpoint(seal.note), seal.consistency)
-    yield _line({"checkpoint": seal.note, "consistency": list(map(_encoded, seal.consistency))})
+    yield _line({"checkpoint": seal.note, "consistency": list(map(encode, seal.consistency))})
 
 
 def check_archive(lines: Iterator[bytes], keys: Iterable[VerifierKey]) -> Archived:
@@ -203,15 +202,11 @@ def _seal(members: dict[str, Any]) -> Seal:
 def _hashes(name: str, texts: Any, most: int) -> list[bytes]:
     if not isinstance(texts, list) or len(texts) > most:
         raise MalformedProof(f"{name} of an archive is a list of at most {most}")
-    try:
-        return [base64.b64decode(each, validate=True) for each in texts]
-    except (binascii.Error, ValueError, TypeError):
-        raise MalformedProof(f"{name} of an archive is base64") from None
+    hashes = [decode(each) if isinstance(each, str) else None for each in texts]
+    if None in hashes:
+        raise MalformedProof(f"{name} of an archive is base64")
+    return [each for each in hashes if each is not None]
 
 
 def _is_seq(value: object) -> bool:
     return type(value) is int and 0 < value <= INT64_MAX
-
-
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -3,13 +3,12 @@
 Source: https://c2sp.org/tlog-checkpoint. Whether a root is that of a log, it does not know.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from hansard_writer.proof.base64_text import decode, encode
 from hansard_writer.proof.merkle_hash_tree import HASH_BYTES
 from hansard_writer.proof.signed_note import (
     MalformedNote,
@@ -91,15 +90,12 @@ def read_checkpoint(note: str | bytes) -> Checkpoint:
 
 def encode_root(root: bytes) -> str:
     """A root as checkpoints have it."""
-    return base64.b64encode(root).decode()
+    return encode(root)
 
 
 def decode_root(text: str) -> bytes:
     """The root that a text is. Raises `MalformedCheckpoint`."""
-    try:
-        root = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        root = b""
-    if len(root) != HASH_BYTES or encode_root(root) != text:
+    root = decode(text)
+    if root is None or len(root) != HASH_BYTES:
         raise MalformedCheckpoint(f"{text!r:.60} is no root: base64 of {HASH_BYTES} bytes")
     return root

@@ -31,13 +31,12 @@ Every base64 is that of RFC 4648, section 4, in its one form; numbers are decima
 front. Hashes are none where sizes are equal, or the older one is 0, and 63 at most.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from hansard.errors import AuditLogError
+from hansard_writer.proof.base64_text import decode, encode
 from hansard_writer.proof.checkpoint import SIZE_MAX, Checkpoint, read_checkpoint
 from hansard_writer.proof.logged_entry import LoggedEntry, MalformedEntry
 from hansard_writer.proof.merkle_hash_tree import (
@@ -112,8 +111,8 @@ def make_inclusion_proof(entry: LoggedEntry, path: Sequence[bytes], checkpoint: 
     its note. Raises `NotProven` where path and entry do not lead to the checkpoint's root; whose
     signature the checkpoint has is not looked at."""
     _require_included(entry, path, read_checkpoint(checkpoint))
-    extra = base64.b64encode(entry.to_json()).decode()
-    lines = [INCLUSION, f"extra {extra}", f"index {entry.seq - 1}", *map(_encoded, path)]
+    extra = encode(entry.to_json())
+    lines = [INCLUSION, f"extra {extra}", f"index {entry.seq - 1}", *map(encode, path)]
     return "\n".join(lines) + _EMPTY_LINE + checkpoint
 
 
@@ -123,7 +122,7 @@ def make_consistency_proof(hashes: Sequence[bytes], older: str, newer: str) -> s
     signatures they have is not looked at."""
     claimed = read_checkpoint(older)
     _require_consistent(claimed, read_checkpoint(newer), hashes)
-    lines = [CONSISTENCY, f"old {claimed.size}", *map(_encoded, hashes)]
+    lines = [CONSISTENCY, f"old {claimed.size}", *map(encode, hashes)]
     return "\n".join(lines) + _EMPTY_LINE + newer + "\n" + older
 
 
@@ -276,15 +275,8 @@ def _hashes(lines: Sequence[str]) -> tuple[bytes, ...]:
     return hashes
 
 
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def _decoded(text: str, what: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if not data or _encoded(data) != text:
+    data = decode(text)
+    if not data:
         raise MalformedProof(f"{text[:40]!r} is no base64, and so no {what}")
     return data

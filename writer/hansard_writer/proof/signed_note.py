@@ -4,8 +4,6 @@ Source: https://c2sp.org/signed-note. It knows nothing of logs and reads no file
 to be trusted, the caller says.
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from hansard.errors import AuditLogError
+from hansard_writer.proof.base64_text import decode, encode
 
 NOTE_BYTES_MAX: Final = 1_000_000
 SIGNATURES_MAX: Final = 100  # the format asks for 16 at least
@@ -106,7 +105,7 @@ class VerifierKey:
         return True
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.id.hex()}+{_encoded(ED25519 + self.public_key)}"
+        return f"{self.name}+{self.id.hex()}+{encode(ED25519 + self.public_key)}"
 
 
 class SigningKey:
@@ -126,7 +125,7 @@ class SigningKey:
     def signature_line(self, text: str) -> str:
         """The line, with its newline, that signs a note's text."""
         signature = self._private_key.sign(text.encode())
-        return f"{self._begins}{_encoded(self.verifier_key.id + signature)}\n"
+        return f"{self._begins}{encode(self.verifier_key.id + signature)}\n"
 
 
 class Opened(NamedTuple):
@@ -237,17 +236,9 @@ def _utf8(note: str | bytes) -> str:
         raise MalformedNote("a signed note is UTF-8") from None
 
 
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def _decoded(text: str, error: type[NoteError]) -> bytes:
-    """Standard base64 in its one form: RFC 4648, section 4."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if not data or _encoded(data) != text:
+    data = decode(text)
+    if not data:
         raise error(f"{text[:40]!r} is no base64")
     return data
 
