@@ -18,7 +18,7 @@ from hansard_writer.proof.key_chain import KeyChain, read_key_chain
 from hansard_writer.proof.keys import read_verifier_key, write_verifier_key
 from hansard_writer.proof.merkle_hash_tree import BadProof, consistency_proof, require_consistent
 from hansard_writer.proof.signed_note import NoteError, VerifierKey
-from hansard_writer.proof.stored_tree import READ_ROW, NodeMissing, StoredTree
+from hansard_writer.proof.stored_tree import NodeMissing, stored_tree
 
 KEPT_MODE: Final = 0o644  # a checkpoint is for everybody
 SIZE_DIGITS: Final = 12
@@ -150,9 +150,8 @@ def require_continued(old: Checkpoint, new: Checkpoint, log: ReadConnection) -> 
         )
     if new.size < old.size:
         raise HistoryChanged(f"the log had {old.size:,} entries, and now it has {new.size:,}")
-    tree = StoredTree(lambda *row: next((each[0] for each in log.rows(READ_ROW, *row)), None))
     try:
-        proof = consistency_proof(old.size, new.size, tree.node)
+        proof = consistency_proof(old.size, new.size, stored_tree(log.rows).node)
         require_consistent(old.size, old.root, new.size, new.root, proof)
     except NodeMissing as error:
         raise HistoryChanged(

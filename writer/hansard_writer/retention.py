@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from hansard.errors import AuditLogError
 from hansard.reader.paging import Rows
 from hansard_writer.durable_files import sync_directory
 from hansard_writer.proof import LoggedEntry, MalformedEntry, NotProven, VerifierKey
@@ -22,9 +21,11 @@ from hansard_writer.proof.archive import (
     archive_lines,
     check_archive,
 )
+from hansard_writer.proof.logged_entry import READ_ENTRIES
 from hansard_writer.proof.merkle_hash_tree import consistency_proof
 from hansard_writer.proof.proofs import MalformedProof
-from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
+from hansard_writer.proof.proving import NotCovered
+from hansard_writer.proof.stored_tree import stored_tree
 
 ENTRIES_PER_LOOK: Final = 10_000  # in one read transaction
 ROWS_PER_PAGE: Final = 100  # of entries with their payloads
@@ -45,18 +46,9 @@ _FACTS: Final = (
 _FIRST_NEWER: Final = (
     "SELECT min(seq), created_at FROM entries WHERE seq > ? AND seq <= ? AND created_at >= ?"
 )
-_ENTRIES: Final = (
-    "SELECT e.seq, p.producer_hash, e.producer_seq, e.created_at, e.event_type, e.level, e.actor,"
-    " e.task_id, e.payload_hash, e.payload, e.salt"
-    " FROM entries AS e JOIN producers AS p ON p.id = e.producer"
-    " WHERE e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?"
-)
+_ENTRIES: Final = f"{READ_ENTRIES} WHERE e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?"
 _LOG_ID: Final = "SELECT value FROM meta WHERE key = 'log_id'"
 _COVERING: Final = "SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1"
-
-
-class NotCovered(AuditLogError):
-    """No checkpoint covers the entries yet. Ask the writer for one, or wait."""
 
 
 class Prefix(NamedTuple):
@@ -120,7 +112,7 @@ def write_archive(
     """
     if path.exists():
         raise FileExistsError(f"{path} exists: name another file, or move it away")
-    head = Head(_log_id(rows), prefix.last, _tree(rows).edge(prefix.first - 1))
+    head = Head(_log_id(rows), prefix.last, stored_tree(rows).edge(prefix.first - 1))
     seal = _seal(rows, prefix.last)
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     partial.unlink(missing_ok=True)  # of one that was killed
@@ -175,15 +167,7 @@ def _seal(rows: Rows, size: int) -> Seal:
     if not covering:
         raise NotCovered(f"no checkpoint covers entry {size:,} yet")
     new, note = covering[0]
-    return Seal(note, consistency_proof(size, new, _tree(rows).node))
-
-
-def _tree(rows: Rows) -> StoredTree:
-    def fetch(level: int, idx: int) -> bytes | None:
-        found = rows(READ_ROW, level, idx)
-        return bytes(found[0][0]) if found else None
-
-    return StoredTree(fetch)
+    return Seal(note, consistency_proof(size, new, stored_tree(rows).node))
 
 
 def _log_id(rows: Rows) -> str:

@@ -30,6 +30,14 @@ _MAY_BE_NULL: Final = frozenset({"actor", "task_id", "payload", "salt", "payload
 _MEMBERS: Final = frozenset({_VERSION, *_INTEGERS, *_BYTES, *_TEXTS})
 
 
+READ_ENTRIES: Final = (
+    "SELECT e.seq, p.producer_hash, e.producer_seq, e.created_at, e.event_type, e.level, e.actor,"
+    " e.task_id, e.payload_hash, e.payload, e.salt"
+    " FROM entries AS e JOIN producers AS p ON p.id = e.producer"
+)
+"""The columns of a `LoggedEntry`, in its order."""
+
+
 class MalformedEntry(ValueError):
     """What cannot be an entry. Says which member is wrong, or missing."""
 

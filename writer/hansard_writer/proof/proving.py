@@ -9,18 +9,14 @@ from typing import Any, Final
 from hansard.errors import AuditLogError
 from hansard.reader_connection import ReadConnection
 from hansard_writer.proof.checkpoint import read_checkpoint
-from hansard_writer.proof.logged_entry import LoggedEntry, MalformedEntry
+from hansard_writer.proof.logged_entry import READ_ENTRIES, LoggedEntry, MalformedEntry
 from hansard_writer.proof.merkle_hash_tree import audit_path, consistency_proof
 from hansard_writer.proof.proofs import NotProven, make_consistency_proof, make_inclusion_proof
-from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
+from hansard_writer.proof.stored_tree import READ_SIZE, NodeMissing, stored_tree
 
 NEAREST: Final = 2  # checkpoints that are named on each side of one that is not there
 
-_ENTRY: Final = (
-    "SELECT e.seq, p.producer_hash, e.producer_seq, e.created_at, e.event_type, e.level, e.actor,"
-    " e.task_id, e.payload_hash, e.payload, e.salt"
-    " FROM entries AS e JOIN producers AS p ON p.id = e.producer WHERE e.seq = ?"
-)
+_ENTRY: Final = f"{READ_ENTRIES} WHERE e.seq = ?"
 _NEWEST: Final = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1"
 _OF_SIZE: Final = "SELECT note FROM checkpoints WHERE size = ?"
 _NEAR: Final = (
@@ -57,7 +53,7 @@ def prove_entry(log: ReadConnection, seq: int, checkpoint: str | None = None) ->
             )
         _require_size(log, size)
         try:
-            path = audit_path(seq - 1, size, stored_tree(log).node)
+            path = audit_path(seq - 1, size, stored_tree(log.rows).node)
         except NodeMissing as error:
             raise NotProvable(f"entry {seq:,} cannot be proven: {error}{_pruned(log)}") from error
     try:
@@ -75,7 +71,7 @@ def prove_consistency(log: ReadConnection, older: str, newer: str) -> str:
         raise NotProvable(f"the older checkpoint is the larger one: {old:,} entries, then {new:,}")
     with log.snapshot():
         _require_size(log, new)
-        tree = stored_tree(log)
+        tree = stored_tree(log.rows)
         try:
             hashes = consistency_proof(old, new, tree.node)
             roots = [tree.root(size) for size in (old, new)]
@@ -109,11 +105,6 @@ def checkpoint_of_size(log: ReadConnection, size: int) -> str:
     if not near:
         raise NotProvable("this log has no checkpoint yet: its writer signs them")
     raise NotProvable(f"there is no checkpoint of size {size:,}; near it are {', '.join(near)}")
-
-
-def stored_tree(log: ReadConnection) -> StoredTree:
-    """The log's tree; for one snapshot."""
-    return StoredTree(lambda level, idx: _one(log, READ_ROW, level, idx))
 
 
 def pruned_to(log: ReadConnection) -> int:

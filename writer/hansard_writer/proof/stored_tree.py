@@ -5,7 +5,7 @@ ones only a root that somebody signed can say.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from hansard_writer.proof.merkle_hash_tree import (
     HASH_BYTES,
@@ -49,6 +49,10 @@ def rows_within(size: int) -> Iterator[tuple[int, int]]:
         yield level, tiles << ROW_HEIGHT  # the tile's rows, side by side
         yield level + 1, tiles  # and the row between it and the tile above
         level += 2
+
+
+Rows = Callable[..., list[Any]]
+"""Runs a statement with arguments, as `hansard.reader_connection.ReadConnection.rows`."""
 
 
 class NodeMissing(LookupError):
@@ -99,3 +103,13 @@ class StoredTree:
             self._remembered.clear()
         self._remembered[level, idx] = row
         return row
+
+
+def stored_tree(rows: Rows) -> StoredTree:
+    """The tree of the database that ``rows`` reads."""
+
+    def fetch(level: int, idx: int) -> bytes | None:
+        found = rows(READ_ROW, level, idx)
+        return found[0][0] if found else None
+
+    return StoredTree(fetch)

@@ -32,10 +32,9 @@ from hansard_writer.proof.proving import (
     NotProvable,
     checkpoint_of_size,
     pruned_to,
-    stored_tree,
 )
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
-from hansard_writer.proof.stored_tree import NodeMissing
+from hansard_writer.proof.stored_tree import NodeMissing, stored_tree
 from hansard_writer.proof.tiles import TILE_HASHES, TILE_HEIGHT, Tile, bundle, levels, tiles
 
 CHECKPOINT: Final = "checkpoint"
@@ -90,7 +89,7 @@ class _Export:
 
     def __init__(self, log: ReadConnection, directory: Path, size: int, before: int) -> None:
         self._log = log
-        self._tree = stored_tree(log)
+        self._tree = stored_tree(log.rows)
         self._pruned_to = pruned_to(log)
         self._directory = directory
         self._size = size
@@ -202,7 +201,7 @@ def _size_before(log: ReadConnection, checkpoint: Checkpoint, directory: Path) -
 def _root(log: ReadConnection, size: int) -> bytes | None:
     """The root that the log had; of a size that was pruned, the one that was signed."""
     try:
-        return stored_tree(log).root(size)
+        return stored_tree(log.rows).root(size)
     except NodeMissing:
         with contextlib.suppress(NotProvable):
             return read_checkpoint(checkpoint_of_size(log, size)).root

@@ -18,7 +18,7 @@ from hansard_writer.proof.merkle_hash_tree import (
     root_of_path,
     split_hashes,
 )
-from hansard_writer.proof.stored_tree import READ_ROW, NodeMissing, StoredTree
+from hansard_writer.proof.stored_tree import NodeMissing, stored_tree
 from hansard_writer.proof.verifying import entry_rows
 from hansard_writer.proof.verifying.entry_rows import (
     EVENT_TYPE,
@@ -63,16 +63,6 @@ _EARLIER: Final = (
     f"SELECT seq FROM entries WHERE producer = {OWN_PRODUCER} AND seq <= ?"  # noqa: S608
     f" AND event_type IN ({', '.join(map(repr, TYPES_FROM_THE_BEGINNING))}) ORDER BY seq"
 )
-
-
-def stored_tree(rows: Callable[..., list[Any]]) -> StoredTree:
-    """The tree as a database has it, read by a function as `ReadConnection.rows`."""
-
-    def fetch(level: int, idx: int) -> bytes | None:
-        found = rows(READ_ROW, level, idx)
-        return found[0][0] if found else None
-
-    return StoredTree(fetch)
 
 
 class EntryPass:

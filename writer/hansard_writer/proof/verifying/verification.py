@@ -19,7 +19,7 @@ from hansard_writer.proof.key_chain import FIRST as FIRST_KEY
 from hansard_writer.proof.key_chain import LOST, READ_KEY_ENTRIES, ROLLED_BACK, ROTATED
 from hansard_writer.proof.merkle_hash_tree import EMPTY_ROOT, Edge
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, VerifierKey
-from hansard_writer.proof.stored_tree import NodeMissing
+from hansard_writer.proof.stored_tree import NodeMissing, stored_tree
 from hansard_writer.proof.verifying.accounting import (
     check_accounts,
     check_put_back,
@@ -27,7 +27,7 @@ from hansard_writer.proof.verifying.accounting import (
 )
 from hansard_writer.proof.verifying.anchors import Anchors, anchors, trust_from
 from hansard_writer.proof.verifying.checkpoint_pass import CheckpointPass
-from hansard_writer.proof.verifying.entry_pass import EntryPass, stored_tree
+from hansard_writer.proof.verifying.entry_pass import EntryPass
 from hansard_writer.proof.verifying.findings import (
     FINDINGS_NAMED_MAX,
     Findings,
