@@ -525,6 +525,8 @@ def test_a_directory_that_is_removed_under_its_writer_ends_it_and_its_spools_are
     mortal_writer.start()
     with AuditLog(directory) as log:
         assert log.record("before.removal", sync=True).id == 1
+    signed = directory / "checkpoint"
+    wait_until(signed.exists, "it is signed: a file that comes meanwhile would stop the removal")
     shutil.rmtree(directory)
     log = AuditLog(directory)
     log.record("after.removal")
