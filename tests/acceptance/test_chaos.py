@@ -119,5 +119,5 @@ def test_an_interruption_leaves_no_process_and_no_directory(
     _, said = endless.communicate(timeout=30)
     assert endless.returncode == status, said
     assert "Traceback" not in said
-    assert not processes_of(place)
+    wait_until(lambda: not processes_of(place), "what was killed is gone, grandchildren too")
     assert not list(place.iterdir())
