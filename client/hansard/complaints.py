@@ -4,14 +4,66 @@ The logger is ``hansard``; nothing that records through Hansard may record these
 """
 
 import collections
+import contextlib
 import logging
+import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Final
 
 LOGGER: Final = logging.getLogger("hansard")
 QUIET_S: Final = 60.0
 CAUSES_MAX: Final = 64
+FORK_WAITS_S_MAX: Final = 1.0
+
+
+class _Speaking:
+    """Which threads are inside a logging call of ours: a fork waits for the others of them.
+
+    A child inherits the lock of a stream that the sender's thread is writing to, and would wait for
+    it at its own first line for ever. The wait is bounded: a handler may wait for who forks. The
+    lock is reentrant, because a signal handler may complain inside a complaint.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._threads: collections.Counter[int] = collections.Counter()
+
+    @contextlib.contextmanager
+    def now(self) -> Iterator[None]:
+        me = threading.get_ident()
+        with self._changed:
+            self._threads[me] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._threads[me] -= 1
+                if not self._threads[me]:
+                    del self._threads[me]
+                self._changed.notify_all()
+
+    def wait_before_fork(self) -> None:
+        me = threading.get_ident()
+        self._changed.acquire()
+        self._changed.wait_for(lambda: self._threads.keys() <= {me}, FORK_WAITS_S_MAX)
+
+    def go_on(self) -> None:
+        self._changed.release()
+
+    def become_child(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        me = threading.get_ident()
+        self._threads = collections.Counter({me: self._threads[me]})
+
+
+_speaking: Final = _Speaking()
+os.register_at_fork(
+    before=_speaking.wait_before_fork,
+    after_in_parent=_speaking.go_on,
+    after_in_child=_speaking.become_child,
+)
 
 
 class Complaints:
@@ -46,7 +98,8 @@ class Complaints:
             return
         if held_back:
             message, args = message + " (and %d more of the kind)", (*args, held_back)
-        LOGGER.warning(message, *args)
+        with _speaking.now():
+            LOGGER.warning(message, *args)
 
     def warn_of_orphan(self, event_type: str, reason: str) -> None:
         """Log a WARNING of an event whose task is not registered; the reason names the task."""
@@ -60,7 +113,8 @@ class Complaints:
     def crash(self, message: str, error: BaseException) -> None:
         """Log an ERROR with its traceback: a fault of ours. As seldom as a warning."""
         if self._is_due(type(error).__name__) is not None:
-            LOGGER.error(message, exc_info=error)
+            with _speaking.now():
+                LOGGER.error(message, exc_info=error)
 
     def _is_due(self, cause: str) -> int | None:
         """How many of the kind were held back, None if this one is to be, too."""

@@ -1,6 +1,8 @@
 """Warnings about the log itself: said, but not said again and again."""
 
 import logging
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -141,3 +143,52 @@ def test_a_fault_of_ours_is_an_error_with_its_traceback(caplog: pytest.LogCaptur
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "the sender ended")
     assert record.exc_info is not None
     assert "a bug" in str(record.exc_info[1])
+
+
+FORK_BESIDE_A_COMPLAINT = """
+import logging, os, threading
+from hansard.complaints import LOGGER, Complaints
+
+speaking, forking, never = threading.Event(), threading.Event(), threading.Event()
+
+class Slow(logging.Handler):
+    def emit(self, record):
+        speaking.set()
+        forking.wait(20)
+        never.wait(0.2)  # the fork would be over by now
+        speaking.clear()
+
+LOGGER.addHandler(Slow())
+other = threading.Thread(target=Complaints().warn, args=("full", "full"))
+other.start()
+speaking.wait(20)
+os.register_at_fork(before=forking.set)
+child = os.fork()
+if child == 0:
+    os._exit(speaking.is_set())
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+FORK_INSIDE_A_COMPLAINT = """
+import logging, os
+from hansard.complaints import FORK_WAITS_S_MAX, LOGGER, Complaints
+
+class Forks(logging.Handler):
+    def emit(self, record):
+        self.child = os.fork()
+        if self.child == 0:
+            self.emit = lambda record: os._exit(0)
+            Complaints().warn("child", "in the child")
+
+handler = Forks()
+LOGGER.addHandler(handler)
+Complaints().warn("full", "full")
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(handler.child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("program", [FORK_BESIDE_A_COMPLAINT, FORK_INSIDE_A_COMPLAINT])
+def test_a_child_never_inherits_a_stream_that_another_thread_is_writing_a_complaint_to(
+    program: str,
+) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
