@@ -362,8 +362,8 @@ def test_another_programs_database_is_refused(log: Log) -> None:
     ("version", "way_out"),
     [
         (schema.VERSION + 1, "install the release"),
-        (schema.VERSION - 1, "hansard serve"),
-        (0, "hansard serve"),
+        (schema.VERSION - 1, "hansard migrate --dir"),
+        (0, "hansard migrate --dir"),
     ],
 )
 def test_another_schema_is_refused(log: Log, version: int, way_out: str) -> None:
