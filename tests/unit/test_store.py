@@ -314,7 +314,7 @@ def test_a_migration_that_fails_changes_nothing(
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, bad))
         patch.setattr(schema, "SUMMARIES", (*schema.SUMMARIES, "fails"))
         patch.setattr(schema, "VERSION", schema.VERSION + 1)
-        with pytest.raises(LogUnusable, match="half.* already exists"):
+        with pytest.raises(LogUnusable, match=r"half.* already exists"):
             migrate(path.parent)
     store = open_store(path)
     assert rows(store, "PRAGMA user_version") == [(schema.VERSION,)]

@@ -166,6 +166,8 @@ def _require_log(directory: Path) -> Path:
     path = directory / layout.DATABASE
     try:
         facts = directory.stat()
+        if not stat.S_ISDIR(facts.st_mode):
+            raise _no_log(directory)
         if facts.st_uid != os.geteuid():
             raise ConfigError(layout.foreign_owner(directory, "migrates its log"))
         layout.require_local(directory)
@@ -330,5 +332,7 @@ def _migrate(handle: Handle, path: Path, step: Step, observer: Observer) -> None
             f"{path} cannot get schema {step.version} ({error}): if it has a table, view or index "
             "of your own with that name, drop it, and run this again"
         ) from error
+    handle.connection.set_busy_timeout(0)  # a reader may be in the middle of something
     handle.checkpoint_truncate()
+    handle.connection.set_busy_timeout(START_BUSY_MS)
     observer.migrated(step)

@@ -356,6 +356,7 @@ SUMMARIES: Final = (
     "makes the tables of entries, producers, tasks and dead letters",
     "keeps orphans and accounts that add up; adds task_audits, env_operations and full text",
     "gives every entry a salt, a hash and a leaf of the Merkle tree; adds signed checkpoints",
+    "keeps what is derived from payloads beside the entries; task_audits shows it",
 )
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"
