@@ -190,9 +190,9 @@ def test_it_says_how_far_it_is(old: Path) -> None:
 
     size = (old / "log.db").stat().st_size
     migrate(old, observer=Hears())
-    hashed = ("hashing", ENTRIES, ENTRIES)
+    hashed = ("hashing", 0, ENTRIES), ("hashing", ENTRIES, ENTRIES)
     later = range(4, schema.VERSION + 1)
-    assert heard == [("backing up", size, size), "backed up", hashed, 3, *later]
+    assert heard == [("backing up", size, size), "backed up", *hashed, 3, *later]
 
 
 def test_the_backup_goes_where_it_is_told_to(
@@ -213,9 +213,10 @@ def test_no_backup_is_made_where_none_is_wanted(old: Path, run: Callable[..., Re
     assert run("--no-backup", "--backup-to", "x").exit_code == 2
 
 
-def test_what_a_killed_backup_has_left_goes(old: Path) -> None:
+@pytest.mark.parametrize("backup", [True, False])
+def test_what_a_killed_backup_has_left_goes(old: Path, backup: bool) -> None:
     (old / ".log.db.before.partial").write_bytes(b"half of it")
-    migrate(old)
+    migrate(old, backup=backup)
     assert [path.name for path in old.iterdir() if "partial" in path.name] == []
 
 

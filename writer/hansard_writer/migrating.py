@@ -26,7 +26,8 @@ from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun, without_w
 from hansard_writer.proof.earlier_entries import hash_earlier_entries
 from hansard_writer.retries import StoreFull
 
-BACKUP_NAME: Final = f"{layout.DATABASE}.before-v{{version}}-{{time:%Y%m%dT%H%M%S.%fZ}}"
+BACKUP_PREFIX: Final = f"{layout.DATABASE}.before-v"
+BACKUPS_NAMED_MAX: Final = 10
 HASHED_BYTES: Final = 192  # of an entry that gets its proof: its columns, its leaf, and their WAL
 
 _PARTIAL: Final = f".{layout.DATABASE}.before.partial"
@@ -139,6 +140,7 @@ def migrate_locked(
     plan = _plan(path, lock.predecessor, leaves_no_trace=False)
     if not plan.steps:
         return Migrated(plan, None)
+    path.with_name(_PARTIAL).unlink(missing_ok=True)  # a killed one's
     to = (backup_to or _beside(path)) if backup else None
     _require_room(plan, to)
     reached = plan.version
@@ -155,6 +157,16 @@ def migrate_locked(
         raise damage.LogUnusable(f"{error} (its schema is {still}{reached})") from error
     handle.close()
     return Migrated(plan, to)
+
+
+def backups_beside(path: Path) -> list[str]:
+    """What each backup is that a migration of the log at ``path`` has left, and the way out, for
+    who wants something gone for good; the first `BACKUPS_NAMED_MAX`."""
+    found = sorted(path.parent.glob(f"{BACKUP_PREFIX}*"))[:BACKUPS_NAMED_MAX]
+    return [
+        f"{each} is a backup from before a migration, and holds what the log held then: remove it"
+        for each in found
+    ]
 
 
 # --- looking ---
@@ -272,8 +284,7 @@ def _planned(connection: apsw.Connection, path: Path) -> Plan:
 
 
 def _beside(path: Path) -> Path:
-    name = BACKUP_NAME.format(version=schema.VERSION, time=datetime.now(UTC))
-    return path.with_name(name)
+    return path.with_name(f"{BACKUP_PREFIX}{schema.VERSION}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
 
 
 def _require_room(plan: Plan, to: Path | None) -> None:
@@ -323,6 +334,7 @@ def _migrate(handle: Handle, path: Path, step: Step, observer: Observer) -> None
         with handle.transaction():
             recovered.rewrite(handle.wal)  # a killed writer's, before anything is built on it
             if do := _STEPS.get(step.version):
+                went_through(0)
                 do(handle.connection, went_through)
             for statement in schema.MIGRATIONS[step.version - 1]:
                 handle.connection.execute(statement)
