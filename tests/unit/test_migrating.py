@@ -19,7 +19,8 @@ from hansard_writer import database_copy, migrating, schema
 from hansard_writer.cli import main
 from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken
-from hansard_writer.migrating import Observer, Step, look, migrate
+from hansard_writer.migrating import Observer, look, migrate
+from hansard_writer.migration_plan import Step
 from hansard_writer.store import Store
 from old_logs import old_log
 from support import held_lock, query

@@ -7,11 +7,10 @@ goes forward only; the way back is the backup.
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -20,42 +19,15 @@ from hansard.errors import ConfigError
 from hansard.reader_connection import require_sqlite
 from hansard_writer import damage, recovered, schema
 from hansard_writer.database_copy import copy_database
-from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.handle import START_BUSY_MS, Handle
 from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun, without_writer
-from hansard_writer.proof.earlier_entries import hash_earlier_entries
+from hansard_writer.migration_plan import STEPS, Plan, Step, plan_for
 from hansard_writer.retries import StoreFull
 
 BACKUP_PREFIX: Final = f"{layout.DATABASE}.before-v"
 BACKUPS_NAMED_MAX: Final = 10
-HASHED_BYTES: Final = 192  # of an entry that gets its proof: its columns, its leaf, and their WAL
 
 _PARTIAL: Final = f".{layout.DATABASE}.before.partial"
-_STEPS: Final[Mapping[int, Callable[[apsw.Connection, Callable[[int], None]], None]]] = {
-    3: hash_earlier_entries
-}
-"""What statements cannot do: done first, within the transaction of the migration to that version.
-Each goes through all entries."""
-
-
-class Step(NamedTuple):
-    """The migration to a version, what it does, and how many entries it goes through."""
-
-    version: int
-    summary: str
-    entries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done with the log at ``path``, whose schema is ``version`` (0: it is not made
-    yet). ``backup_bytes`` is what a backup takes, ``room_bytes`` what the steps take besides."""
-
-    path: Path
-    version: int
-    steps: tuple[Step, ...]
-    backup_bytes: int
-    room_bytes: int
 
 
 class Migrated(NamedTuple):
@@ -86,7 +58,7 @@ def look(directory: Path) -> Plan:
     path = _require_log(directory)
     with _told_what_to_do(directory), without_writer(directory):
         predecessor = WriterRun.of(layout.read_lock_file(directory))
-        return _require_made(_plan(path, predecessor, leaves_no_trace=True))
+        return _require_made(plan_for(path, predecessor, leaves_no_trace=True))
 
 
 def migrate(
@@ -137,7 +109,7 @@ def migrate_locked(
     damage.require_log(path, may_be_old=True)
     if not _is_there(path):
         return Migrated(Plan(path, 0, (), 0, 0), None)
-    plan = _plan(path, lock.predecessor, leaves_no_trace=False)
+    plan = plan_for(path, lock.predecessor, leaves_no_trace=False)
     if not plan.steps:
         return Migrated(plan, None)
     path.with_name(_PARTIAL).unlink(missing_ok=True)  # a killed one's
@@ -228,58 +200,6 @@ def _told_what_to_do(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _plan(path: Path, predecessor: WriterRun | None, *, leaves_no_trace: bool) -> Plan:
-    """Read from a log that no writer serves. Raises `LogUnusable`."""
-    try:
-        connection = _opened(path, leaves_no_trace=leaves_no_trace)
-        try:
-            if damage.has_wal(path):
-                require_own_wal(connection, path, predecessor)
-            return _planned(connection, path)
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        raise damage.LogUnusable(damage.reason_to_end(path, error)) from error
-
-
-def _opened(path: Path, *, leaves_no_trace: bool) -> apsw.Connection:
-    """For reading. A file without a WAL is read by itself; else SQLite's index of the WAL is kept
-    in memory, if no trace is to be left: for that it must be alone."""
-    if not damage.has_wal(path):
-        uri = f"{path.absolute().as_uri()}?immutable=1"
-        return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.set_busy_timeout(START_BUSY_MS)
-    if leaves_no_trace:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
-    return connection
-
-
-def _planned(connection: apsw.Connection, path: Path) -> Plan:
-    def one(statement: str) -> Any:
-        return connection.execute(statement).get
-
-    version: int = one("PRAGMA user_version")
-    size: int = one("PRAGMA page_count") * one("PRAGMA page_size")
-    if not one("SELECT count(*) FROM sqlite_schema"):
-        return Plan(path, 0, (), size, 0)
-    application_id: int = one("PRAGMA application_id")
-    if application_id != schema.APPLICATION_ID:
-        raise damage.another_programs(path, application_id)
-    if not version:
-        raise damage.no_version(path)
-    damage.require_version(path, version)
-    entries: int = one("SELECT count(*) FROM entries") if version < max(_STEPS) else 0
-    steps = tuple(
-        Step(each, schema.SUMMARIES[each - 1], entries if each in _STEPS else 0)
-        for each in range(version + 1, schema.VERSION + 1)
-    )
-    # All pages of what is gone through come to lie in the WAL, and then some.
-    room = size + entries * HASHED_BYTES if any(step.entries for step in steps) else 0
-    return Plan(path, version, steps, size, room)
-
-
 # --- the backup ---
 
 
@@ -333,7 +253,7 @@ def _migrate(handle: Handle, path: Path, step: Step, observer: Observer) -> None
     try:
         with handle.transaction():
             recovered.rewrite(handle.wal)  # a killed writer's, before anything is built on it
-            if do := _STEPS.get(step.version):
+            if do := STEPS.get(step.version):
                 went_through(0)
                 do(handle.connection, went_through)
             for statement in schema.MIGRATIONS[step.version - 1]:

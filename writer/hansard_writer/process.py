@@ -31,7 +31,8 @@ from hansard_writer.endpoints import Endpoints
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
 from hansard_writer.migrating import Observer as MigrationObserver
-from hansard_writer.migrating import Step, migrate_locked
+from hansard_writer.migrating import migrate_locked
+from hansard_writer.migration_plan import Step
 from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.retries import StoreFull

@@ -14,7 +14,8 @@ from hansard.wording import counted
 from hansard_writer import migrating, schema
 from hansard_writer.cli.exits import Interrupted
 from hansard_writer.cli.options import directory_option
-from hansard_writer.migrating import Observer, Plan, Step
+from hansard_writer.migrating import Observer
+from hansard_writer.migration_plan import Plan, Step
 
 _UNITS: Final = {"backing up": ("MB", 1e6), "hashing": ("entries", 1.0)}
 _EXAMPLES: Final = """\b
