@@ -18,6 +18,7 @@ _MODULES: Final = {
     "import": "import_",
     "query": "query",
     "tail": "tail",
+    "export": "export",
     "stats": "stats",
     "verify": "verify",
     "checkpoint": "checkpoint",
