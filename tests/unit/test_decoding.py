@@ -483,9 +483,7 @@ def unfit(payload: Any) -> bytes:
         (None, "its producer could make no event of it"),
     ],
 )
-def test_what_its_producer_calls_unfit_is_a_letter_that_says_why(
-    payload: Any, detail: str
-) -> None:
+def test_what_its_producer_calls_unfit_is_a_letter_that_says_why(payload: Any, detail: str) -> None:
     bad = unfit(payload)
     runs, refused = Decoder().decode(frame(event(), bad, event()))
     assert [(run.first_seq, run.length) for run in runs] == [(1, 1), (3, 1)]
