@@ -288,7 +288,7 @@ class _Run:
     def enter_lines(self, files: Sequence[Path], given: importing.Given) -> None:
         """Lines whose key is their place in a file."""
         if given.event_type is None and given.type_path is None:
-            raise click.UsageError("Say --event-type TYPE, --type-field PATH or --preset NAME.")
+            raise click.UsageError("Say --event-type TYPE or --type-field PATH, or --preset.")
         fields = importing.Fields(
             event_type=given.event_type,
             type_path=given.type_path,

@@ -3,6 +3,7 @@
 And the same looked at only: what would be entered, what would not and why.
 """
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ def take_over(
 
     Raises as `Import.enter`, and `ImportTaken` where another does it already.
     """
+    logging.getLogger("hansard").setLevel(logging.ERROR)  # the observer says what goes wrong
     with ImportLock(directory, name) as lock:
         run = Import(directory, workers=workers, wait_s=wait_s, observer=observer, guard=lock.guard)
         ledgers = Ledgers(directory, name, run.note_silence)
