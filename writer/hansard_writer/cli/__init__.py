@@ -19,6 +19,7 @@ _MODULES: Final = {
     "query": "query",
     "tail": "tail",
     "stats": "stats",
+    "doctor": "doctor",
     "verify": "verify",
     "checkpoint": "checkpoint",
     "prove": "prove",
