@@ -110,7 +110,8 @@ class Filling:
         if not new and not gone:
             return stored
         size, pruned = self._store.size, self._store.pruned.to
-        with self._store.transaction() as connection:
+        connection = self._store.connection
+        with self._store.handle.transaction():
             connection.executemany(_RETIRE, [(id_,) for id_ in gone])
             connection.executemany(
                 _DECLARE, [(each.name, each.definition, size, pruned) for each in new]
