@@ -34,7 +34,7 @@ _NO_BREAK: Final = "\N{NO-BREAK SPACE}"
     epilog="""\b
 Examples:
   hansard doctor
-  hansard doctor --dir /var/lib/myapp/audit --quiet || mail -s "audit log" ops
+  hansard doctor --dir /var/lib/myapp/audit --quiet  # in a crontab: it mails what this prints
   hansard doctor --format json | jq '.findings[] | select(.severity == "needs action")'
 """,
 )

@@ -46,7 +46,7 @@ def check_database(facts: Facts) -> Iterator[Finding]:
         yield action(
             DATABASE,
             f"schema {database.version}, of an older release: this one reads {SCHEMA_VERSION}",
-            f"stop its writer, and {facts.command('migrate')}",
+            f"{facts.command('migrate')} brings it up to date",
         )
     free_bytes = database.free_pages * database.page_bytes
     size = amounts.size(database.pages * database.page_bytes)

@@ -15,7 +15,7 @@ from hansard_writer.adoption import DAMAGED_SUFFIX
 from hansard_writer.doctor import amounts
 from hansard_writer.doctor.facts import Facts, FileFacts
 from hansard_writer.doctor.findings import Finding, action, note, ok
-from hansard_writer.doctor.mode_checks import KNOWN
+from hansard_writer.doctor.mode_checks import KNOWN, PUT_ASIDE
 from hansard_writer.doctor.named_files import listed, paths
 
 TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
@@ -23,7 +23,6 @@ TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
 DIRECTORY: Final = "directory"
 
 _TEMPORARY: Final = re.compile(r"\..+\.\d+")  # as `durable_files` names them
-_PUT_ASIDE: Final = re.compile(r"before-(restore|migrat)\w*-.*")
 
 
 def check_directory(facts: Facts) -> Iterator[Finding]:
@@ -39,7 +38,7 @@ def check_directory(facts: Facts) -> Iterator[Finding]:
     if not facts.is_directory:
         yield action(DIRECTORY, "it is no directory", "name another with --dir or HANSARD_DIR")
         return
-    whose = "this user's" if top.uid == facts.uid else f"uid {top.uid}'s"
+    whose = "this user's" if top.uid == facts.uid else f"another user's (uid {top.uid})"
     shared = ", shared with its group" if facts.is_shared else ""
     spools = sum(each.name.endswith(SUFFIX) for each in facts.files)
     files = len(facts.files) - spools
@@ -76,11 +75,11 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             "keep them for who finds out what happened (the disk?), then "
             f"`rm {paths(facts, damaged)}`",
         )
-    aside = [each for each in facts.files if _PUT_ASIDE.fullmatch(each.name)]
+    aside = [each for each in facts.files if PUT_ASIDE.fullmatch(each.name)]
     if aside:
         yield note(
             DIRECTORY,
-            f"{listed(aside)}: put aside before the log was changed",
+            f"{listed(aside)}: the log as it was once, with all that is redacted since",
             f"once the log is seen to be right, `rm -r {paths(facts, aside)}`",
         )
     following = facts.file(layout.NEXT_KEY)
@@ -97,7 +96,7 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
 
 
 def _is_not_ours(file: FileFacts) -> bool:
-    if file.name in KNOWN or _TEMPORARY.fullmatch(file.name) or _PUT_ASIDE.fullmatch(file.name):
+    if file.name in KNOWN or _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
         return False
     endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX)
     return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(endings))

@@ -136,9 +136,9 @@ class LogFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFacts:
     """The file ``log.db``. Where it could not be read, ``trouble`` is the kind of reason and
-    ``unreadable`` the reason, and the rest is not known. ``log`` is None for a schema that this
-    release does not read. ``damage`` are the words of SQLite's check, None where nobody asked for
-    it."""
+    ``unreadable`` the reason, and the rest is not known. ``damage`` are the words of SQLite's
+    check, None where nobody asked for it. ``log`` is None where there is some, and for a schema
+    that this release does not read."""
 
     trouble: Trouble | None = None
     unreadable: str = ""
@@ -187,7 +187,8 @@ class Facts:
     ``is_found_by_default``: a command finds the directory without --dir. ``top`` is the directory
     itself, or what has its name; None where there is nothing. ``closed`` says why it cannot be
     looked into. ``settings_given`` are the names of those that are not as by default.
-    ``checkpoint`` is the size that DIR/checkpoint is of; ``checkpoint_is_odd`` where it is none.
+    ``spools_are_seen``: this user may list them. ``checkpoint`` is the size that DIR/checkpoint is
+    of; ``checkpoint_is_odd`` where it is none.
     """
 
     directory: Path
@@ -204,6 +205,7 @@ class Facts:
     writer: WriterFacts = NO_WRITER
     database: DatabaseFacts | None = None
     spools: tuple[SpoolFacts, ...] = ()
+    spools_are_seen: bool = True
     checkpoint: int | None = None
     checkpoint_is_odd: bool = False
     verified: Verified | None = None

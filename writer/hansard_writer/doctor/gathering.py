@@ -66,16 +66,18 @@ def gather(directory: Path, timeout: float, *, is_deep: bool = False) -> Facts:
     seen["top"] = top = _file(directory, str(directory), follow_links=True)
     if top is None or top.kind != "directory":
         return Facts(**seen)
-    seen |= {"place": _place(directory), **_settings(directory)}
+    seen["place"] = _place(directory)
     if not os.access(directory, os.R_OK | os.X_OK):
         return Facts(**seen, closed=layout.foreign_directory(directory))
     checkpoint, is_odd = _checkpoint(directory / layout.CHECKPOINT)
     verified = _verified(directory / layout.VERIFIED)
     return Facts(
         **seen,
+        **_settings(directory),
         files=tuple(_files(directory)),
         writer=_writer(directory, timeout),
         spools=look_at_spools(directory / layout.SPOOL),
+        spools_are_seen=os.access(directory / layout.SPOOL, os.R_OK | os.X_OK),
         checkpoint=checkpoint,
         checkpoint_is_odd=is_odd,
         verified=verified,

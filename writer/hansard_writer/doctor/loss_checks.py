@@ -3,6 +3,7 @@
 Pure: facts in, findings out.
 """
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -56,10 +57,10 @@ def _about(facts: Facts, log: LogFacts, letters: Letters) -> Finding:
     events = f" of {counted(letters.events, 'event')}" if letters.events else ""  # not of junk
     waits = f"the oldest for {amounts.span(age_s)}"
     told = f"{letters.about}: {counted(letters.letters, 'letter')}{events}, {waits}"
-    of = f"--reason {letters.about}"
-    listed = facts.command(f"dlq list {of}")
-    drop = f"{facts.command(f'dlq drop {of}')} gives them up"
-    replay = facts.command(f"dlq replay {of}")
+    reason = shlex.quote(letters.about)
+    listed = facts.command(f"dlq list --reason {reason}")
+    drop = f"{facts.command(f'dlq drop --reason {reason}')} gives them up"
+    replay = facts.command(f"dlq replay --reason {reason}")
     if letters.about == ORPHAN:
         tasks = ", ".join(f"{each.about} ({each.events:,})" for each in log.orphans)
         return (action if age_s > ORPHAN_AGE_S_MAX else note)(

@@ -3,6 +3,7 @@
 Pure: facts in, findings out.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,6 +25,7 @@ _GROUPS: Final = frozenset(  # what a group may read where the log is shared
 )
 _SOCKETS: Final = (layout.PUSH_SOCKET, layout.ACK_SOCKET)
 KNOWN: Final = _GROUPS | {*_SECRETS, *_SOCKETS, layout.RESERVE, layout.SPOOL, SETTINGS_FILE}
+PUT_ASIDE: Final = re.compile(r"(log\.db\.)?before-.+")  # by `migrate` and `restore`
 _MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
 _GROUP_FILE_MODE: Final = 0o640
 _SETTINGS_MODE: Final = 0o755  # no secret, but nobody else's to change
@@ -61,7 +63,9 @@ def expected_mode(file: FileFacts, *, is_shared: bool) -> int | None:
         return layout.SHARED_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     if file.name in _GROUPS:
         return _GROUP_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE
-    return layout.PRIVATE_FILE_MODE if file.name in KNOWN else None
+    if file.name in KNOWN or (PUT_ASIDE.fullmatch(file.name) and file.kind == "file"):
+        return layout.PRIVATE_FILE_MODE
+    return None
 
 
 def _top_mode(facts: Facts) -> int:

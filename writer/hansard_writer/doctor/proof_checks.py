@@ -111,6 +111,5 @@ def _verified(facts: Facts, log: LogFacts) -> Iterator[Finding]:
     told = f"the oldest unverified entry is {max(size + 1, log.first):,}, for {age}"
     when = f" (verified {amounts.since(verified.verified_at, facts.now)} ago)" if verified else ""
     is_old = facts.now - log.unverified_since > UNVERIFIED_AGE_S_MAX * amounts.SECOND
-    since = f" --since {size}" if size else ""
-    step = facts.command(f"verify{since}") + (" looks at what is new" if since else "")
+    step = f"{facts.command(f'verify --since {size}')} looks at what is new" if size else verify
     yield (action if is_old else note)(PROOF, told + when, step)

@@ -175,6 +175,8 @@ def _facts(
         raise Unreadable(Trouble.ANOTHERS, why)
     version = connection.pragma("user_version")
     own = {layout.read_lock_file(path.parent).get("pid")}  # the writer reads, too
+    damage = _damage(connection) if is_deep else None
+    is_read = version == SCHEMA_VERSION and not damage
     readers = wal_readers.readers(_beside(path, "-shm")) - own
     return DatabaseFacts(
         version=version,
@@ -182,8 +184,8 @@ def _facts(
         pages=connection.pragma("page_count"),
         free_pages=connection.pragma("freelist_count"),
         readers=tuple(map(wal_readers.named, sorted(readers))),
-        log=_log_facts(connection, verified_size) if version == SCHEMA_VERSION else None,
-        damage=_damage(connection) if is_deep else None,
+        log=_log_facts(connection, verified_size) if is_read else None,
+        damage=damage,
     )
 
 
@@ -250,8 +252,12 @@ def _unfilled(connection: apsw.Connection, pruned_to: int) -> Iterator[Unfilled]
 
 def _damage(connection: apsw.Connection) -> tuple[str, ...]:
     """What SQLite finds wrong with the file, in one read transaction."""
-    rows = connection.execute(f"PRAGMA quick_check({DAMAGE_NAMED_MAX})").fetchall()
-    return tuple(str(text) for (text,) in rows if text != "ok")
+    try:
+        rows = connection.execute(f"PRAGMA quick_check({DAMAGE_NAMED_MAX})").fetchall()
+    except apsw.CorruptError as error:  # so badly that it cannot be checked
+        return (_told(error),)
+    lines = [line for (text,) in rows for line in str(text).splitlines()]
+    return tuple(line for line in lines if line != "ok" and not line.startswith("***"))
 
 
 # --- errors ---

@@ -75,7 +75,7 @@ def check_settings(facts: Facts) -> Iterator[Finding]:
         yield action(
             SETTINGS, facts.settings_error, "correct that: with it no writer starts, and no client"
         )
-    elif facts.top:
+    elif facts.is_directory and not facts.closed:
         given = [f"{name}={getattr(facts.settings, name)}" for name in facts.settings_given]
         yield ok(SETTINGS, ", ".join(given) or "all as by default")
 

@@ -157,6 +157,8 @@ def check_wal(facts: Facts) -> Iterator[Finding]:
             + (who or "whose cannot be seen from here"),
             "end that transaction, or its process" + _kill(who),
         )
+    elif wal_bytes > target and facts.writer.is_held is False:
+        yield note(WAL, told, f"the next writer empties it: {facts.command('serve')}")
     elif wal_bytes > target:
         who = ", ".join(facts.database.readers)
         yield note(
@@ -184,9 +186,13 @@ def _kill(who: object) -> str:
 def check_spools(facts: Facts) -> Iterator[Finding]:
     """Whose they are, and what waits in them."""
     spools = facts.spools
+    if not facts.file(layout.SPOOL):
+        return
+    if not facts.spools_are_seen:
+        yield note(SPOOLS, "this user may not list them", "run this as the user of its writer")
+        return
     if not spools:
-        if facts.file(layout.SPOOL):
-            yield ok(SPOOLS, "none: no producer lives here, and nothing waits")
+        yield ok(SPOOLS, "none: no producer lives here, and nothing waits")
         return
     yield ok(SPOOLS, _in_sum(facts))
     odd = [found for each in spools if (found := _odd(facts, each))]
