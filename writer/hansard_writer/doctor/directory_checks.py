@@ -22,7 +22,8 @@ TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
 
 DIRECTORY: Final = "directory"
 
-_TEMPORARY: Final = re.compile(r"\..+\.\d+")  # as `durable_files` names them
+_TEMPORARY: Final = re.compile(r"\..+\.(\d+|partial)")  # by `durable_files`, backup, migrate
+_RESTORING: Final = "restoring"  # a backup that is on its way in
 
 
 def check_directory(facts: Facts) -> Iterator[Finding]:
@@ -67,6 +68,13 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             f"{listed(temporary)}: begun by a process that was killed",
             f"`rm {paths(facts, temporary)}`",
         )
+    if facts.file(_RESTORING):
+        yield action(
+            DIRECTORY,
+            f"{_RESTORING}/ is there: a restore is under way, or was cut short, and no writer "
+            "starts before it is finished",
+            f"{facts.command('restore BACKUP')}, with the same backup, goes on with it",
+        )
     damaged = [each for each in facts.files if each.name.endswith(DAMAGED_SUFFIX)]
     if damaged:
         yield action(
@@ -96,7 +104,9 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
 
 
 def _is_not_ours(file: FileFacts) -> bool:
-    if file.name in KNOWN or _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
+    if file.name in KNOWN or file.name == _RESTORING:
+        return False
+    if _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
         return False
     endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX)
     return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(endings))

@@ -27,7 +27,6 @@ _SOCKETS: Final = (layout.PUSH_SOCKET, layout.ACK_SOCKET)
 KNOWN: Final = _GROUPS | {*_SECRETS, *_SOCKETS, layout.RESERVE, layout.SPOOL, SETTINGS_FILE}
 PUT_ASIDE: Final = re.compile(r"(log\.db\.)?before-.+")  # by `migrate` and `restore`
 _MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
-_GROUP_FILE_MODE: Final = 0o640
 _SETTINGS_MODE: Final = 0o755  # no secret, but nobody else's to change
 
 
@@ -62,7 +61,7 @@ def expected_mode(file: FileFacts, *, is_shared: bool) -> int | None:
     if file.name in _SOCKETS or file.name.endswith(SUFFIX):
         return layout.SHARED_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     if file.name in _GROUPS:
-        return _GROUP_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE
+        return layout.GROUP_DATABASE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     if file.name in KNOWN or (PUT_ASIDE.fullmatch(file.name) and file.kind == "file"):
         return layout.PRIVATE_FILE_MODE
     return None
