@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -290,9 +291,9 @@ def test_dead_letters_and_losses_are_counted_by_reason(directory: Path) -> None:
 
 
 def test_a_diagnosis_is_of_values_that_json_has(at_rest: Path) -> None:
-    import orjson
-
-    content = orjson.loads(orjson.dumps(examine(at_rest, QUICK_S).as_dict()))
+    (at_rest / os.fsdecode(b"\xff.txt")).touch()
+    (at_rest / "writer.lock").write_text(f'{{"pid": 1, "started_at": {10**30}}}')
+    content = json.loads(json.dumps(examine(at_rest, QUICK_S).as_dict()))
     assert content["facts"]["database"]["log"]["last"] == 30
     assert content["facts"]["place"]["free_bytes"] > 0
     severities = {each["severity"] for each in content["findings"]}

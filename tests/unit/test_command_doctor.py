@@ -1,6 +1,7 @@
 """The page that `hansard doctor` prints, and how it ends."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,9 @@ def test_no_name_of_a_file_drives_the_terminal(run: Run) -> None:
     result = run(with_files(file("\x1b[31mred\n")))
     assert "\x1b" not in result.stdout
     assert r"\x1b[31mred\n (0600): not the log's" in result.stdout
+    for how in ("table", "json"):
+        result = run(with_files(file(os.fsdecode(b"\xff"))), "--format", how)
+        assert r"\udcff" in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--timeout", "x"], ["--format", "csv"], ["--dir", ""]])

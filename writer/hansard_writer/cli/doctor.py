@@ -1,5 +1,6 @@
 """``hansard doctor``: one page on the health of a log."""
 
+import json
 import re
 import shutil
 import textwrap
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import orjson
 
 from hansard.wording import counted
 from hansard_writer.cli.exits import NO
@@ -74,7 +74,8 @@ def command(
     """
     diagnosis = examine(directory, timeout, is_deep=deep)
     if format == "json":
-        click.echo(orjson.dumps(_as_json(diagnosis, quiet=quiet), option=orjson.OPT_INDENT_2))
+        # by the stdlib: names of files are any bytes, and a lock file may hold any number
+        click.echo(json.dumps(_as_json(diagnosis, quiet=quiet), indent=2))
     else:
         for line in _page(diagnosis, quiet=quiet):
             click.echo(line)
