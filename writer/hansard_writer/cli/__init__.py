@@ -20,6 +20,7 @@ _MODULES: Final = {
     "tail": "tail",
     "export": "export",
     "stats": "stats",
+    "doctor": "doctor",
     "verify": "verify",
     "checkpoint": "checkpoint",
     "prove": "prove",
