@@ -13,14 +13,9 @@ import apsw
 
 from hansard.errors import AuditLogError
 from hansard_writer import schema
+from hansard_writer.database_header import HEADER_BYTES, read_header
 from hansard_writer.sqlite_errors import Kind as ErrorKind
 from hansard_writer.sqlite_errors import code_of, is_damage, is_failed_sync, kind_of, name_of
-
-_MAGIC: Final = b"SQLite format 3\0"
-_HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat.html#the_database_header
-_PAGE_SIZE_AT: Final = 16
-_USER_VERSION_AT: Final = 60
-_APPLICATION_ID_AT: Final = 68
 
 _WAY_OUT: Final = (
     "move log.db, log.db-wal and log.db-shm away together, put a copy back, and start again; what "
@@ -180,7 +175,7 @@ def _header(path: Path) -> bytes:
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     try:
-        return file.xRead(min(_HEADER_BYTES, file.xFileSize()), 0)
+        return file.xRead(min(HEADER_BYTES, file.xFileSize()), 0)
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     finally:
@@ -188,11 +183,10 @@ def _header(path: Path) -> bytes:
 
 
 def _require_header(path: Path, header: bytes, size: int) -> None:
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+    found = read_header(header)
+    if found is None:
         raise LogUnusable(f"{path} is damaged or no database: {_WAY_OUT}")
-    application_id = int.from_bytes(header[_APPLICATION_ID_AT:][:4], "big")
-    page_size = int.from_bytes(header[_PAGE_SIZE_AT:][:2], "big")
-    if application_id != schema.APPLICATION_ID and size > page_size > 1:
-        raise another_programs(path, application_id)
-    if application_id == schema.APPLICATION_ID:
-        require_version(path, int.from_bytes(header[_USER_VERSION_AT:][:4], "big"))
+    if found.application_id == schema.APPLICATION_ID:
+        require_version(path, found.user_version)
+    elif size > found.page_bytes > 1:
+        raise another_programs(path, found.application_id)
