@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,7 @@ from hansard.source import Source
 from hansard.tickets import Ticket
 from hansard.transmission import Transmission, Verdict
 from hansard_writer.adoption import Adopter
+from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterRun
 from hansard_writer.store import Store
@@ -89,6 +90,7 @@ class Log:
         self.predecessor: WriterRun | None = None  # as the lock file says it
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.is_honest = True  # False: in the end its files are not as a writer left them
+        self.declared: Sequence[DerivedField] = BUILT_IN  # as its settings file would
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
@@ -118,6 +120,7 @@ class Log:
             self.run_id,
             identity.signing,
             operations=self.operations,
+            read_declared=lambda: self.declared,
             clock_ns=self.clock_ns,
         )
         self.accepted = {}

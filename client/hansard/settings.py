@@ -16,6 +16,7 @@ from hansard.events import check_event_type, check_text
 from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
+DERIVED_SECTION: Final = "derived"  # of that file, for the writer: `hansard_writer.derived`
 ENVIRONMENT_PREFIX: Final = "HANSARD_"
 DIRECTORY_VARIABLE: Final = "HANSARD_DIR"
 
@@ -135,7 +136,9 @@ def load_settings(
     values: dict[str, Any] = {}
     shown: dict[str, str] = {}  # what to call each in an error
     path = directory / SETTINGS_FILE
-    for key, value in _read_file(path).items():
+    for key, value in read_settings_file(directory).items():
+        if key == DERIVED_SECTION:
+            continue
         sections = "; settings stand without a section" if isinstance(value, dict) else ""
         _require_known(key, f"in {path}{sections}")
         shown[key] = f"{key} in {path}"
@@ -230,7 +233,9 @@ def _nearest(key: str) -> str:
     return near[0] if near else ""
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def read_settings_file(directory: Path) -> dict[str, Any]:
+    """What the settings file of a log says, as TOML; nothing without one. Raises `ConfigError`."""
+    path = directory / SETTINGS_FILE
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -6,14 +6,9 @@ from typing import Any
 import pytest
 
 from hansard.errors import InvalidEvent
-from hansard_writer.importing.fields import (
-    Fields,
-    Number,
-    Path,
-    parse_object,
-    parse_time,
-    read_event,
-)
+from hansard_writer.importing.fields import Fields, parse_object, read_event
+from hansard_writer.json_path import Number, Path
+from hansard_writer.moments import parse_time
 
 SECOND = 1_000_000_000
 NOON = 1_704_110_400 * SECOND  # 2024-01-01T12:00:00Z

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from hansard import wire
+from hansard_writer.derived.filling import Filling
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof.keys import KeyUnusable
 from hansard_writer.pruning import Pruning
@@ -24,6 +25,8 @@ Asked: TypeAlias = (
     | wire.Prune
     | wire.TakeCheckpoint
     | wire.RotateKey
+    | wire.Declare
+    | wire.Fill
 )
 
 REQUESTS: Final[Mapping[str, Callable[[list[Any]], Asked]]] = {
@@ -34,6 +37,8 @@ REQUESTS: Final[Mapping[str, Callable[[list[Any]], Asked]]] = {
     "prune": wire.prune_of,
     "checkpoint": wire.take_checkpoint_of,
     "rotate_key": wire.rotate_key_of,
+    "declare": wire.declare_of,
+    "fill": wire.fill_of,
 }
 """By verb: the checked request. Each raises `WireError`."""
 
@@ -69,6 +74,7 @@ class Administration:
         pruning: Pruning,
         sealer: Sealer,
         own: OwnEntries,
+        filling: Filling,
     ) -> None:
         self._letters = letters
         self._redacting = redacting
@@ -76,6 +82,7 @@ class Administration:
         self._pruning = pruning
         self._sealer = sealer
         self._own = own
+        self._filling = filling
 
     def known(self, asked: Asked) -> tuple[Any, ...] | None:
         """The answer to what is being done already, None where something is to be done."""
@@ -102,6 +109,10 @@ class Administration:
                 return self._sealer.take(now)
             case wire.RotateKey():
                 return self._rotate_key(asked, now)
+            case wire.Declare():
+                return self._filling.declare()
+            case wire.Fill():
+                return self._filling.fill(asked)
 
     def _redact(self, asked: wire.Redact) -> wire.Redacted:
         redacted = self._redacting.redact(asked)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from hansard_writer.decoding import DETAIL_CHARS_MAX, Fault, Run, part
+from hansard_writer.derived.deriving import INSERT_VALUE, Deriving
 from hansard_writer.proof import leaves
 from hansard_writer.proof.merkle_hash_tree import Edge, grow
 from hansard_writer.proof.stored_tree import WRITE_ROW
@@ -43,8 +44,9 @@ class Position(NamedTuple):
 class Entering:
     """Enters runs behind a position, in the order of the calls."""
 
-    def __init__(self, connection: apsw.Connection, position: Position) -> None:
+    def __init__(self, connection: apsw.Connection, position: Position, deriving: Deriving) -> None:
         self._connection = connection
+        self._deriving = deriving
         self._many = connection.executemany
         self._edge, self._last_run = position
         self._size = self._edge.size
@@ -68,6 +70,7 @@ class Entering:
             _INSERT_ENTRY,
             zip(seqs, repeat(producer), numbers, *facts, payloads, salts, hashes, strict=False),
         )
+        self._many(INSERT_VALUE, self._deriving.rows(seq, facts[1], payloads))
         for task in run.tasks:
             self._many(_INSERT_TASK, [task])
             self.registered[task[0]] = None

@@ -24,6 +24,7 @@ from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.derived.definitions import read_declared
 from hansard_writer.disk import Reserve
 from hansard_writer.durable_files import replace_file
 from hansard_writer.endpoints import Endpoints
@@ -109,6 +110,7 @@ def serve(
             run_id,
             identity.signing,
             operations=functions,
+            read_declared=partial(read_declared, directory),
             require_place=Place(directory).require,
             owner_token=with_room(lambda: _owner_token(directory, is_shared=shared)),
             supervised_restarts=supervised_restarts,

@@ -35,6 +35,9 @@ _NEXT: Final = (
 _UNLOCK: Final = "INSERT OR REPLACE INTO meta VALUES('unlocked', 'prune')"
 _LOCK: Final = "DELETE FROM meta WHERE key = 'unlocked'"
 _DELETE: Final = "DELETE FROM entries WHERE seq <= ?"
+_DELETE_DERIVED: Final = (
+    "DELETE FROM derived_values WHERE field IN (SELECT id FROM derived_fields) AND seq <= ?"
+)
 _SET: Final = (
     "INSERT INTO meta VALUES(?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)"
 )
@@ -134,6 +137,7 @@ class Pruning:
             self._full_text.remove(end)  # as long as the entries are there
             connection.execute(_UNLOCK)
             connection.execute(_DELETE, (end,))
+            connection.execute(_DELETE_DERIVED, (end,))
             connection.execute(_LOCK)
             for level, rows in rows_within(end):
                 connection.execute(DELETE_ROWS, (level, rows))

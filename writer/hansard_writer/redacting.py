@@ -42,6 +42,10 @@ _REGISTRATIONS: Final = (
     f"SELECT event_type, task_id, payload FROM entries WHERE {_CHOSEN}"  # noqa: S608
     f" AND event_type = '{wire.TASK_REGISTERED}' AND payload IS NOT NULL"
 )
+_DERIVED: Final = (
+    "DELETE FROM derived_values WHERE field IN (SELECT id FROM derived_fields)"  # noqa: S608
+    f" AND {_CHOSEN}"
+)
 _UNLOCK: Final = "INSERT OR REPLACE INTO meta VALUES('unlocked', 'redact')"
 _LOCK: Final = "DELETE FROM meta WHERE key = 'unlocked'"
 _REDACT: Final = f"UPDATE entries SET payload = NULL, salt = NULL WHERE {_CHOSEN}"  # noqa: S608
@@ -193,6 +197,7 @@ class Redacting:
         with self._own.entering() as entering:
             registrations = connection.execute(_REGISTRATIONS, chosen).fetchall()
             full_text.forget(connection, seqs)
+            connection.execute(_DERIVED, chosen)
             connection.execute(_UNLOCK)
             connection.execute(_REDACT, chosen)
             connection.execute(_LOCK)

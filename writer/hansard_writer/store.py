@@ -18,6 +18,8 @@ from hansard.reader_connection import require_sqlite
 from hansard_writer import comparing, damage, recovered
 from hansard_writer.dead_letters import DeadLetters
 from hansard_writer.decoding import Fault, Run, without
+from hansard_writer.derived.deriving import Deriving
+from hansard_writer.derived.stored_fields import stored_fields
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
 from hansard_writer.intake import Batch, ProducerState
@@ -101,6 +103,7 @@ class Store:
             self._begin_epoch()
             self._require_tree()
             self.pruned = self._pruned()
+            self.deriving = Deriving(stored_fields(self._connection))
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -282,7 +285,7 @@ class Store:
     def entering(self) -> Iterator[Entering]:
         """A transaction beside the batches' in which letters are entered, or given up. As
         `transaction`; MUST NOT begin while a batch holds what is not committed."""
-        entering = Entering(self._connection, self._position)
+        entering = Entering(self._connection, self._position, self.deriving)
         try:
             with self._transaction():
                 self._require_tree()
@@ -305,7 +308,7 @@ class Store:
 
     def _write(self, batch: Batch, now_ns: int) -> None:
         letters = self.letters
-        entering = Entering(self._connection, self._position)
+        entering = Entering(self._connection, self._position, self.deriving)
         returned: set[int] = set()
         with self._transaction():
             self._require_tree()
@@ -358,7 +361,7 @@ class Store:
 
     def _tried_alone(self, batch: Batch) -> list[dict[int, Fault]]:
         """What is wrong with which event of each run, in a transaction that is undone."""
-        entering = Entering(self._connection, self._position)
+        entering = Entering(self._connection, self._position, self.deriving)
         found = []
         with contextlib.suppress(DryRun), self._transaction():
             for state, run in batch.runs:

@@ -7,7 +7,7 @@ that tests need neither threads nor sleeps.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -17,10 +17,13 @@ from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer import administration
+from hansard_writer.accounts import accounts
 from hansard_writer.acks import Acks
 from hansard_writer.administration import Administration
 from hansard_writer.adoption import Adopter
 from hansard_writer.calls import Calls
+from hansard_writer.derived.definitions import BUILT_IN, DerivedField
+from hansard_writer.derived.filling import Filling
 from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
 from hansard_writer.intake import Intake, ProducerState
@@ -44,6 +47,7 @@ ENVELOPE_BYTES_MAX: Final = 1_024  # a REQ's has about ten
 ENVELOPE_PARTS_MAX: Final = 8
 FULL_TEXT_IDLE_S: Final = 0.1  # without a commit, before entries' text is looked at
 PRUNE_INTERVAL_S: Final = 0.05  # between two pieces, unless there is nothing else to do
+IN_USE_S: Final = 1.0  # without a commit: then nobody is kept waiting by who asks for much
 COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -74,6 +78,7 @@ class Writer:
         signing: Signing,
         *,
         operations: Mapping[str, Function] = MappingProxyType({}),
+        read_declared: Callable[[], Sequence[DerivedField]] = lambda: BUILT_IN,
         clock_ns: Callable[[], int] = time.time_ns,
         require_place: Callable[[], None] = lambda: None,
         owner_token: bytes | None = None,
@@ -100,6 +105,7 @@ class Writer:
         self._full_text = FullText(store, settings.fts_event_types)
         self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.sealed_to)
         self._prune_at = 0.0
+        self._filling = Filling(store, read_declared, self._is_in_use)
         self._administration = Administration(
             self._letters,
             Redacting(store, own, self._full_text),
@@ -107,6 +113,7 @@ class Writer:
             self._pruning,
             self._sealer,
             own,
+            self._filling,
         )
         self._losses_told = 0
         self._retries = Retries()
@@ -175,7 +182,7 @@ class Writer:
             "entries": store.size,
             "commits": store.commits,
             "uncommitted": batch.events,
-            **self._accounts(),
+            **accounts(store, self._intake),
             **self._intake.counters.as_mapping(),
             "full_text_tail": self._full_text.tail,
             "pruned_to": self._pruning.state.pruned_to,
@@ -193,25 +200,8 @@ class Writer:
             **self._sealer.figures(),
         }
 
-    def _accounts(self) -> dict[str, Any]:
-        """``submitted = appended + dead_lettered + waiting + dropped``, of all producers ever;
-        what they themselves know is as they last said, and of those that this run has met."""
-        totals = self._store.totals()
-        waiting, queue_depth, report = self._intake.reported()
-        dropped = {name: _carried(count) for name, count in totals.pop("dropped").items()}
-        gone = sum(dropped.values())
-        submitted = totals["appended"] + totals["dead_lettered"] + waiting + gone
-        return {
-            "submitted": _carried(submitted),
-            **{name: _carried(count) for name, count in totals.items()},
-            "waiting": waiting,
-            "queue_depth": queue_depth,
-            "dropped": dropped,
-            "spool_bytes": report.spool_bytes,
-            "resent": report.resent,
-            "send_failures": report.send_failures,
-            "writer_restarts": self._store.epoch - 1,
-        }
+    def _is_in_use(self) -> bool:
+        return self._now - self._last_commit_at < IN_USE_S
 
     # --- reading ---
 
@@ -488,8 +478,3 @@ class Writer:
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)
-
-
-def _carried(count: int) -> int:
-    """Whatever producers have said of themselves, msgpack carries it."""
-    return min(count, wire.INT64_MAX)

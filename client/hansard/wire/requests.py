@@ -5,6 +5,7 @@ from typing import Any, Final, TypeAlias
 
 from hansard.errors import ProtocolMismatch
 from hansard.wire.delivery import Compare, Hello, Wait
+from hansard.wire.deriving import Declare, Fill
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.redaction import Redact, Wipe
@@ -16,7 +17,9 @@ FLAT_VALUES_MAX: Final = 16
 AS_OWNER: Final = "as_owner"
 
 _Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
-_Asked: TypeAlias = Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey
+_Asked: TypeAlias = (
+    Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey | Declare | Fill
+)
 Request: TypeAlias = _Question | _Asked
 
 
@@ -96,4 +99,6 @@ _VERBS: Final = {
     Wipe: "wipe",
     TakeCheckpoint: "checkpoint",
     RotateKey: "rotate_key",
+    Declare: "declare",
+    Fill: "fill",
 }

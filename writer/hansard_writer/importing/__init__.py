@@ -5,9 +5,10 @@ and whichever process sends it. So an import that was interrupted, in whatever w
 the same command.
 """
 
-from hansard_writer.importing.fields import Fields, Path
+from hansard_writer.importing.fields import Fields
 from hansard_writer.importing.run import Import, ImportFailed, NoWriter, Observer, Report
 from hansard_writer.importing.source import Chunk, Content, Unreadable, chunks, examine
+from hansard_writer.json_path import Path
 
 __all__ = [
     "Chunk",

@@ -4,58 +4,16 @@ Pure: bytes in, values out, the same for the same line and options. The payload 
 text; what is parsed here is never encoded again.
 """
 
-import json
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
 from hansard.events import check_event_type
-
-_STEP: Final = re.compile(r"(?:[^.\\]|\\.)+")  # of a path: a backslash makes a dot a part of a name
-_EPOCH: Final = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-_FRACTION: Final = re.compile(r"(?:(?<=:\d\d:\d\d)|(?<=[T ]\d{6}))[.,](\d+)")
-_NS: Final = 1_000_000_000
-# The unit of a bare number is told by its size: seconds reach these figures in the year 5138.
-_EPOCH_UNITS: Final = ((10**11, _NS), (10**14, 10**6), (10**17, 10**3), (10**19, 1))
-_EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Number(str):
-    """A number as it is written, digit by digit."""
-
-    __slots__ = ()
-
-
-class Path:
-    """Where in an object a value is: names and list indexes with dots between, ``user.roles.0``.
-
-    Raises ValueError for text that is no path.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        steps = _STEP.findall(text)
-        if not steps or ".".join(steps) != text:
-            raise ValueError(f"{text!r} is no path: names or list indexes with dots between them")
-        self._steps = [re.sub(r"\\(.)", r"\1", step) for step in steps]
-
-    def follow(self, document: Any) -> Any:
-        """The value at the path, None where there is none."""
-        value = document
-        for step in self._steps:
-            if isinstance(value, dict):
-                value = value.get(step)
-            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-                value = value[int(step)]
-            else:
-                return None
-        return value
+from hansard_writer.json_path import Path, parse_exactly
+from hansard_writer.moments import parse_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +54,7 @@ def read_event(line: bytes, fields: Fields) -> Event:
     def value_at(path: Path | None) -> Any:
         value = None if path is None else path.follow(document)
         if isinstance(value, float):  # as it is written, which may be more than a float can hold
-            value = path.follow(_parse_exactly(line)) if path else None
+            value = path.follow(parse_exactly(line)) if path else None
         return value
 
     created_at = None
@@ -127,39 +85,12 @@ def parse_object(line: bytes) -> dict[str, Any]:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
-            document = _parse_exactly(line)
+            document = parse_exactly(line)
         except (ValueError, RecursionError):
             raise InvalidEvent(f"no JSON: {error}") from None
     if not isinstance(document, dict):
         raise InvalidEvent(f"no JSON object: {line.decode()!r:.60}")
     return document
-
-
-def parse_time(value: Any) -> int:
-    """Nanoseconds since 1970 UTC from ISO 8601 text, where no zone means UTC, or from a number of
-    seconds, ms, µs or ns since then, told apart by its size. Raises ValueError."""
-    if value is None:
-        raise ValueError("there is none")
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r:.100} is neither text nor a number")  # noqa: TRY004 - of a line
-    if isinstance(value, int | Number) or _is_epoch(value):
-        ns = _epoch_ns(Decimal(value))
-    else:
-        ns = _iso_ns(value)
-    if not 0 <= ns <= wire.INT64_MAX:
-        raise ValueError(f"{value!r:.100} is not between the years 1970 and 2262")
-    return ns
-
-
-def _parse_exactly(line: bytes) -> Any:
-    """By the stdlib: slower, takes all that JSON allows, and keeps numbers as they are written."""
-    return json.loads(
-        line.decode(), parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
-    )
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _event_type(value: Any, fields: Fields) -> str:
@@ -182,30 +113,3 @@ def _text(value: Any, path: Path | None) -> str | None:
         return str(value)
     shown = path.text if path else ""
     raise InvalidEvent(f"{shown} is {value!r:.100}: it must be text, a number or null")
-
-
-def _is_epoch(text: str) -> bool:
-    """Eight digits are a date, and four a year."""
-    return len(text) > len("20240131") and _EPOCH.fullmatch(text) is not None
-
-
-def _epoch_ns(number: Decimal) -> int:
-    size = number.copy_abs()  # exact, whatever the exponent
-    for limit, unit in _EPOCH_UNITS:
-        if size < limit:
-            return int(number * unit)
-    return -1
-
-
-def _iso_ns(text: str) -> int:
-    fraction = _FRACTION.search(text)
-    digits = fraction[1] if fraction else ""
-    whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
-    try:
-        moment = datetime.fromisoformat(whole)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        since = moment - _EPOCH_START
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text!r:.100} is not ISO 8601") from None
-    return since // timedelta(microseconds=1) * 1_000 + int(f"{digits:0<9}"[:9])

@@ -1,0 +1,59 @@
+"""Moments as people and programs write them, as nanoseconds since 1970 UTC. Pure."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from hansard import wire
+from hansard_writer.json_path import Number
+
+_EPOCH: Final = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_FRACTION: Final = re.compile(r"(?:(?<=:\d\d:\d\d)|(?<=[T ]\d{6}))[.,](\d+)")
+_NS: Final = 1_000_000_000
+# The unit of a bare number is told by its size: seconds reach these figures in the year 5138.
+_EPOCH_UNITS: Final = ((10**11, _NS), (10**14, 10**6), (10**17, 10**3), (10**19, 1))
+_EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_time(value: Any) -> int:
+    """Nanoseconds since 1970 UTC from ISO 8601 text, where no zone means UTC, or from a number of
+    seconds, ms, µs or ns since then, told apart by its size. Raises ValueError."""
+    if value is None:
+        raise ValueError("there is none")
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r:.100} is neither text nor a number")  # noqa: TRY004 - of a line
+    if isinstance(value, int | Number) or _is_epoch(value):
+        ns = _epoch_ns(Decimal(value))
+    else:
+        ns = _iso_ns(value)
+    if not 0 <= ns <= wire.INT64_MAX:
+        raise ValueError(f"{value!r:.100} is not between the years 1970 and 2262")
+    return ns
+
+
+def _is_epoch(text: str) -> bool:
+    """Eight digits are a date, and four a year."""
+    return len(text) > len("20240131") and _EPOCH.fullmatch(text) is not None
+
+
+def _epoch_ns(number: Decimal) -> int:
+    size = number.copy_abs()  # exact, whatever the exponent
+    for limit, unit in _EPOCH_UNITS:
+        if size < limit:
+            return int(number * unit)
+    return -1
+
+
+def _iso_ns(text: str) -> int:
+    fraction = _FRACTION.search(text)
+    digits = fraction[1] if fraction else ""
+    whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
+    try:
+        moment = datetime.fromisoformat(whole)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        since = moment - _EPOCH_START
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r:.100} is not ISO 8601") from None
+    return since // timedelta(microseconds=1) * 1_000 + int(f"{digits:0<9}"[:9])
