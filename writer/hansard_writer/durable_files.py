@@ -39,6 +39,16 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make what is in a file durable. It MUST NOT be a database that this process has open: the
+    close drops SQLite's locks. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _written_beside(path: Path, content: bytes, mode: int) -> Path:
     """A durable file with these bytes, under another name. What a process of the same pid left
     there when it was killed goes."""
