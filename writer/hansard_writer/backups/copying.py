@@ -43,9 +43,7 @@ def copy_log(
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     with _opened(target) as connection:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
-            connection.execute(
-                f"PRAGMA {pragma}"
-            ).fetchall()  # a file that is whole, or thrown away
+            connection.execute(f"PRAGMA {pragma}").fetchall()  # it is whole, or thrown away
         pace = _Pace(log.directory / f"{layout.DATABASE}-wal") if is_recorded else None
         with log.snapshot():
             log.rows(_FIRST_ROW)

@@ -64,7 +64,7 @@ def make(
     key = _private_key(directory) if with_key else None
     with _errors_of(to), _staging(to) as staging:
         note = _newest_note(directory)
-        _copy(directory, staging / layout.DATABASE, to, progress)
+        _copy(directory, staging / layout.DATABASE, progress)
         let_go()
         contents = contents_in(staging)
         report = None
@@ -77,6 +77,11 @@ def make(
         sync_directory(to.parent)
     found = (contents.log_id, contents.entries, contents.checkpoint)
     return Backup(to, key_path, size, *found, report)
+
+
+def key_file_of(backup: Path) -> Path:
+    """Where the private key of a backup is, if it was asked for."""
+    return backup.with_name(backup.name + KEY_SUFFIX)
 
 
 # --- before anything is written ---
@@ -140,7 +145,7 @@ def _empty(staging: Path) -> None:
         path.unlink()
 
 
-def _copy(directory: Path, target: Path, to: Path, progress: Progress) -> None:
+def _copy(directory: Path, target: Path, progress: Progress) -> None:
     """Copy the log, and what says who signs it, as far as there is room for both log and copy."""
     is_recorded = layout.a_writer_lives(directory)
     floor = load_settings(directory).disk_suspend if is_recorded else 0

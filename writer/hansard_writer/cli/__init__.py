@@ -26,6 +26,7 @@ _MODULES: Final = {
     "redact": "redact",
     "prune": "prune",
     "backup": "backup",
+    "restore": "restore",
     "keys": "keys",
     "demo": "demo",
 }

@@ -10,7 +10,7 @@ from hansard.wording import counted
 from hansard_writer.backups import Backup, BackupFailed, back_up
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import directory_option
-from hansard_writer.cli.phases import phases
+from hansard_writer.cli.phases import Phases
 from hansard_writer.cli.selecting import step_back
 
 WIDTH: Final = 12
@@ -58,7 +58,7 @@ def command(directory: Path, to: Path, with_key: bool, no_verify: bool, force: b
     Exits with 1, and leaves no FILE, when the copy is not intact.
     """
     alone = not layout.a_writer_lives(directory)
-    with phases() as progress:
+    with Phases() as progress:
         try:
             made = back_up(
                 directory,
