@@ -22,6 +22,7 @@ NEXT_KEY: Final = "writer.key.new"  # one that is to take its place
 PUBLIC_KEY: Final = "writer.pub"
 CHECKPOINT: Final = "checkpoint"
 VERIFIED: Final = "verified"
+RESTORING: Final = "restoring"  # a backup on its way in, with the plan of it
 OWNERS: Final = "owner.token"  # whoever can read it is the owner of a shared log
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"

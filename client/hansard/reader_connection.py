@@ -65,6 +65,11 @@ class ReadConnection:
         finally:
             self.rows("ROLLBACK")  # nothing was written, and COMMIT could fail
 
+    def copy_into(self, target: apsw.Connection) -> apsw.Backup:
+        """All pages of the database, to be copied into another one in steps. Within `snapshot`,
+        behind a first row, they are of one moment; else the copy begins anew at each commit."""
+        return target.backup("main", self._connected(), "main")
+
     def data_version(self) -> int:
         """Changes when another connection commits; comparable on one connection only."""
         version: int = self.rows("PRAGMA data_version")[0][0]

@@ -14,14 +14,9 @@ import apsw
 
 from hansard.errors import AuditLogError
 from hansard_writer import schema
+from hansard_writer.database_header import HEADER_BYTES, read_header
 from hansard_writer.sqlite_errors import Kind as ErrorKind
 from hansard_writer.sqlite_errors import code_of, is_damage, is_failed_sync, kind_of, name_of
-
-_MAGIC: Final = b"SQLite format 3\0"
-_HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat.html#the_database_header
-_PAGE_SIZE_AT: Final = 16
-_USER_VERSION_AT: Final = 60
-_APPLICATION_ID_AT: Final = 68
 
 _WAY_OUT: Final = (
     "move log.db, log.db-wal and log.db-shm away together, put a copy back, and start again; what "
@@ -62,10 +57,9 @@ def require_log(path: Path, *, may_be_old: bool = False) -> None:
         return
     if is_half_made(path):
         return
-    header = _header(path)
-    _require_header(path, header, facts.st_size)
+    version = _version(path, _header(path), facts.st_size)
     if not may_be_old and not has_wal(path):  # else its version may be another by now
-        require_migrated(path, _user_version(header))
+        require_migrated(path, version)
 
 
 def has_wal(path: Path) -> bool:
@@ -211,23 +205,21 @@ def _header(path: Path) -> bytes:
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     try:
-        return file.xRead(min(_HEADER_BYTES, file.xFileSize()), 0)
+        return file.xRead(min(HEADER_BYTES, file.xFileSize()), 0)
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     finally:
         file.xClose()
 
 
-def _require_header(path: Path, header: bytes, size: int) -> None:
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+def _version(path: Path, header: bytes, size: int) -> int:
+    """The version of a log's schema; 0 where the file does not say whose database it is."""
+    found = read_header(header)
+    if found is None:
         raise LogUnusable(f"{path} is damaged or no database: {_WAY_OUT}")
-    application_id = int.from_bytes(header[_APPLICATION_ID_AT:][:4], "big")
-    page_size = int.from_bytes(header[_PAGE_SIZE_AT:][:2], "big")
-    if application_id != schema.APPLICATION_ID and size > page_size > 1:
-        raise another_programs(path, application_id)
-    if application_id == schema.APPLICATION_ID:
-        require_version(path, _user_version(header))
-
-
-def _user_version(header: bytes) -> int:
-    return int.from_bytes(header[_USER_VERSION_AT:][:4], "big")
+    if found.application_id == schema.APPLICATION_ID:
+        require_version(path, found.user_version)
+        return found.user_version
+    if size > found.page_bytes > 1:
+        raise another_programs(path, found.application_id)
+    return 0

@@ -13,7 +13,7 @@ import apsw
 
 from hansard import directory as layout
 from hansard_writer import damage
-from hansard_writer.durable_files import sync_directory
+from hansard_writer.durable_files import sync_directory, sync_file
 from hansard_writer.sqlite_errors import NO_ROOM, code_of, is_damage
 
 PAGES_AT_ONCE: Final = 1_000
@@ -35,7 +35,7 @@ def copy_database(
         os.close(os.open(partial, _FLAGS, layout.PRIVATE_FILE_MODE))
         try:
             _copy(source, partial, progress)
-            _sync(partial)
+            sync_file(partial)
             partial.rename(to)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -61,14 +61,6 @@ def _copy(source: apsw.Connection, to: Path, progress: Callable[[int, int], None
                 progress(done * page_bytes, backup.page_count * page_bytes)
     finally:
         target.close()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_written(to: Path, error: OSError | apsw.Error) -> damage.LogUnusable:

@@ -58,6 +58,16 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make what is in a file durable. It MUST NOT be a database that this process has open: the
+    close drops SQLite's locks. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _forget(temporary: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()

@@ -92,6 +92,11 @@ class WriterLock:
             path = self._directory / layout.LOCK
             raise OSError(error.errno, error.strerror, str(path)) from error
 
+    @property
+    def is_held(self) -> bool:
+        """Until `close`."""
+        return self._descriptor >= 0
+
     def close(self) -> None:
         """Let go of the lock; the file stays."""
         if self._descriptor >= 0:
@@ -146,6 +151,11 @@ def without_writer(directory: Path) -> Iterator[None]:
 
 
 _held: "weakref.WeakSet[WriterLock]" = weakref.WeakSet()
+
+
+def is_held_here() -> bool:
+    """Whether this process is the writer of some directory."""
+    return any(lock.is_held for lock in _held)
 
 
 def _in_child() -> None:

@@ -22,6 +22,7 @@ from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer.adoption import Adopter
+from hansard_writer.backups.swapping import require_no_restore
 from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.derived.definitions import read_declared
@@ -95,6 +96,7 @@ def serve(
         accept_lost_key=accept_lost_key,
     )
     try:
+        require_no_restore(directory)
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,

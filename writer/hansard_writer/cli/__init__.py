@@ -28,6 +28,8 @@ _MODULES: Final = {
     "redact": "redact",
     "prune": "prune",
     "migrate": "migrate",
+    "backup": "backup",
+    "restore": "restore",
     "keys": "keys",
     "demo": "demo",
 }
