@@ -22,6 +22,7 @@ NEXT_KEY: Final = "writer.key.new"  # one that is to take its place
 PUBLIC_KEY: Final = "writer.pub"
 CHECKPOINT: Final = "checkpoint"
 VERIFIED: Final = "verified"
+BACKFILL_LOCK: Final = "backfill.lock"
 OWNERS: Final = "owner.token"  # whoever can read it is the owner of a shared log
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"

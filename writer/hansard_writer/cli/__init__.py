@@ -25,6 +25,7 @@ _MODULES: Final = {
     "dlq": "dlq",
     "redact": "redact",
     "prune": "prune",
+    "backfill": "backfill",
     "keys": "keys",
     "demo": "demo",
 }
