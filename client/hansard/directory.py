@@ -23,6 +23,7 @@ PUBLIC_KEY: Final = "writer.pub"
 CHECKPOINT: Final = "checkpoint"
 VERIFIED: Final = "verified"
 RESTORING: Final = "restoring"  # a backup on its way in, with the plan of it
+BACKFILL_LOCK: Final = "backfill.lock"
 OWNERS: Final = "owner.token"  # whoever can read it is the owner of a shared log
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"

@@ -110,7 +110,7 @@ class Administration:
             case wire.RotateKey():
                 return self._rotate_key(asked, now)
             case wire.Declare():
-                return self._filling.declare()
+                return self._filling.declare(asked)
             case wire.Fill():
                 return self._filling.fill(asked)
 

@@ -1,14 +1,17 @@
 """A writer from Python: a real process, started and stopped around a block."""
 
 import contextlib
+import grp
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from hansard import directory as layout
 from hansard.errors import AuditLogError
 from hansard.settings import ENVIRONMENT_PREFIX, load_settings
 
@@ -76,6 +79,22 @@ def running(
         yield writer
     finally:
         writer.stop()
+
+
+@contextlib.contextmanager
+def a_writer(directory: Path) -> Iterator[RunningWriter | None]:
+    """A writer serves DIR within the block: the one that does already (None), or one of our own,
+    with the settings that DIR says; the group of a shared one is let in as before. Raises as
+    `running`."""
+    if layout.a_writer_lives(directory):
+        yield None
+        return
+    info = directory.stat()
+    group = None
+    if info.st_mode & stat.S_ISGID and load_settings(directory).group is None:
+        group = grp.getgrgid(info.st_gid).gr_name
+    with running(directory, log_level="warning", group=group) as writer:
+        yield writer
 
 
 def start(

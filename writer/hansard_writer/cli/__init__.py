@@ -27,6 +27,7 @@ _MODULES: Final = {
     "dlq": "dlq",
     "redact": "redact",
     "prune": "prune",
+    "backfill": "backfill",
     "migrate": "migrate",
     "backup": "backup",
     "restore": "restore",
