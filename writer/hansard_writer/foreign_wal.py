@@ -68,7 +68,7 @@ def _is_its_log(connection: apsw.Connection, predecessor: WriterRun) -> bool:
     is not the one that it wrote."""
     try:
         rows = connection.execute("SELECT key, value FROM meta").fetchall()
-    except apsw.SQLError:  # it has no such table
+    except (apsw.SQLError, apsw.CorruptError):  # it has no such table, or pages of another log
         return False
     found: dict[str, Any] = {str(key): value for key, value in rows}
     log_id, epoch = found.get("log_id"), found.get("epoch")
