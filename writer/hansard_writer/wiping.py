@@ -69,7 +69,7 @@ class Wiping:
             self._changed = ChangedPages(handle.connection)
             handle.on_commit = self._changed.committed
         if not handle.checkpoint_truncate():
-            return [_held_by_readers(handle.wal)]
+            return [wal_readers.in_the_way(handle.wal)]
         if file.pages >= TELLABLE_PAGES_MAX:
             return [_too_large(self._store.path)]
         with handle.transaction():
@@ -97,15 +97,6 @@ class Wiping:
         _sync(self._handle.wal)
         self._handle.on_commit = self._changed = None
         self._is_cleared = True
-
-
-def _held_by_readers(wal: Path) -> str:
-    readers = wal_readers.readers(wal.with_name(wal.name.removesuffix("-wal") + "-shm"))
-    who = ", ".join(map(wal_readers.named, sorted(readers)))
-    return (
-        f"a read transaction keeps {wal} from being emptied: end it, or its process: "
-        f"{who or 'which cannot be seen from here (/proc/locks lists it)'}"
-    )
 
 
 def _too_large(database: Path) -> str:
