@@ -5,6 +5,7 @@ It runs what it is asked to run, and closes. What to ask is the reader's busines
 
 import fcntl
 import os
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -159,7 +160,8 @@ class ReadConnection:
                 + (
                     "install the release of its writer"
                     if version > SCHEMA_VERSION
-                    else f"start this release's writer once: `hansard serve --dir {self.directory}`"
+                    else f"run `hansard migrate --dir {shlex.quote(str(self.directory))}`, which "
+                    "keeps a backup of it"
                 )
             )
 

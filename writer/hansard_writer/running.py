@@ -55,19 +55,21 @@ def running(
     operations: Sequence[str] = (),
     log_level: str = "info",
     accept_rollback: bool = False,
+    migrate: bool = False,
     **settings: Any,
 ) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block.
 
     ``operations`` are modules of named operations; settings as in the README's table;
-    ``accept_rollback`` as for `hansard serve`. Raises `AuditLogError` when it does not start; why,
-    it has said on stderr.
+    ``accept_rollback`` and ``migrate`` as for `hansard serve`. Raises `AuditLogError` when it does
+    not start; why, it has said on stderr.
     """
     writer = start(
         Path(directory),
         operations=operations,
         log_level=log_level,
         accept_rollback=accept_rollback,
+        migrate=migrate,
         **settings,
     )
     try:
@@ -82,6 +84,7 @@ def start(
     operations: Sequence[str] = (),
     log_level: str = "info",
     accept_rollback: bool = False,
+    migrate: bool = False,
     **settings: Any,
 ) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
@@ -95,6 +98,8 @@ def start(
     command = [sys.executable, "-P", "-m", "hansard_writer", "serve", "--dir", str(directory)]
     if accept_rollback:
         command.append("--accept-rollback")
+    if migrate:
+        command.append("--migrate")
     process = subprocess.Popen(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,

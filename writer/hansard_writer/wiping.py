@@ -1,8 +1,9 @@
 """Wiping: what was redacted leaves no byte in the files of the log, either.
 
 SQLite overwrites what is deleted where it is. Wiping looks for the rest: words by which full text
-finds its pages, old copies in the pages of b-trees, the WAL, and spools. It goes in pieces beside
-the log's work, takes nothing out of the log, and says what keeps it from its end.
+finds its pages, old copies in the pages of b-trees, the WAL, spools, and the backups of migrations.
+It goes in pieces beside the log's work, takes nothing out of the log, and says what keeps it from
+its end.
 """
 
 import os
@@ -15,6 +16,7 @@ from hansard_writer import full_text_separators, spooled, wal_readers
 from hansard_writer.changed_pages import ChangedPages
 from hansard_writer.free_space import PAGE_BYTES, TELLABLE_PAGES_MAX
 from hansard_writer.full_text_separators import Place
+from hansard_writer.migrating import backups_beside
 from hansard_writer.store import Store
 
 PIECE_PAGES_MAX: Final = 2_048  # 8 MiB: 5 ms, or 50 where much is found
@@ -50,7 +52,9 @@ class Wiping:
         elif not self._is_cleared:
             held_up_by = self._clear_pages()
         if self._is_cleared:
-            held_up_by = spooled.holders(self._store, self._store.path.parent / layout.SPOOL)
+            path = self._store.path
+            held_up_by = spooled.holders(self._store, path.parent / layout.SPOOL)
+            held_up_by += backups_beside(path)
         is_done = self._is_cleared and not held_up_by
         return wire.Wiped(self._cleared, self._handle.file.pages, held_up_by, is_done)
 

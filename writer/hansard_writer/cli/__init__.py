@@ -18,6 +18,7 @@ _MODULES: Final = {
     "import": "import_",
     "query": "query",
     "tail": "tail",
+    "export": "export",
     "stats": "stats",
     "verify": "verify",
     "checkpoint": "checkpoint",
@@ -25,6 +26,7 @@ _MODULES: Final = {
     "dlq": "dlq",
     "redact": "redact",
     "prune": "prune",
+    "migrate": "migrate",
     "keys": "keys",
     "demo": "demo",
 }
