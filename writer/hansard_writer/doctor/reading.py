@@ -244,7 +244,7 @@ def _there_since(one: Callable[..., Any], size: int, last: int) -> int:
 
 
 def _unfilled(connection: apsw.Connection, pruned_to: int) -> Iterator[Unfilled]:
-    for each in stored_fields(connection):
+    for each in stored_fields(connection.execute):
         entries = each.declared_at - max(each.filled_to, pruned_to)
         if entries > 0:
             yield Unfilled(each.field.name, entries)
