@@ -466,3 +466,25 @@ def test_every_number_of_a_frame_is_either_in_a_run_or_refused(events: list[Any]
         assert {len(column) for column in run.columns} == {run.length}
         for index in range(run.length):
             assert events[run.first_seq - 3 + index][1:] == [c[index] for c in run.columns]
+
+
+def unfit(payload: Any) -> bytes:
+    data: bytes = msgpack.packb((wire.KIND_UNFIT, 7, "task.done", None, None, "T1", payload))
+    return data
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ('{"imported_from": {"unfit": "time: there is none"}}', "time: there is none"),
+        ('{"imported_from": {"unfit": "\\ud800"}}', "'\\ud800'"),
+        ('{"imported_from": 7}', "its producer could make no event of it"),
+        ("no json", "its producer could make no event of it"),
+        (None, "its producer could make no event of it"),
+    ],
+)
+def test_what_its_producer_calls_unfit_is_a_letter_that_says_why(payload: Any, detail: str) -> None:
+    bad = unfit(payload)
+    runs, refused = Decoder().decode(frame(event(), bad, event()))
+    assert [(run.first_seq, run.length) for run in runs] == [(1, 1), (3, 1)]
+    assert refused == [decoding.Refused(2, 1, wire.UNFIT, detail, bad, "task.done")]

@@ -142,7 +142,14 @@ def test_the_fields_of_a_line_become_the_arguments_of_record() -> None:
         task_path=Path("job"),
     )
     event = read_event(line, fields)
-    assert event == ("user.login", line, "12345678901234567890123", "1.5", NOON + 250_000_000)
+    assert event == (
+        "user.login",
+        line,
+        "12345678901234567890123",
+        "1.5",
+        NOON + 250_000_000,
+        "info",
+    )
 
 
 def test_numbers_are_taken_as_they_are_written() -> None:

@@ -80,6 +80,10 @@ class Fault(NamedTuple):
     task_id: str | None = None
 
 
+class _Unfit(InvalidEvent):
+    """Its producer says so itself."""
+
+
 class Decoder:
     """Decodes frames; remembers the event types that it has checked."""
 
@@ -262,7 +266,8 @@ def _one_by_one(
         try:
             rows.append(_checked(event))
         except InvalidEvent as error:
-            faults[index] = Fault(str(error)[:DETAIL_CHARS_MAX])
+            reason = wire.UNFIT if isinstance(error, _Unfit) else INVALID
+            faults[index] = Fault(str(error)[:DETAIL_CHARS_MAX], reason)
             rows.append(_unchecked(event))
     kinds, *columns = zip(*rows, strict=True)
     for index, (before, kind) in enumerate(itertools.pairwise(kinds), 1):
@@ -368,6 +373,8 @@ def _checked(event: Any) -> tuple[Any, ...]:
     if type(event) is not tuple or len(event) != _FIELDS:
         raise InvalidEvent("an event is an array of 7 fields")
     kind, created_at, event_type, level, actor, task_id, payload = event
+    if type(kind) is int and kind == wire.KIND_UNFIT:
+        raise _Unfit(_why_unfit(payload))
     if type(kind) is not int or kind not in _KINDS:
         raise InvalidEvent("the kind of event is not known")
     if type(created_at) is not int or not 0 <= created_at <= wire.INT64_MAX:
@@ -388,6 +395,17 @@ def _checked(event: Any) -> tuple[Any, ...]:
     if payload is not None:
         check_depth(payload.encode())
     return event
+
+
+def _why_unfit(payload: Any) -> str:
+    """What a producer says of what it could make no event of, as text that can be kept."""
+    try:
+        said = json.loads(payload)["imported_from"]["unfit"]
+    except (ValueError, RecursionError, TypeError, LookupError):
+        said = None
+    if not isinstance(said, str):
+        return "its producer could make no event of it"
+    return said if said.isprintable() else f"{said!r}"
 
 
 def _check_task(event_type: Any, task_id: Any, payload: Any) -> None:

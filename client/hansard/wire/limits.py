@@ -6,10 +6,12 @@ WIRE_VERSION: Final = 1
 
 KIND_EVENT: Final = 0
 KIND_TASK: Final = 1  # registers its task_id; the payload holds the attributes
+KIND_UNFIT: Final = 2  # what no event could be made of: a dead letter, and its payload says why
 JOINED: Final = 16  # added to the kind: this event and the next are entered together or not at all
 
 TASK_REGISTERED: Final = "hansard.task_registered"  # the event type of that kind, and of no other
 ORPHAN: Final = "orphan"  # the reason of a dead letter whose task is not registered
+UNFIT: Final = "unfit"  # the reason of one that its producer could make no event of
 
 # Limits of one event. The client refuses what exceeds them; the writer dead-letters it.
 EVENT_TYPE_CHARS_MAX: Final = 255

@@ -27,7 +27,7 @@ from hansard_writer.backups.swapping import Plan
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
-from hansard_writer.process import GROUP_DATABASE_MODE, prepare_directory
+from hansard_writer.process import prepare_directory
 from hansard_writer.proof import keys
 from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, NoteError, VerifierKey
@@ -114,7 +114,7 @@ def restore(
     if plan is None:
         staging.require_backup(file)
     is_shared = prepare_directory(directory, _group_of(directory)) is not None
-    mode = GROUP_DATABASE_MODE if is_shared else layout.PRIVATE_FILE_MODE
+    mode = layout.GROUP_DATABASE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     with _errors_named(directory), _locked(directory, mode) as lock:
         if plan := swapping.unfinished(directory):
             return _carry_out(directory, plan, lock, mode)
@@ -265,7 +265,7 @@ def _carry_out(directory: Path, plan: Plan, lock: WriterLock, mode: int) -> Rest
     swapping.swap(directory, plan)
     identity = Identity(
         directory,
-        is_shared=mode == GROUP_DATABASE_MODE,
+        is_shared=mode == layout.GROUP_DATABASE_MODE,
         accept_lost_key=plan.accept_lost_key,
         restored=plan.facts,
     )

@@ -1,12 +1,10 @@
-"""``hansard import``: files of JSON lines into a log, from worker processes."""
+"""``hansard import``: files of lines, other systems' records and tables into a log."""
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -14,7 +12,16 @@ from hansard import directory as layout
 from hansard.settings import load_settings
 from hansard.wording import counted
 from hansard_writer import importing
-from hansard_writer.cli.exits import AnswerIsNo, Failed, Interrupted, NoWriter
+from hansard_writer.cli.exits import AnswerIsNo, Failed, Interrupted, NoWriter, Taken, Unusable
+from hansard_writer.cli.import_reports import (
+    SHOWN_MAX,
+    Progress,
+    by_cause,
+    progress,
+    sample,
+    say,
+    summary,
+)
 from hansard_writer.cli.options import (
     SECONDS,
     SOURCE_FILE,
@@ -25,7 +32,65 @@ from hansard_writer.cli.options import (
 )
 
 WORKERS_MAX: Final = 256
-_CLEAR_LINE: Final = "\r\x1b[K"
+_PRESETS: Final = (*importing.RECORDS, *importing.TABLES)
+
+_HELP: Final = """Enter what others have written, each line, record or row once.
+
+    Without --preset or --sqlite: the lines of JSON Lines files, plain or gzip. A payload is the
+    line's own text. A line that is no JSON object, or that the options find no type or time in, is
+    reported as FILE:LINE on stderr and left out; the exit code is then 1.
+
+    A PATH is a name, or names and list indexes with dots between: kind, user.id, items.0.sku. A
+    backslash makes a dot part of a name. A time is ISO 8601 (without a zone: UTC), or a number of
+    seconds, ms, µs or ns since 1970; actors and task ids are text or numbers.
+
+    The key of a line is the content hash of its file and its line number. So the same command
+    enters only what is missing, after an interruption or by mistake; a file under another name is
+    the same file, and a file that has grown is another one. The options are no part of the key:
+    what is in the log stays as it is.
+
+    With --preset, the files hold records of another system, one a line, or whole documents with a
+    list of them (Records, items, or a list). Type, time, level, actor and task are where that
+    system has them; the payload is the record's own text; the other options go before the preset.
+    A record is known by its own id (of AWS, Kubernetes, GitHub) whatever file it is in, else by
+    its file's content and its place there.
+
+    \b
+{records}
+
+    With --sqlite OLD.db --table TABLE, the rows of a table, which is only read, and may be in use.
+    Tables called as a predecessor's are mapped by themselves, others by --map or --preset:
+
+    \b
+{tables}
+
+    A column that is mapped as payload holds a JSON object, whose text is kept; columns that are
+    not mapped are added to it where they are not NULL and it has no such name. At its end the
+    payload says which row it was: "imported_from": {{"source": …, "table": …, "key": …}}. Without
+    created_at the time is that of the import.
+
+    A row is known by its key, the table's primary key (else its rowid), within the source: the name
+    of OLD.db without its directory, or what --source says. A copy elsewhere is the same source;
+    two databases with one file name need a --source each. What was entered is not looked at again,
+    so later changes and deletions of old rows change nothing in the log.
+
+    Rows and records that do not fit are counted by cause and kept as dead letters (`hansard dlq
+    list --reason unfit`), with exit code 1, and are not tried again: look with --dry-run first.
+    For what it has, the log keeps a ledger: entries import.rows, one for some hundred rows.
+
+    \b
+    Predecessors' tables:
+      hansard import --sqlite old.db --table task_audits
+      hansard import --sqlite old.db --table audit_entries --map event_type=kind \\
+          --map payload=body --map created_at=ts --map task_id=job
+      hansard import --sqlite chain.db --table signed_events --map event_type=event_type \\
+          --map actor=agent_id --map created_at=timestamp --map key=sequence
+    (of the last, prev_hash and signature stay in the payload)
+    """
+
+
+def _listed(presets: Mapping[str, importing.RecordPreset | importing.TablePreset]) -> str:
+    return "\n".join(f"    {name:17} {each.about}" for name, each in presets.items())
 
 
 def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noqa: A002
@@ -42,18 +107,49 @@ def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noq
     return click.option(name, type=TEXT, metavar="PATH", callback=parsed, help=help)
 
 
+def _fields_to_columns(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> Mapping[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for field, _, column in pairs:
+        if not (field and column):
+            raise click.BadParameter("it must be FIELD=COLUMN, such as event_type=kind.")
+    return {field: column for field, _, column in pairs}
+
+
 @click.command(
     name="import",
+    help=_HELP.format(records=_listed(importing.RECORDS), tables=_listed(importing.TABLES)),
     epilog="Example: hansard import events.jsonl.gz --type-field kind --time-field meta.at",
 )
-@click.argument(
-    "files",
-    metavar="FILE...",
-    nargs=-1,
-    required=True,
-    type=SOURCE_FILE,
-)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=SOURCE_FILE)
 @directory_option
+@click.option(
+    "--preset",
+    type=click.Choice(_PRESETS),
+    help="What FILE or --table is of: see above.",
+)
+@click.option(
+    "--sqlite",
+    "old_database",
+    type=click.Path(path_type=Path),
+    metavar="OLD.db",
+    help="Enter the rows of a table of this SQLite database.",
+)
+@click.option("--table", type=TEXT, help="The table, or view, of --sqlite.")
+@click.option(
+    "--map",
+    "columns",
+    type=TEXT,
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    callback=_fields_to_columns,
+    help="Which column is event_type, level, actor, task_id, created_at, payload or key (several: "
+    "key=A,B).",
+)
+@click.option("--source", type=TEXT, metavar="NAME", help="What rows are known under: see above.")
+@click.option("--dry-run", is_flag=True, help="Print what would come of it, and write nothing.")
+@click.option("--verbose", is_flag=True, help="Report every row and record that does not fit.")
 @click.option(
     "--workers",
     type=Number(1, WORKERS_MAX),
@@ -63,7 +159,7 @@ def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noq
     "--event-type",
     type=TEXT,
     metavar="TYPE",
-    help="Type of all events; with --type-field, of those whose line names no valid one.",
+    help="Type of all events; where it is said elsewhere, of those where that is no valid one.",
 )
 @_path_option("--type-field", "Where a line has its event type.")
 @_path_option("--time-field", "Where a line has its time. [default: now]")
@@ -79,6 +175,13 @@ def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noq
 def command(
     files: tuple[Path, ...],
     directory: Path,
+    preset: str | None,
+    old_database: Path | None,
+    table: str | None,
+    columns: Mapping[str, str],
+    source: str | None,
+    dry_run: bool,
+    verbose: bool,
     workers: int | None,
     event_type: str | None,
     type_field: importing.Path | None,
@@ -87,130 +190,198 @@ def command(
     task_field: importing.Path | None,
     wait: float,
 ) -> None:
-    """Enter the lines of JSON Lines files, plain or gzip, as events.
-
-    A payload is the line's own text. A line that is no JSON object, or that the options find no
-    type or time in, is reported as FILE:LINE on stderr and left out; the exit code is then 1.
-
-    A PATH is a name, or names and list indexes with dots between: kind, user.id, items.0.sku. A
-    backslash makes a dot part of a name. A time is ISO 8601 (without a zone: UTC), or a number of
-    seconds, ms, µs or ns since 1970; actors and task ids are text or numbers.
-
-    The key of a line is the content hash of its file and its line number. So the same command
-    enters only what is missing, after an interruption or by mistake; a file under another name is
-    the same file, and a file that has grown is another one. The options are no part of the key:
-    what is in the log stays as it is.
-    """
-    if event_type is None and type_field is None:
-        raise click.UsageError("Say --event-type TYPE or --type-field PATH.")
-    fields = importing.Fields(
+    _check_usage(files, preset, old_database, table, columns)
+    if old_database is not None and any((type_field, time_field, actor_field, task_field)):
+        raise click.UsageError("PATHs are of lines: of a table say --map FIELD=COLUMN.")
+    given = importing.Given(
         event_type=event_type,
         type_path=type_field,
         time_path=time_field,
         actor_path=actor_field,
         task_path=task_field,
     )
-    layout.prepare_for_client(directory)
+    if not dry_run:
+        layout.prepare_for_client(directory)
     load_settings(directory)  # what is wrong with them is better said once than by each worker
+    run = _Run(directory, workers or _processors(), wait, verbose=verbose)
     try:
-        reports = _examine(files)
-    except importing.Unreadable as error:
+        if old_database is None and preset is None:
+            if dry_run or source:
+                raise click.UsageError("--dry-run and --source go with --preset or --sqlite.")
+            run.enter_lines(files, given)
+        elif old_database is None:
+            assert preset is not None
+            name = source or preset
+            reading = importing.Drawing(preset, name, given)
+            contents = run.examine(files)
+            run.take_over(
+                name, [importing.RecordSource(each, reading) for each in contents], dry_run=dry_run
+            )
+        else:
+            assert table is not None
+            name = source or old_database.name
+            with importing.OldDatabase(old_database) as database:
+                mapped = importing.mapped(
+                    database,
+                    table,
+                    source=name,
+                    preset_name=preset,
+                    given=columns,
+                    event_type=event_type,
+                )
+                if not mapped.table.has_lasting_keys:
+                    say(
+                        f"{table} has no primary key: its rows are known by their rowid, which a "
+                        "VACUUM of the old database may change"
+                    )
+                run.take_over(name, [mapped], dry_run=dry_run)
+    except (importing.Unreadable, importing.UnreadableDatabase) as error:
         raise Failed(str(error)) from error
-    _enter(reports, fields, directory, workers or _processors(), wait)
+    except importing.BadMap as error:
+        raise Unusable(str(error)) from error
+    except importing.ImportTaken as error:
+        raise Taken(str(error)) from error
 
 
-def _examine(files: tuple[Path, ...]) -> list[importing.Report]:
-    """The files to import; one whose content has come already is left out."""
-    reports: dict[bytes, importing.Report] = {}
-    for path in files:
-        content = importing.examine(path)
-        report = reports.setdefault(content.sha256, importing.Report(content))
-        if report.content is not content:
-            _say(f"{path}: the same content as {report.content.path}, so the same lines: left out")
-    return list(reports.values())
-
-
-def _enter(
-    reports: list[importing.Report],
-    fields: importing.Fields,
-    directory: Path,
-    workers: int,
-    wait: float,
+def _check_usage(
+    files: Sequence[Path],
+    preset: str | None,
+    old_database: Path | None,
+    table: str | None,
+    columns: Mapping[str, str],
 ) -> None:
-    began = time.monotonic()
-    lines = sum(report.content.lines for report in reports)
-    with _progress(lines, directory, wait) as observer:
-        run = importing.Import(directory, workers=workers, wait_s=wait, observer=observer)
-        try:
-            run.run((report, fields) for report in reports)
-            complaint: BaseException | None = None
-        except (
-            importing.NoWriter, importing.ImportFailed, importing.Unreadable, KeyboardInterrupt
-        ) as error:  # fmt: skip
-            complaint = error
-    _say(_summary(reports, lines, time.monotonic() - began))
-    if isinstance(complaint, importing.NoWriter):
-        raise NoWriter(f"{complaint}: start one, and the same command continues")
-    if isinstance(complaint, KeyboardInterrupt):
-        raise Interrupted(
-            "Interrupted: what was recorded is kept, and a writer enters it; "
-            "the same command enters the rest."
-        )
-    if complaint:
-        raise Failed(str(complaint))
-    if any(report.refused for report in reports):
-        raise click.exceptions.Exit(AnswerIsNo.exit_code)
-
-
-def _summary(reports: list[importing.Report], lines: int, seconds: float) -> str:
-    entered = sum(report.entered for report in reports)
-    already = sum(report.already for report in reports)
-    refused = sum(report.refused for report in reports)
-    left = lines - entered - already - refused
-    return (
-        f"{counted(lines, 'line')}: {entered:,} entered, {already:,} already there, "
-        f"{refused:,} refused"
-        + (f", {left:,} not committed" if left else "")
-        + f"; {seconds:.1f} s, {entered / max(seconds, 1e-9):,.0f} events/s"
-    )
-
-
-class _Progress(importing.Observer):
-    """Reports on stderr, and a bar where that is a terminal."""
-
-    def __init__(self, bar: Any, directory: Path, wait: float) -> None:
-        self._bar = bar
-        self._directory = directory
-        self._wait = wait
-
-    def refused(self, path: Path, line: int, reason: str) -> None:
-        self._interject(f"{click.format_filename(path)}:{line}: {reason}")
-
-    def through(self, lines: int) -> None:
-        if self._bar:
-            self._bar.update(lines)
-
-    def unanswered(self) -> None:
-        state = "is slow" if layout.a_writer_lives(self._directory) else "is away"
-        self._interject(f"the writer of {self._directory} {state}: waiting up to {self._wait:g} s")
-
-    def _interject(self, message: str) -> None:
-        _say(_CLEAR_LINE + message if self._bar else message)
-        if self._bar:
-            self._bar.render_progress()
-
-
-@contextmanager
-def _progress(lines: int, directory: Path, wait: float) -> Iterator[_Progress]:
-    if sys.stderr.isatty():
-        with click.progressbar(length=lines, label="importing", file=sys.stderr) as bar:
-            yield _Progress(bar, directory, wait)
+    if old_database is None:
+        if not files:
+            raise click.UsageError("Name at least one FILE, or --sqlite OLD.db and --table.")
+        if table or columns:
+            raise click.UsageError("--table and --map go with --sqlite OLD.db.")
+        if preset in importing.TABLES:
+            raise click.UsageError(f"--preset {preset} goes with --sqlite OLD.db.")
     else:
-        yield _Progress(None, directory, wait)
+        if files:
+            raise click.UsageError("--sqlite goes with no FILE.")
+        if table is None:
+            raise click.UsageError("Say which --table of OLD.db.")
+        if preset in importing.RECORDS:
+            raise click.UsageError(f"--preset {preset} goes with files, not with --sqlite.")
 
 
-def _say(message: str) -> None:
-    click.echo(message, err=True)
+class _Run:
+    """One import, and what is said of it."""
+
+    def __init__(self, directory: Path, workers: int, wait: float, *, verbose: bool) -> None:
+        self._directory = directory
+        self._workers = workers
+        self._wait = wait
+        self._shown_max = None if verbose else SHOWN_MAX
+
+    def examine(self, files: Sequence[Path]) -> list[importing.Content]:
+        """The files to import; one whose content has come already is left out."""
+        contents: dict[bytes, importing.Content] = {}
+        for path in files:
+            content = importing.examine(path)
+            first = contents.setdefault(content.sha256, content)
+            if first is not content:
+                say(f"{path}: the same content as {first.path}, so the same lines: left out")
+        return list(contents.values())
+
+    def enter_lines(self, files: Sequence[Path], given: importing.Given) -> None:
+        """Lines whose key is their place in a file."""
+        if given.event_type is None and given.type_path is None:
+            raise click.UsageError("Say --event-type TYPE or --type-field PATH, or --preset.")
+        fields = importing.Fields(
+            event_type=given.event_type,
+            type_path=given.type_path,
+            time_path=given.time_path,
+            actor_path=given.actor_path,
+            task_path=given.task_path,
+        )
+        contents = self.examine(files)
+        reports = [importing.Report(each.path, each.lines) for each in contents]
+
+        def enter(observer: Progress) -> None:
+            run = importing.Import(
+                self._directory, workers=self._workers, wait_s=self._wait, observer=observer
+            )
+            run.run(
+                (content, report, fields) for content, report in zip(contents, reports, strict=True)
+            )
+
+        self._watched(enter, reports, "line", shown_max=None)
+
+    def take_over(
+        self, name: str, sources: Sequence[importing.KeyedSource], *, dry_run: bool
+    ) -> None:
+        """Rows and records that have keys of their own."""
+        reports = [importing.Report(each.path, each.count()) for each in sources]
+        if dry_run:
+            self._look_at(name, sources, sum(report.total for report in reports))
+            return
+
+        def enter(observer: Progress) -> None:
+            importing.take_over(
+                self._directory,
+                name,
+                list(zip(sources, reports, strict=True)),
+                workers=self._workers,
+                wait_s=self._wait,
+                observer=observer,
+            )
+
+        self._watched(enter, reports, "row", shown_max=self._shown_max)
+
+    def _look_at(self, name: str, sources: Sequence[importing.KeyedSource], total: int) -> None:
+        try:
+            with progress(total, self._directory, shown_max=self._shown_max) as observer:
+                found = importing.preview(self._directory, name, sources, observer)
+        except importing.ImportFailed as error:
+            raise Failed(str(error)) from error
+        for path, place, event in found.samples:
+            click.echo(sample(path, place, event))
+        click.echo(
+            f"{counted(found.total, 'row')} of {name}: {found.fit:,} would be entered, "
+            f"{found.already:,} are there already, {found.unfit:,} would be dead letters"
+        )
+        if found.unfit:
+            raise AnswerIsNo(f"They do not fit: {by_cause(observer.causes, self._shown_max)}.")
+
+    def _watched(
+        self,
+        enter: Callable[[Progress], None],
+        reports: Sequence[importing.Report],
+        noun: str,
+        *,
+        shown_max: int | None,
+    ) -> None:
+        """Import, and say what became of it, also where it ends early."""
+        began = time.monotonic()
+        total = sum(report.total for report in reports)
+        complaint: BaseException | None = None
+        with progress(total, self._directory, self._wait, shown_max) as observer:
+            try:
+                enter(observer)
+            except (
+                importing.NoWriter, importing.ImportFailed, importing.Unreadable,
+                importing.UnreadableDatabase, KeyboardInterrupt,
+            ) as error:  # fmt: skip
+                complaint = error
+        say(summary(reports, noun, time.monotonic() - began))
+        if sum(report.kept for report in reports):
+            say(
+                f"refused: {by_cause(observer.causes, shown_max)}; kept as dead letters: "
+                "`hansard dlq list --reason unfit`"
+            )
+        if isinstance(complaint, importing.NoWriter):
+            raise NoWriter(f"{complaint}: start one, and the same command continues")
+        if isinstance(complaint, KeyboardInterrupt):
+            raise Interrupted(
+                "Interrupted: what was recorded is kept, and a writer enters it; "
+                "the same command enters the rest."
+            )
+        if complaint:
+            raise Failed(str(complaint))
+        if any(report.refused for report in reports):
+            raise click.exceptions.Exit(AnswerIsNo.exit_code)
 
 
 def _processors() -> int:

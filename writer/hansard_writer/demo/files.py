@@ -10,7 +10,7 @@ import signal
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -61,14 +61,18 @@ def run(
     if (directory / layout.DATABASE).exists():
         raise ConfigError(f"{directory} has a log already: name a directory that has none")
     layout.prepare_for_client(directory)
-    reports = _reports(files)
+    contents = _contents(files)
+    reports = {name: importing.Report(each.path, each.lines) for name, each in contents.items()}
     with _Writers(directory, tell) as writers:
-        course = _Course(writers, sum(each.content.lines for each in reports.values()), kill=kill)
+        course = _Course(writers, sum(each.lines for each in contents.values()), kill=kill)
         began = time.monotonic()
         run = importing.Import(directory, workers=workers, wait_s=WAIT_S, observer=course)
-        run.run((each, importing.Fields(event_type=name)) for name, each in reports.items())
+        run.run(
+            (contents[name], report, importing.Fields(event_type=name))
+            for name, report in reports.items()
+        )
         seconds = time.monotonic() - began
-    expected, found = _expected(reports, course.refused_lines), _found(directory, reports)
+    expected, found = _expected(contents, course.refused_lines), _found(directory, contents)
     return Outcome(
         list(_sets(reports, found)),
         seconds,
@@ -122,12 +126,12 @@ class _Course(importing.Observer):
         self._kill_at = events // 2 if kill else None
         self._recorded = 0
         self.was_killed = False
-        self.refused_lines: set[tuple[Path, int]] = set()
+        self.refused_lines: set[tuple[Path, importing.Place]] = set()
         self.record_ns = array("q")
 
-    def refused(self, path: Path, line: int, reason: str) -> None:
-        self.refused_lines.add((path, line))
-        self._writers.tell(f"{path}:{line}: {reason}")
+    def refused(self, path: Path, place: importing.Place, reason: str) -> None:
+        self.refused_lines.add((path, place))
+        self._writers.tell(f"{path}:{place}: {reason}")
 
     def took(self, record_ns: "array[int]") -> None:
         self.record_ns.extend(record_ns)
@@ -146,9 +150,9 @@ class _Course(importing.Observer):
         self._writers.start()
 
 
-def _reports(files: list[Path]) -> dict[str, importing.Report]:
+def _contents(files: list[Path]) -> dict[str, importing.Content]:
     """The files, examined, by the event type that is made from their name."""
-    reports: dict[str, importing.Report] = {}
+    contents: dict[str, importing.Content] = {}
     seen: set[bytes] = set()
     for path in files:
         content = importing.examine(path)
@@ -157,10 +161,10 @@ def _reports(files: list[Path]) -> dict[str, importing.Report]:
         seen.add(content.sha256)
         name = _FORBIDDEN.sub("_", path.name.split(".")[0])[:_TYPE_CHARS]
         name = name if name[:1].isalpha() else f"set_{name}"
-        while name in reports:
+        while name in contents:
             name += "_"
-        reports[name] = importing.Report(content)
-    return reports
+        contents[name] = content
+    return contents
 
 
 def _sets(reports: dict[str, importing.Report], found: Texts) -> Iterator[EventSet]:
@@ -170,30 +174,32 @@ def _sets(reports: dict[str, importing.Report], found: Texts) -> Iterator[EventS
     for name, report in reports.items():
         yield EventSet(
             name,
-            report.content.lines,
+            report.total,
             report.refused,
             report.recorded,
             entered[name],
         )
 
 
-def _expected(reports: dict[str, importing.Report], refused: set[tuple[Path, int]]) -> Texts:
+def _expected(
+    contents: dict[str, importing.Content], refused: set[tuple[Path, importing.Place]]
+) -> Texts:
     """Type and payload hash of every line that was not refused."""
     expected: Texts = Counter()
-    for name, report in reports.items():
-        for chunk in importing.chunks(report.content):
-            for number, line in enumerate(chunk.lines, chunk.first_line):
-                if (report.content.path, number) not in refused:
+    for name, content in contents.items():
+        for chunk in importing.chunks(content):
+            for number, line in chunk.items:
+                if (content.path, number) not in refused:
                     expected[name, hashlib.sha256(line).digest()] += 1
     return expected
 
 
-def _found(directory: Path, reports: dict[str, importing.Report]) -> Texts:
+def _found(directory: Path, types: Collection[str]) -> Texts:
     """Type and payload hash of every entry of these types in the database."""
     found: Texts = Counter()
     with LogReader(directory) as reader:
         for event in reader.events():
-            if event.event_type in reports:
+            if event.event_type in types:
                 payload = (event.payload or "").encode()
                 found[event.event_type, hashlib.sha256(payload).digest()] += 1
     return found

@@ -5,20 +5,20 @@ text; what is parsed here is never encoded again.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
-from hansard.events import check_event_type
+from hansard.events import EventEncoder, check_event_type
 from hansard_writer.json_path import Path, parse_exactly
 from hansard_writer.moments import parse_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
-    """Where the arguments of `record()` come from.
+class Given:
+    """Where the arguments of `record()` come from, as far as somebody says so.
 
     ``event_type`` is for all lines, or, with ``type_path``, for those that name no valid one.
     """
@@ -32,19 +32,56 @@ class Fields:
     def __post_init__(self) -> None:
         if self.event_type is not None:
             check_event_type(self.event_type)
-        elif self.type_path is None:
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields(Given):
+    """The same of lines of any JSON, whose type nothing else can say. A `Reading`."""
+
+    def __post_init__(self) -> None:
+        Given.__post_init__(self)
+        if self.event_type is None and self.type_path is None:
             raise InvalidEvent("an event_type for all lines is needed, or the path of each line's")
+
+    def event(self, item: bytes) -> "Event":
+        """As `Reading`."""
+        return read_event(item, self)
+
+    def letter(self, place: "Place", item: bytes, reason: str, now_ns: int) -> None:
+        """As `Reading`: a line that is refused is left out."""
 
 
 class Event(NamedTuple):
-    """The arguments of `record()`: the payload is the line, and ``created_at`` None where the line
-    is not asked for its time."""
+    """The arguments of `record()`: ``payload`` is JSON text, and ``created_at`` None where the
+    source is not asked for the time."""
 
     event_type: str
-    line: bytes
+    payload: bytes | None
     actor: str | None
     task_id: str | None
     created_at: int | None
+    level: str = "info"
+
+    def check(self, encoder: EventEncoder) -> None:
+        """Raises `InvalidEvent` for what `record()` would refuse."""
+        payload = None if self.payload is None else orjson.Fragment(self.payload)
+        encoder.encode(
+            self.event_type, payload, self.level, self.actor, self.task_id, self.created_at or 0
+        )
+
+
+Place = int | str  # where in a source something is: a line, the key of a row
+
+
+class Reading(Protocol):
+    """How events are read out of the items of a source. Goes to worker processes, as a pickle."""
+
+    def event(self, item: Any) -> Event:
+        """The event that an item is; raises `InvalidEvent` with the reason why it is none."""
+
+    def letter(self, place: Place, item: Any, reason: str, now_ns: int) -> bytes | None:
+        """The dead letter that keeps what is refused, under a number of its own; None where it is
+        left out, and has no number."""
 
 
 def read_event(line: bytes, fields: Fields) -> Event:
@@ -107,9 +144,13 @@ def _event_type(value: Any, fields: Fields) -> str:
 
 
 def _text(value: Any, path: Path | None) -> str | None:
+    return text_of(value, path.text if path else "")
+
+
+def text_of(value: Any, name: str) -> str | None:
+    """An actor or a task, which may be a number; raises `InvalidEvent` naming what it is."""
     if value is None or isinstance(value, str):
         return value if value is None else str(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    shown = path.text if path else ""
-    raise InvalidEvent(f"{shown} is {value!r:.100}: it must be text, a number or null")
+    raise InvalidEvent(f"{name} is {value!r:.100}: it must be text, a number or null")

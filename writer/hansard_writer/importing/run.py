@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hansard_writer.importing import worker
-from hansard_writer.importing.fields import Fields
-from hansard_writer.importing.source import Chunk, Content, chunks
+from hansard_writer.importing.fields import Fields, Place, Reading
+from hansard_writer.importing.source import Content, chunks
 
 DEATHS_MAX: Final = 5  # of workers at one chunk
 STOP_S: Final = 5.0  # for idle workers to end by themselves
@@ -35,29 +35,38 @@ class ImportFailed(Exception):
 
 @dataclass(slots=True)
 class Report:
-    """What became of a file: at the end, ``content.lines = entered + already + refused``.
+    """What became of a source: at the end, ``total = entered + already + refused``.
 
-    ``recorded`` events are those that `record()` has returned for, in this import.
+    ``recorded`` events are those that `record()` has returned for, in this import. Of what is
+    refused ``kept`` are dead letters; of what is entered ``orphaned`` wait for their tasks.
     """
 
-    content: Content
+    path: Path
+    total: int
     recorded: int = 0
     entered: int = 0
     already: int = 0
     refused: int = 0
+    kept: int = 0
+    orphaned: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many are neither: the import ended before."""
+        return max(self.total - self.entered - self.already - self.refused, 0)
 
 
 class Observer:
     """Who is told of an import's course, from within it. Does nothing unless told to."""
 
-    def refused(self, path: Path, line: int, reason: str) -> None:
-        """A line, or the chunk that begins at it, was not entered."""
+    def refused(self, path: Path, place: Place, reason: str) -> None:
+        """A line or a row was not entered, or the chunk that begins at it."""
 
     def recorded(self, events: int) -> None:
         """So many more events were recorded, not all of them committed."""
 
     def through(self, lines: int) -> None:
-        """So many more lines are entered, or refused."""
+        """So many more lines or rows are entered, or refused."""
 
     def took(self, record_ns: "array[int]") -> None:
         """So long (ns) the calls of `record()` took, of events that are now committed."""
@@ -66,10 +75,18 @@ class Observer:
         """The writer has fallen silent."""
 
 
+class Part(NamedTuple):
+    """A chunk of a source, how it is read, and where it counts."""
+
+    chunk: worker.Numbered
+    reading: Reading
+    report: Report
+
+
 @dataclass(slots=True)
 class _Job:
-    chunk: Chunk
-    fields: Fields
+    chunk: worker.Numbered
+    reading: Reading
     report: Report
     already: int | None = None  # before this import first touched it
     recorded: int = 0
@@ -91,11 +108,19 @@ class _Worker:
 
 
 class Import:
-    """One run; `run` it once. ``wait_s``: for how long no writer may answer."""
+    """One run; `run` or `enter` once. ``wait_s``: for how long no writer may answer; ``guard``: a
+    lock that the workers share."""
 
     def __init__(
-        self, directory: Path, *, workers: int, wait_s: float, observer: Observer | None = None
+        self,
+        directory: Path,
+        *,
+        workers: int,
+        wait_s: float,
+        observer: Observer | None = None,
+        guard: Path | None = None,
     ) -> None:
+        self._guard = guard
         self._directory = directory
         self._workers = workers
         self._wait_s = wait_s
@@ -105,12 +130,16 @@ class Import:
         self._pool: list[_Worker] = []
         self._again: deque[_Job] = deque()
 
-    def run(self, files: Iterable[tuple[Report, Fields]]) -> None:
+    def run(self, files: Iterable[tuple[Content, Report, Fields]]) -> None:
         """Enter the lines of examined files, and count them in their reports.
 
         Raises `NoWriter`, `ImportFailed` and `Unreadable`; the reports then say how far it came.
         """
-        jobs = _jobs(files)
+        self.enter(_of_files(files))
+
+    def enter(self, parts: Iterable[Part]) -> None:
+        """Enter the chunks of any sources, and count them in the reports. Raises as `run`."""
+        jobs = (_Job(*part) for part in parts)
         try:
             while True:
                 self._employ(jobs)
@@ -137,13 +166,14 @@ class Import:
             each = next((each for each in self._pool if each.job is None), None) or self._hire()
             each.job = job
             try:
-                each.connection.send(worker.Task(job.chunk, job.fields, self._created_at))
+                each.connection.send(worker.Task(job.chunk, job.reading, self._created_at))
             except OSError:
                 self._bury(each)
 
     def _hire(self) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=worker.main, args=(theirs, self._directory), daemon=True)
+        arguments = (theirs, self._directory, self._guard)
+        process = _SPAWN.Process(target=worker.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that its death is the end of the connection
         self._pool.append(_Worker(process, ours))
@@ -159,7 +189,7 @@ class Import:
             return
         match message:
             case worker.Unanswered():
-                self._note_silence()
+                self.note_silence()
                 return
             case worker.Begun(already) if job.already is None:
                 job.already = job.recorded = already
@@ -176,14 +206,18 @@ class Import:
         self._silent_since = None
 
     def _finish(self, job: _Job, done: worker.Done) -> None:
-        already = min(job.already or 0, done.good)
-        job.report.already += already
-        job.report.entered += done.good - already
-        job.report.refused += len(job.chunk.lines) - done.good
+        already, report = min(job.already or 0, done.numbers), job.report
+        new = [each for each in done.refused if each.number is None or each.number > already]
+        kept = sum(each.number is not None for each in new)
+        report.already += already
+        report.entered += done.numbers - already - kept
+        report.kept += kept
+        report.refused += job.chunk.size - done.numbers + kept
+        report.orphaned += done.orphaned
         self._observer.took(done.record_ns)
-        for line, reason in done.refused:
-            self._observer.refused(job.report.content.path, line, reason)
-        self._observer.through(len(job.chunk.lines))
+        for each in new:
+            self._observer.refused(report.path, each.place, each.reason)
+        self._observer.through(job.chunk.size)
 
     def _bury(self, each: _Worker) -> None:
         """A worker has died: its job is done again."""
@@ -195,13 +229,14 @@ class Import:
         job.deaths += 1
         if job.deaths == DEATHS_MAX:
             raise ImportFailed(
-                f"{job.report.content.path}: {DEATHS_MAX} worker processes died at the chunk that "
-                f"begins at line {job.chunk.first_line} (the last with status "
-                f"{each.process.exitcode}); what they said is above"
+                f"{job.report.path}: {DEATHS_MAX} worker processes died at the chunk that begins "
+                f"at {job.chunk.first_place} (the last with status {each.process.exitcode}); what "
+                "they said is above"
             )
         self._again.append(job)
 
-    def _note_silence(self) -> None:
+    def note_silence(self) -> None:
+        """No writer has answered for a while; raises `NoWriter` once that is too long."""
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since = now
@@ -221,7 +256,7 @@ class Import:
         self._pool.clear()
 
 
-def _jobs(files: Iterable[tuple[Report, Fields]]) -> Iterator[_Job]:
-    for report, fields in files:
-        for chunk in chunks(report.content):
-            yield _Job(chunk, fields, report)
+def _of_files(files: Iterable[tuple[Content, Report, Fields]]) -> Iterator[Part]:
+    for content, report, fields in files:
+        for chunk in chunks(content):
+            yield Part(chunk, fields, report)

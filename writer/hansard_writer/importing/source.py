@@ -7,7 +7,7 @@ numbers in it: that makes an import repeatable. Nothing here looks into a line.
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ LINE_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
 _READ_BYTES: Final = 1 << 20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_JSON_SPACE: Final = b" \t\r\n"
+JSON_SPACE: Final = b" \t\r\n"
 
 
 class Unreadable(Exception):
@@ -51,6 +51,19 @@ class Chunk(NamedTuple):
     first_line: int
     lines: list[bytes]
 
+    @property
+    def first_place(self) -> int:
+        return self.first_line
+
+    @property
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Each line with its number."""
+        return enumerate(self.lines, self.first_line)
+
+    @property
+    def size(self) -> int:
+        return len(self.lines)
+
 
 def examine(path: Path) -> Content:
     """Read a file once, to know it again; raises `Unreadable`."""
@@ -68,7 +81,7 @@ def examine(path: Path) -> Content:
 def chunks(content: Content) -> Iterator[Chunk]:
     """Cut a file that was examined; raises `Unreadable`, also when it is no longer the same."""
     first_line, lines, size = 1, list[bytes](), 0
-    for line in _lines(content):
+    for line in lines_of(content):
         if lines and (len(lines) == CHUNK_LINES_MAX or size + len(line) > CHUNK_BYTES_MAX):
             yield Chunk(producer_id(content.sha256, first_line), first_line, lines)
             first_line, lines, size = first_line + len(lines), [], 0
@@ -84,20 +97,41 @@ def producer_id(content_sha256: bytes, first_line: int) -> bytes:
     return hashlib.sha256(key).digest()[: wire.PRODUCER_ID_BYTES]
 
 
-def _lines(content: Content) -> Iterator[bytes]:
+def lines_of(
+    content: Content, line_bytes_max: int = LINE_BYTES_MAX
+) -> Generator[bytes, None, None]:
+    """The lines of a file that was examined, without the white space around them; of one that is
+    too long only the first ``line_bytes_max + 1`` bytes. Raises `Unreadable`."""
     digest = hashlib.sha256()
     with _opened(content.path) as file:
         is_first = True
-        while line := file.readline(LINE_BYTES_MAX + 2):
+        while line := file.readline(line_bytes_max + 2):
             digest.update(line)
-            if len(line) > LINE_BYTES_MAX + 1:
-                yield line[: LINE_BYTES_MAX + 1]
-                while not line.endswith(b"\n") and (line := file.readline(LINE_BYTES_MAX)):
+            if len(line) > line_bytes_max + 1:
+                yield line[: line_bytes_max + 1]
+                while not line.endswith(b"\n") and (line := file.readline(line_bytes_max)):
                     digest.update(line)
             else:
-                yield (line.removeprefix(_BYTE_ORDER_MARK) if is_first else line).strip(_JSON_SPACE)
+                yield (line.removeprefix(_BYTE_ORDER_MARK) if is_first else line).strip(JSON_SPACE)
             is_first = False
-    if digest.digest() != content.sha256:
+    _require_same(content, digest.digest())
+
+
+def whole_of(content: Content, bytes_max: int) -> bytes:
+    """A file that was examined, at once; raises `Unreadable`, also where it is too large."""
+    with _opened(content.path) as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise Unreadable(
+            f"{content.path} is one JSON document of more than {bytes_max >> 20} MiB: write its "
+            "records one a line (`jq -c`), which are read one by one"
+        )
+    _require_same(content, hashlib.sha256(data).digest())
+    return data.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _require_same(content: Content, sha256: bytes) -> None:
+    if sha256 != content.sha256:
         raise Unreadable(
             f"{content.path} changed while it was imported: what is in the log is what was read; "
             "import files that nobody writes to any more"

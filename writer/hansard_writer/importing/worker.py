@@ -4,17 +4,18 @@ It decides nothing about files and has no deadline of its own: it says how far i
 writer answers, and its parent decides. It may be killed at any moment; another worker goes on.
 """
 
+import fcntl
 import logging
 import os
 import signal
 import socket
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -22,23 +23,43 @@ from hansard import AuditLog, entry, requester, wire
 from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, WriterUnavailable
 from hansard.events import EventEncoder
 from hansard.reader import LogReader
-from hansard.settings import MIB, load_settings
+from hansard.settings import load_settings
 from hansard.source import Source
-from hansard_writer.importing.fields import Event, Fields, read_event
-from hansard_writer.importing.source import CHUNK_LINES_MAX, Chunk
+from hansard_writer.importing.appending import append, appending
+from hansard_writer.importing.fields import Event, Place, Reading
 
 ANSWER_S: Final = 1.0  # without an answer, until the parent hears of it
 REPORT_EVENTS: Final = 100
 ATTEMPTS_MAX: Final = 5  # to get a chunk in that the log says it does not have
-SPOOL_BYTES: Final = 8 * MIB  # a whole chunk fits, so no event ever waits for room
+
+
+class Numbered(Protocol):
+    """Items that one producer records, in order: a `Chunk` of a file, or what a ledger claims."""
+
+    @property
+    def producer_id(self) -> bytes: ...
+    @property
+    def first_place(self) -> Place: ...
+    @property
+    def items(self) -> Iterable[tuple[Place, Any]]: ...
+    @property
+    def size(self) -> int: ...
+
+
+class Refusal(NamedTuple):
+    """An item that is no event, and why; its number where it is kept as a dead letter."""
+
+    place: Place
+    reason: str
+    number: int | None = None
 
 
 class Task(NamedTuple):
     """What a worker is asked to do: one chunk."""
 
-    chunk: Chunk
-    fields: Fields
-    created_at: int  # for lines that are not asked for their time
+    chunk: Numbered
+    reading: Reading
+    created_at: int  # for what is not asked for its time
 
 
 class Begun(NamedTuple):
@@ -59,12 +80,13 @@ class Unanswered(NamedTuple):
 
 
 class Done(NamedTuple):
-    """All ``good`` events of the chunk are committed. ``refused`` are line numbers and reasons,
-    ``record_ns`` what each `record()` took."""
+    """All ``numbers`` of the chunk are committed, of which ``orphaned`` wait for their tasks.
+    ``record_ns`` is what each `record()` took."""
 
-    good: int
-    refused: list[tuple[int, str]]
+    numbers: int
+    refused: list[Refusal]
     record_ns: "array[int]"
+    orphaned: int = 0
 
 
 class Failed(NamedTuple):
@@ -73,11 +95,16 @@ class Failed(NamedTuple):
     reason: str
 
 
+Kept = Event | bytes  # what takes a number: an event, or the bytes of a dead letter
 Message = Begun | Recorded | Unanswered | Done | Failed
 
 
-def main(connection: "Connection[Message, Task]", directory: Path) -> None:
-    """Take tasks until the parent closes the connection, or dies."""
+def main(connection: "Connection[Message, Task]", directory: Path, guard: Path | None) -> None:
+    """Take tasks until the parent closes the connection, or dies. ``guard``: a lock to share
+    meanwhile, so that the next import knows when nobody of this one is left."""
+    shared = os.open(guard, os.O_RDONLY | os.O_CLOEXEC) if guard else None
+    if shared is not None:
+        fcntl.flock(shared, fcntl.LOCK_SH)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     logging.getLogger("hansard").setLevel(logging.ERROR)  # the parent says what goes wrong
     with closing(connection), suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -98,42 +125,43 @@ class _Worker:
 
     def enter(self, task: Task) -> Done | Failed:
         """Record what the log lacks of a chunk, until the log itself says that it has all."""
-        events, refused = self._read(task)
+        recorded, refused = self._read(task)
         record_ns = array("q")
-        source = self._ask_progress(task.chunk.producer_id)
-        self._tell(Begun(source.watermark))
-        if not self._same_numbers(source, events, certain=not refused):
-            return Done(0, [(task.chunk.first_line, _OTHER_OPTIONS)], record_ns)
+        welcome = self._greet(task.chunk.producer_id)
+        self._tell(Begun(welcome.watermark))
+        certain = all(each.number for each in refused)
+        if not self._same_numbers(task.chunk.producer_id, welcome, recorded, certain=certain):
+            return Done(0, [Refusal(task.chunk.first_place, _OTHER_OPTIONS)], record_ns)
         for _ in range(ATTEMPTS_MAX):
-            if source.watermark >= len(events):
-                return Done(len(events), refused, record_ns)
-            record_ns.extend(self._record(source, events))
-            source = self._ask_progress(task.chunk.producer_id)
+            if welcome.watermark >= len(recorded):
+                orphaned = wire.Refusals(*welcome.refusals).orphaned
+                return Done(len(recorded), refused, record_ns, orphaned)
+            source = Source(task.chunk.producer_id, welcome.watermark, welcome.crc)
+            record_ns.extend(self._record(source, recorded))
+            welcome = self._greet(task.chunk.producer_id)
         return Failed(
-            f"the log has {source.watermark} of {len(events)} events after {ATTEMPTS_MAX} attempts "
-            f"to enter the chunk at line {task.chunk.first_line}: see `hansard doctor`"
+            f"the log has {welcome.watermark} of {len(recorded)} events after {ATTEMPTS_MAX} "
+            f"attempts to enter the chunk at {task.chunk.first_place}: see `hansard doctor`"
         )
 
-    def _read(self, task: Task) -> tuple[list[Event], list[tuple[int, str]]]:
-        """The events of a chunk, in order, and the lines that are none."""
-        events, refused = [], []
-        for number, line in enumerate(task.chunk.lines, task.chunk.first_line):
+    def _read(self, task: Task) -> tuple[list[Kept], list[Refusal]]:
+        """What takes the numbers of a chunk, in order, and what is refused of it."""
+        recorded: list[Kept] = []
+        refused = []
+        for place, item in task.chunk.items:
             try:
-                event = read_event(line, task.fields)
+                event = task.reading.event(item)
                 if event.created_at is None:
                     event = event._replace(created_at=task.created_at)
-                self._encoder.encode(  # as record() will: what it refuses must not take a number
-                    event.event_type,
-                    orjson.Fragment(line),
-                    "info",
-                    event.actor,
-                    event.task_id,
-                    event.created_at or 0,
-                )
-                events.append(event)
+                event.check(self._encoder)  # what record() refuses must not take a number
+                recorded.append(event)
             except InvalidEvent as error:
-                refused.append((number, str(error)))
-        return events, refused
+                reason = str(error)
+                kept = task.reading.letter(place, item, reason, task.created_at)
+                if kept is not None:
+                    recorded.append(kept)
+                refused.append(Refusal(place, reason, len(recorded) if kept else None))
+        return recorded, refused
 
     def _ask(self, request: wire.Hello | wire.Lookup) -> Any:
         """The content of the writer's answer, whenever there is one."""
@@ -144,68 +172,71 @@ class _Worker:
             except WriterUnavailable:
                 self._tell(Unanswered())
 
-    def _ask_progress(self, producer_id: bytes) -> Source:
+    def _greet(self, producer_id: bytes) -> wire.Welcome:
         """How much of a producer the log has.
 
         To say that number 1 is still here keeps the writer from taking this for a producer whose
         events the log has lost.
         """
-        welcome = wire.Welcome(
+        return wire.Welcome(
             *self._ask(
                 wire.Hello(
                     producer_id, 1, 0, socket.gethostname()[:255], os.getpid(), time.time_ns(), None
                 )
             )
         )
-        return Source(producer_id, welcome.watermark, welcome.crc)
 
-    def _same_numbers(self, source: Source, events: list[Event], *, certain: bool) -> bool:
+    def _same_numbers(
+        self,
+        producer_id: bytes,
+        welcome: wire.Welcome,
+        recorded: list[Kept],
+        *,
+        certain: bool,
+    ) -> bool:
         """Whether an earlier import gave these events these numbers, as far as it went.
 
         With other options it may have refused other lines; to go on from its watermark would
         enter some twice and leave others out. The last number tells.
         """
-        last = source.watermark
-        if last == 0 or (certain and last == len(events)):
+        last = welcome.watermark
+        if last == 0 or (certain and last == len(recorded)):
             return True
-        if last > len(events):
+        if last > len(recorded):
             return False
-        reply = wire.LookupReply(
-            *self._ask(wire.Lookup(wire.producer_hash(source.producer_id), last))
-        )
+        event = recorded[last - 1]
+        reply = wire.LookupReply(*self._ask(wire.Lookup(wire.producer_hash(producer_id), last)))
         if reply.status != entry.COMMITTED:
             return True  # a dead letter
         with LogReader(self._directory) as reader:
             found = reader.get(reply.seq)
-        return found is None or found.payload in (None, events[last - 1].line.decode())
+        if found is None or found.payload is None:
+            return True
+        return isinstance(event, Event) and found.payload.encode() == event.payload
 
-    def _record(self, source: Source, events: list[Event]) -> "array[int]":
-        """Record the events behind the watermark and wait for their commit; what each call took."""
+    def _record(self, source: Source, recorded: list[Kept]) -> "array[int]":
+        """Record what is behind the watermark and wait for its commit; what each call took."""
         record_ns = array("q")
         clock = time.perf_counter_ns
-        with AuditLog(
-            self._directory,
-            _source=source,
-            sync=False,
-            best_effort=False,
-            on_full="raise",
-            spool_bytes=SPOOL_BYTES,
-            queue_maxsize=CHUNK_LINES_MAX,
-        ) as log:
-            for done, event in enumerate(events[source.watermark :], source.watermark + 1):
-                payload = orjson.Fragment(event.line)
-                began = clock()
-                log.record(
-                    event.event_type,
-                    payload,
-                    actor=event.actor,
-                    task_id=event.task_id,
-                    created_at=event.created_at,
-                )
-                record_ns.append(clock() - began)
+        with appending(self._directory, source) as log:
+            for done, each in enumerate(recorded[source.watermark :], source.watermark + 1):
+                if isinstance(each, bytes):
+                    append(log, each)
+                else:
+                    payload = None if each.payload is None else orjson.Fragment(each.payload)
+                    began = clock()
+                    log.record(
+                        each.event_type,
+                        payload,
+                        level=each.level,
+                        actor=each.actor,
+                        task_id=each.task_id,
+                        created_at=each.created_at,
+                    )
+                    record_ns.append(clock() - began)
                 if done % REPORT_EVENTS == 0:
                     self._tell(Recorded(done, source.watermark))
-            self._await_commit(log, len(events), source.watermark)
+            self._await_commit(log, len(recorded), source.watermark)
         return record_ns
 
     def _await_commit(self, log: AuditLog, recorded: int, committed: int) -> None:
