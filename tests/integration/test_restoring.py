@@ -395,8 +395,10 @@ def test_a_restore_that_was_cut_short_is_finished_before_another_begins(
         done = restore(log.directory, "--yes")
     assert done.exit_code == 1
     assert "Mend that, and repeat the command" in done.stderr
-    with pytest.raises(LogUnusable, match=f"finish it with `hansard restore {file}"):
-        swapping.require_no_restore(log.directory)
+    command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", log.directory]
+    served = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert served.returncode == 1
+    assert f"finish it with `hansard restore {file} --dir {log.directory}`" in served.stderr
     other = shutil.copy(file, tmp_path / "other")
     for option in ("--yes", "--dry-run"):
         done = restore(log.directory, option, file=other)
