@@ -22,12 +22,15 @@ NEXT_KEY: Final = "writer.key.new"  # one that is to take its place
 PUBLIC_KEY: Final = "writer.pub"
 CHECKPOINT: Final = "checkpoint"
 VERIFIED: Final = "verified"
+RESTORING: Final = "restoring"  # a backup on its way in, with the plan of it
+BACKFILL_LOCK: Final = "backfill.lock"
 OWNERS: Final = "owner.token"  # whoever can read it is the owner of a shared log
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"
 
 PRIVATE_DIRECTORY_MODE: Final = 0o700
 PRIVATE_FILE_MODE: Final = 0o600
+GROUP_DATABASE_MODE: Final = 0o640
 SHARED_DIRECTORY_MODE: Final = 0o2750
 SHARED_SPOOL_MODE: Final = 0o3730
 SHARED_FILE_MODE: Final = 0o660
@@ -65,18 +68,30 @@ def prepare_for_client(directory: Path) -> None:
 
 def foreign_directory(directory: Path) -> str:
     """Says whose directory it is and how to be let in."""
-    info = directory.stat()
-    import pwd
-
-    try:
-        owner = pwd.getpwuid(info.st_uid).pw_name
-    except KeyError:
-        owner = str(info.st_uid)
+    mode = stat.S_IMODE(directory.stat().st_mode)
     return (
-        f"{directory} belongs to {owner} (mode {stat.S_IMODE(info.st_mode):04o}) and lets this "
+        f"{directory} belongs to {_owner(directory)} (mode {mode:04o}) and lets this "
         f"user (uid {os.geteuid()}) not in: start its writer with `hansard serve --group GROUP` "
         "and add this user to that group"
     )
+
+
+def foreign_owner(directory: Path, does_what: str) -> str:
+    """Says who alone does something with a directory, such as ``migrates its log``."""
+    return (
+        f"{directory} belongs to {_owner(directory)}, who alone {does_what}: run this as that "
+        f"user, not as uid {os.geteuid()}"
+    )
+
+
+def _owner(directory: Path) -> str:
+    import pwd
+
+    owner = directory.stat().st_uid
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
 
 
 def spool_file_mode(spool_directory: Path) -> int:
@@ -149,6 +164,16 @@ def silent_writer(directory: Path, when: str) -> str:
         f"the writer of {directory} (pid {pid}) runs, but did not answer {when}: "
         "it is busy, perhaps in a named operation"
     )
+
+
+def require_local(directory: Path) -> None:
+    """Raises `ConfigError` where no log can be."""
+    kind = network_file_system(directory)
+    if kind is not None:
+        raise ConfigError(
+            f"{directory} lies on a network file system ({kind}), where SQLite's locks cannot "
+            "be trusted: name a directory on a local disk"
+        )
 
 
 def network_file_system(directory: Path) -> str | None:

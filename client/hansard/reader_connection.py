@@ -5,10 +5,11 @@ It runs what it is asked to run, and closes. What to ask is the reader's busines
 
 import fcntl
 import os
+import shlex
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,14 +33,16 @@ class ReadConnection:
 
     Where SQLite can make no shared memory (another user's log, a read-only directory) and no
     writer lives, the database is opened as immutable. The lock file is shared meanwhile: a writer
-    that starts MUST wait for it, or the reader would see pages of two times.
+    that starts MUST wait for it, or the reader would see pages of two times. So it is, too, with
+    ``leaves_no_trace``, where that can be: SQLite would leave files beside the database.
 
     Raises `ConfigError` when there is no log or it cannot be read.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, leaves_no_trace: bool = False) -> None:
         self.directory = directory
         self.immutable = False
+        self._leaves_no_trace = leaves_no_trace
         self._database = directory / layout.DATABASE
         self._connection: apsw.Connection | None = None
         self._lock: int | None = None  # the descriptor that makes writers wait
@@ -63,6 +66,11 @@ class ReadConnection:
             yield
         finally:
             self.rows("ROLLBACK")  # nothing was written, and COMMIT could fail
+
+    def copy_into(self, target: apsw.Connection) -> apsw.Backup:
+        """All pages of the database, to be copied into another one in steps. Within `snapshot`,
+        behind a first row, they are of one moment; else the copy begins anew at each commit."""
+        return target.backup("main", self._connected(), "main")
 
     def data_version(self) -> int:
         """Changes when another connection commits; comparable on one connection only."""
@@ -103,6 +111,10 @@ class ReadConnection:
         refusal: apsw.Error
         while True:
             self._require_file()
+            if self._leaves_no_trace and self._keep_writers_out():
+                with suppress(apsw.Error):
+                    return self._open_as("mode=ro&immutable=1")
+                self._let_go()
             try:
                 return self._open_as("mode=ro")
             except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
@@ -159,7 +171,8 @@ class ReadConnection:
                 + (
                     "install the release of its writer"
                     if version > SCHEMA_VERSION
-                    else f"start this release's writer once: `hansard serve --dir {self.directory}`"
+                    else f"run `hansard migrate --dir {shlex.quote(str(self.directory))}`, which "
+                    "keeps a backup of it"
                 )
             )
 

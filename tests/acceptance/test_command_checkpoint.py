@@ -184,7 +184,7 @@ def test_a_log_that_went_back_in_time_is_served_for_one_start_that_accepts_it(
     assert query(directory, accepted) == [(1,)]
 
 
-@pytest.mark.parametrize("option", ["--accept-rollback", "--accept-lost-key"])
+@pytest.mark.parametrize("option", ["--accept-rollback", "--accept-lost-key", "--migrate"])
 def test_what_is_for_one_start_is_not_for_a_unit(directory: Path, option: str) -> None:
     refused = hansard("serve", "--dir", directory, "--user", "nobody", option, "--print-unit")
     assert refused.returncode == 2

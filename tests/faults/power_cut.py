@@ -29,6 +29,7 @@ TITLE: Final = "Power cut, simulated"
 MEMORY: Final = Path("/dev/shm")
 SPOOL_PAGE: Final = 4_096
 CALLS_BETWEEN_CUTS_MAX: Final = 60
+CALLS_OF_A_NEW_LOG_MAX: Final = 400  # which is made in one transaction, or not at all
 AGAIN_AND_AGAIN: Final = 500  # cuts, in full
 CUTS_OF_A_RUN: Final = 5  # where it is not every one
 OF_RUNS_SURVIVE: Final = (disk.NOTHING, disk.SCATTERED)  # of what the next run has not synced
@@ -172,8 +173,10 @@ def some_pages(history: Sequence[Spools], chance: random.Random) -> Mapping[str,
 class _Cuts:
     """Cuts power now and then: the hook of a stage's disk."""
 
-    def __init__(self, vfs: HookedVfs, chance: random.Random) -> None:
+    def __init__(self, vfs: HookedVfs, chance: random.Random, stage: Stage) -> None:
         self.count = 0
+        self._stage = stage
+        self._is_made = False
         self._vfs = vfs
         self._chance = chance
         self._plan()
@@ -193,14 +196,16 @@ class _Cuts:
         self._plan()
 
     def _plan(self) -> None:
-        self._calls_left = self._chance.randrange(CALLS_BETWEEN_CUTS_MAX)
+        self._is_made |= self._stage.predecessor is not None
+        most = CALLS_BETWEEN_CUTS_MAX if self._is_made else CALLS_OF_A_NEW_LOG_MAX
+        self._calls_left = self._chance.randrange(most)
         self._vfs.before_call = self.before_call
 
 
 def _play_with_cuts(directory: Path, chance: random.Random) -> int:
     vfs = HookedVfs()
     stage = Stage(directory, vfs)
-    cuts = _Cuts(vfs, chance)
+    cuts = _Cuts(vfs, chance, stage)
     stage.on_end = cuts.ended
     with closed_at_the_end(stage):
         play(stage)

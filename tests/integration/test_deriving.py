@@ -163,7 +163,7 @@ def test_pruned_entries_take_their_values_along(log: Log) -> None:
     ],
 )
 def test_values_that_are_none_are_refused(log: Log, values: bytes) -> None:
-    with pytest.raises(wire.WireError, match="values|fill"):
+    with pytest.raises(wire.WireError, match=r"values|fill"):
         log.ask(wire.Fill(0, 3, values))
     log.worker().record()
     log.settle()

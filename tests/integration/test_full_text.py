@@ -11,6 +11,7 @@ import pytest
 from hansard import ConfigError, wire
 from hansard.reader import LogReader
 from hansard_writer import full_text, schema
+from hansard_writer.migrating import migrate
 from hansard_writer.retries import RETRY_S
 from hansard_writer.writer import FULL_TEXT_IDLE_S
 from stepped import Log, encode, write_lock_taken
@@ -300,6 +301,7 @@ def test_a_log_of_the_first_schema_gets_its_index_in_the_background(
     )
     connection.close()
     monkeypatch.setattr(full_text, "MARK_BEHIND_MAX", 10)
+    migrate(log.directory)
     log.start_writer()
     assert mark(log) == 0, "the start waits for nothing"
     assert found(log, "common") == list(range(1, 31))

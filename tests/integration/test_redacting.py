@@ -453,6 +453,18 @@ def test_a_reader_holds_the_wiping_up_and_is_named(log: Log) -> None:
     assert_gone(log.directory, hidden)
 
 
+def test_a_backup_of_a_migration_holds_the_wiping_up_and_is_named(log: Log) -> None:
+    backup = log.directory / "log.db.before-v4-20260102T030405.000006Z"
+    backup.write_bytes(b"what the log held then")
+    record(log, event())
+    redact(log, 1)
+    assert wipe(log) == [
+        f"{backup} is a backup from before a migration, and holds what the log held then: remove it"
+    ]
+    backup.unlink()
+    assert wipe(log) == []
+
+
 def test_a_worker_that_has_not_heard_of_the_commit_holds_it_up(log: Log) -> None:
     hidden = secret()
     worker = log.worker("w")

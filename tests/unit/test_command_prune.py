@@ -62,9 +62,12 @@ def archive(log: ProvableLog, tmp_path: Path) -> Path:
 def test_a_dry_run_says_what_would_go_and_needs_no_writer(log: ProvableLog, prune: Prune) -> None:
     done = prune("--before", "2024-01-02", "--dry-run")
     assert done.exit_code == 0, done.output
+    pages = log.execute("PRAGMA page_count").get
     assert done.stdout == (
         "Would prune 24 entries: 1 to 24, created from 2024-01-01T00:00:00.000000Z to "
         "2024-01-01T23:00:00.000000Z, about 6,696 bytes.\n"
+        f"--vacuum would give that back, and 0 bytes of log.db's {pages * 4_096:,} bytes that are "
+        "free already.\n"
     )
     assert log.execute("SELECT count(*) FROM entries").get == 48
 

@@ -1,4 +1,4 @@
-"""A log from before the proof: its entries get salts, hashes and leaves when it is opened."""
+"""A log from before the proof: its entries get salts, hashes and leaves when it is migrated."""
 
 import hashlib
 import logging
@@ -13,7 +13,9 @@ import pytest
 import rfc6962
 from frames import Chain, event
 from hansard_writer import schema
+from hansard_writer.damage import LogUnusable
 from hansard_writer.intake import Intake
+from hansard_writer.migrating import migrate
 from hansard_writer.proof import earlier_entries, leaves
 from hansard_writer.proof.merkle_hash_tree import root
 from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
@@ -51,6 +53,7 @@ def log_of_version_2(path: Path, entries: int) -> None:
 
 
 def open_store(path: Path) -> Store:
+    migrate(path.parent, backup=False)
     return Store(path, 0o600, dead_letters_max=10, dead_letters_bytes_max=1_000)
 
 
@@ -170,7 +173,7 @@ def test_a_migration_that_fails_leaves_the_log_as_it_was(
     with monkeypatch.context() as patch:
         bad = (*schema.MIGRATIONS[2], "CREATE TABLE meta(a TEXT) STRICT")
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:2], bad))
-        with pytest.raises(apsw.SQLError, match="meta"):
+        with pytest.raises(LogUnusable, match=r"cannot get schema 3 \(.*meta.*still 2\)"):
             open_store(path)
     connection = apsw.Connection(str(path))
     assert connection.pragma("user_version") == 2

@@ -12,6 +12,7 @@ from frames import PRODUCER, event, fields
 from hansard import wire
 from hansard_writer import schema
 from hansard_writer.decoding import Decoder, Fault, Run
+from hansard_writer.derived.deriving import Deriving
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.proof.merkle_hash_tree import HASH_BYTES, Edge, grow
 
@@ -58,7 +59,7 @@ def runs(connection: apsw.Connection) -> list[Any]:
 
 
 def test_entries_get_their_seqs_in_the_order_of_the_calls(connection: apsw.Connection) -> None:
-    entering = Entering(connection, Position(edge_of(7)))
+    entering = Entering(connection, Position(edge_of(7)), Deriving())
     assert entering.enter(1, HASH, run_of(1, event(), event())) == 8
     assert entering.enter(2, HASH, run_of(5, event())) == 10
     assert entering.enter(1, HASH, run_of(3, event())) == 11
@@ -75,7 +76,7 @@ def test_entries_get_their_seqs_in_the_order_of_the_calls(connection: apsw.Conne
 def test_runs_are_written_at_the_end_and_those_that_touch_are_one(
     connection: apsw.Connection,
 ) -> None:
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, event(), event()))
     entering.enter(1, HASH, run_of(3, event()))
     entering.enter(2, HASH, run_of(4, event()))
@@ -89,7 +90,7 @@ def test_runs_are_written_at_the_end_and_those_that_touch_are_one(
 def test_a_run_goes_on_in_the_next_transaction(connection: apsw.Connection) -> None:
     position = START
     for first in (1, 2, 3):
-        entering = Entering(connection, position)
+        entering = Entering(connection, position, Deriving())
         entering.enter(1, HASH, run_of(first, event()))
         entering.finish()
         position = entering.position
@@ -98,7 +99,7 @@ def test_a_run_goes_on_in_the_next_transaction(connection: apsw.Connection) -> N
 
 
 def test_what_returns_late_is_a_run_of_its_own(connection: apsw.Connection) -> None:
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, event()))
     entering.enter(1, HASH, run_of(4, event(), event()))
     entering.enter(1, HASH, run_of(2, event(), event()))
@@ -110,7 +111,7 @@ def test_what_returns_late_is_a_run_of_its_own(connection: apsw.Connection) -> N
 def test_the_newest_run_of_each_producer_is_known_as_it_is_written(
     connection: apsw.Connection,
 ) -> None:
-    entering = Entering(connection, Position(edge_of(9), (1, 5, 4, 6)))
+    entering = Entering(connection, Position(edge_of(9), (1, 5, 4, 6)), Deriving())
     entering.enter(1, HASH, run_of(9, event()))
     entering.enter(2, HASH, run_of(1, event()))
     entering.finish()
@@ -120,14 +121,14 @@ def test_the_newest_run_of_each_producer_is_known_as_it_is_written(
 
 def test_nothing_entered_moves_nothing(connection: apsw.Connection) -> None:
     position = Position(edge_of(9), (1, 5, 4, 6))
-    entering = Entering(connection, position)
+    entering = Entering(connection, position, Deriving())
     entering.finish()
     assert entering.position == position
     assert runs(connection) == []
 
 
 def test_registrations_are_entries_and_tasks(connection: apsw.Connection) -> None:
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, event(), registration("T2", '{"a":1}'), registration("T1")))
     assert list(entering.registered) == ["T2", "T1"], "in order"
     tasks = rows(connection, "SELECT task_id, created_at, attributes FROM tasks ORDER BY task_id")
@@ -146,7 +147,7 @@ def test_registrations_are_entries_and_tasks(connection: apsw.Connection) -> Non
 def test_a_task_registered_again_keeps_its_time_and_the_newest_attributes(
     connection: apsw.Connection, again: str | None, left: str
 ) -> None:
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, registration("T1", '{"a":1}'), registration("T1", again, 9)))
     assert list(entering.registered) == ["T1"]
     assert rows(connection, "SELECT * FROM tasks") == [("T1", 5, left)]
@@ -169,7 +170,7 @@ def test_what_sqlite_takes_for_no_object_is_malformed(connection: apsw.Connectio
 
 def test_what_is_hashed_is_what_is_stored(connection: apsw.Connection) -> None:
     """The tree's leaves can be made anew from the stored columns."""
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, event('{"a":"ü"}'), event(None)))
     entering.enter(2, HASH, run_of(5, event("{}", actor="x", task_id="T1")))
     entering.finish()
@@ -192,7 +193,7 @@ def test_what_is_hashed_is_what_is_stored(connection: apsw.Connection) -> None:
 
 
 def test_equal_payloads_are_hidden_by_salts_of_their_own(connection: apsw.Connection) -> None:
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     entering.enter(1, HASH, run_of(1, *(event("{}") for _ in range(50))))
     hidden = rows(connection, "SELECT DISTINCT salt, payload_hash FROM entries")
     assert len(hidden) == 50
@@ -203,7 +204,7 @@ def test_an_event_that_is_not_taken_leaves_no_leaf(connection: apsw.Connection) 
         "CREATE TRIGGER no BEFORE INSERT ON entries WHEN NEW.producer_seq = 2"
         " BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
-    entering = Entering(connection, START)
+    entering = Entering(connection, START, Deriving())
     outcomes = [entering.attempt(1, HASH, run_of(number, event())) for number in (1, 2, 3)]
     entering.finish()
     assert outcomes == [1, Fault("no"), 2]

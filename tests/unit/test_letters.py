@@ -12,6 +12,7 @@ from hansard import wire
 from hansard_writer import dead_letters, schema
 from hansard_writer.dead_letters import Again, DeadLetters, Kept
 from hansard_writer.decoding import INVALID, UNDECODABLE, Refused
+from hansard_writer.derived.deriving import Deriving
 from hansard_writer.entering import Entering, Position
 from hansard_writer.tasks import TaskBook
 
@@ -67,7 +68,7 @@ class Box:
 
     def try_again(self, *ids: int) -> Again:
         self.letters.begin()
-        entering = Entering(self.connection, self.position)
+        entering = Entering(self.connection, self.position, Deriving())
         again = self.letters.try_again(ids, entering)
         entering.finish()
         self.position = entering.position
@@ -266,7 +267,7 @@ def test_the_orphans_of_a_task_return_in_the_order_of_their_arrival(box: Box) ->
     box.write(orphan(5), orphan(6, task_id="T2"), orphan(7), bad(8))
     box.register("T1")
     box.letters.begin()
-    entering = Entering(box.connection, Position())
+    entering = Entering(box.connection, Position(), Deriving())
     again = box.letters.return_orphans("T1", entering)
     assert again.entered == {1: 1, 3: 1}
     assert box.rows("SELECT producer_seq FROM entries ORDER BY seq") == [(5,), (7,)]

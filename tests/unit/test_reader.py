@@ -18,7 +18,7 @@ import pytest
 
 from handmade_log import BEGIN, SECOND, Log, ids, plan_of, statements_of
 from hansard import ClosedError, ConfigError, reader, reader_connection
-from hansard.reader import DeadLetter, Event, LogReader, paging
+from hansard.reader import DeadLetter, Event, Extent, LogReader, paging
 from hansard_writer import schema
 from support import wait_until
 
@@ -98,6 +98,9 @@ def test_conditions_must_all_hold(log: Log, monkeypatch: pytest.MonkeyPatch, rar
         ({"event_type": "x"}, [1, 3, 4, 5]),
         ({"event_type": "x", "actor": "a"}, [1, 5]),
         ({"event_type": "x", "actor": "a", "after_id": 1}, [5]),
+        ({"event_type": "x", "up_to_id": 4}, [1, 3, 4]),
+        ({"level": "error", "after_id": 2, "up_to_id": 5}, [5]),
+        ({"up_to_id": 0}, []),
         ({"event_type": "x", "task_id": "T"}, [1, 3]),
         ({"task_id": "T", "actor": "b"}, [3]),
         ({"level": "error"}, [2, 5]),
@@ -112,6 +115,29 @@ def test_conditions_must_all_hold(log: Log, monkeypatch: pytest.MonkeyPatch, rar
             newest_first = log_reader.events(**conditions, newest_first=True, limit=2)
             assert ids(newest_first) == expected[::-1][:2], conditions
             assert log_reader.count(**conditions) == len(expected), conditions
+
+
+def test_a_log_says_which_it_is_and_which_entries_it_has(log: Log) -> None:
+    with LogReader(log.directory) as log_reader:
+        assert log_reader.extent() == Extent("", 0, 0)
+        log.execute("INSERT INTO meta VALUES('log_id', x'ab01')")
+        for _ in range(3):
+            log.add()
+        assert log_reader.extent() == Extent("ab01", 0, 3)
+        log.execute("INSERT INTO meta VALUES('unlocked', 'prune'), ('pruned_to', 3)")
+        log.execute("DELETE FROM entries WHERE seq <= 2")
+        assert log_reader.extent() == Extent("ab01", 3, 3)
+        log.execute("DELETE FROM entries")
+        assert log_reader.extent() == Extent("ab01", 3, 3)
+
+
+def test_the_smallest_checkpoint_that_covers_an_entry_is_found(log: Log) -> None:
+    with LogReader(log.directory) as log_reader:
+        assert log_reader.checkpoint_covering(1) is None
+        for size in (2, 5):
+            log.execute("INSERT INTO checkpoints VALUES(?, 'o', 0, ?)", size, f"note {size}")
+        found = [log_reader.checkpoint_covering(seq) for seq in (1, 2, 3, 5, 6)]
+    assert found == ["note 2", "note 2", "note 5", "note 5", None]
 
 
 def test_counts_by_type(log: Log) -> None:
@@ -362,8 +388,8 @@ def test_another_programs_database_is_refused(log: Log) -> None:
     ("version", "way_out"),
     [
         (schema.VERSION + 1, "install the release"),
-        (schema.VERSION - 1, "hansard serve"),
-        (0, "hansard serve"),
+        (schema.VERSION - 1, "hansard migrate --dir"),
+        (0, "hansard migrate --dir"),
     ],
 )
 def test_another_schema_is_refused(log: Log, version: int, way_out: str) -> None:

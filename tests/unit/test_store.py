@@ -19,6 +19,7 @@ from hansard_writer import schema
 from hansard_writer.damage import LogUnusable
 from hansard_writer.decoding import Refused
 from hansard_writer.intake import Batch, Intake, ProducerState
+from hansard_writer.migrating import migrate
 from hansard_writer.retries import StoreBusy, StoreFull
 from hansard_writer.store import OWN_PRODUCER, Store
 
@@ -252,7 +253,9 @@ def test_migrations_apply_one_after_the_other_and_once(
     )
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, *more))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 2)
+    monkeypatch.setattr(schema, "SUMMARIES", (*schema.SUMMARIES, "colours tasks", "goes later"))
     for _ in range(2):
+        migrate(path.parent)
         store = open_store(path)
         assert rows(store, "PRAGMA user_version") == [(schema.VERSION,)]
         assert rows(store, "SELECT a FROM later") == [("x",)]
@@ -291,6 +294,7 @@ def test_a_log_of_version_1_knows_what_it_has_refused_and_lost(
                 (producer, number, count),
             )
     connection.close()
+    migrate(path.parent)
     store = open_store(path)
     assert rows(store, "SELECT refused, returned, orphaned, lost FROM producers WHERE id > 0") == [
         (3, 0, 0, 5),
@@ -308,9 +312,10 @@ def test_a_migration_that_fails_changes_nothing(
     bad = ("CREATE TABLE half(a TEXT) STRICT", "CREATE TABLE half(a TEXT) STRICT")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, bad))
+        patch.setattr(schema, "SUMMARIES", (*schema.SUMMARIES, "fails"))
         patch.setattr(schema, "VERSION", schema.VERSION + 1)
-        with pytest.raises(apsw.SQLError):
-            open_store(path)
+        with pytest.raises(LogUnusable, match=r"half.* already exists"):
+            migrate(path.parent)
     store = open_store(path)
     assert rows(store, "PRAGMA user_version") == [(schema.VERSION,)]
     assert rows(store, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'") == [(0,)]

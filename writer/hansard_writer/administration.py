@@ -15,6 +15,7 @@ from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
 from hansard_writer.sealing import Sealer
+from hansard_writer.vacuuming import Vacuuming
 from hansard_writer.wiping import Wiping
 
 Asked: TypeAlias = (
@@ -23,6 +24,7 @@ Asked: TypeAlias = (
     | wire.Redact
     | wire.Wipe
     | wire.Prune
+    | wire.Vacuum
     | wire.TakeCheckpoint
     | wire.RotateKey
     | wire.Declare
@@ -35,6 +37,7 @@ REQUESTS: Final[Mapping[str, Callable[[list[Any]], Asked]]] = {
     "redact": wire.redact_of,
     "wipe": wire.wipe_of,
     "prune": wire.prune_of,
+    "vacuum": wire.vacuum_of,
     "checkpoint": wire.take_checkpoint_of,
     "rotate_key": wire.rotate_key_of,
     "declare": wire.declare_of,
@@ -59,8 +62,8 @@ def permitted(verb: str, arguments: list[Any], owner_token: bytes | None) -> tup
 
 
 def needs_room(asked: Asked) -> bool:
-    """Whether it has to wait on a full disk. A drop needs little, and gives it back."""
-    return not isinstance(asked, wire.DropLetters)
+    """Whether it has to wait on a full disk. Some need little, and give it back."""
+    return not isinstance(asked, wire.DropLetters | wire.Vacuum)
 
 
 class Administration:
@@ -72,6 +75,7 @@ class Administration:
         redacting: Redacting,
         wiping: Wiping,
         pruning: Pruning,
+        vacuuming: Vacuuming,
         sealer: Sealer,
         own: OwnEntries,
         filling: Filling,
@@ -80,6 +84,7 @@ class Administration:
         self._redacting = redacting
         self._wiping = wiping
         self._pruning = pruning
+        self._vacuuming = vacuuming
         self._sealer = sealer
         self._own = own
         self._filling = filling
@@ -101,16 +106,16 @@ class Administration:
                 return self._letters.drop(asked)
             case wire.Redact():
                 return self._redact(asked)
-            case wire.Wipe():
-                return self._wiping.piece()
             case wire.Prune():
                 return self._prune(asked, now)
+            case wire.Wipe() | wire.Vacuum():
+                return self._tidy(asked)
             case wire.TakeCheckpoint():
                 return self._sealer.take(now)
             case wire.RotateKey():
                 return self._rotate_key(asked, now)
             case wire.Declare():
-                return self._filling.declare()
+                return self._filling.declare(asked)
             case wire.Fill():
                 return self._filling.fill(asked)
 
@@ -124,6 +129,11 @@ class Administration:
         state = self._pruning.begin(asked)
         self._sealer.seal(now)  # or it would wait for the next checkpoint, however long that is
         return state
+
+    def _tidy(self, asked: wire.Wipe | wire.Vacuum) -> wire.Wiped | wire.Vacuumed:
+        return (
+            self._wiping.piece() if isinstance(asked, wire.Wipe) else self._vacuuming.piece(asked)
+        )
 
     def _rotate_key(self, asked: wire.RotateKey, now: float) -> wire.KeyRotated:
         try:

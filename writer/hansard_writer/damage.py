@@ -5,6 +5,7 @@ It repairs nothing and touches nothing: what is damaged is evidence.
 
 import logging
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import Final, NoReturn
@@ -13,14 +14,9 @@ import apsw
 
 from hansard.errors import AuditLogError
 from hansard_writer import schema
+from hansard_writer.database_header import HEADER_BYTES, read_header
 from hansard_writer.sqlite_errors import Kind as ErrorKind
 from hansard_writer.sqlite_errors import code_of, is_damage, is_failed_sync, kind_of, name_of
-
-_MAGIC: Final = b"SQLite format 3\0"
-_HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat.html#the_database_header
-_PAGE_SIZE_AT: Final = 16
-_USER_VERSION_AT: Final = 60
-_APPLICATION_ID_AT: Final = 68
 
 _WAY_OUT: Final = (
     "move log.db, log.db-wal and log.db-shm away together, put a copy back, and start again; what "
@@ -35,8 +31,9 @@ class LogUnusable(AuditLogError):
     message says to do."""
 
 
-def require_log(path: Path) -> None:
-    """Raises `LogUnusable` unless there is a log at ``path``, an empty file or nothing at all.
+def require_log(path: Path, *, may_be_old: bool = False) -> None:
+    """Raises `LogUnusable` unless there is a log at ``path``, an empty file or nothing at all; one
+    of an earlier schema only where that may be.
 
     SQLite would do harm to some of what it refuses: a WAL without its database is deleted.
     """
@@ -58,9 +55,21 @@ def require_log(path: Path) -> None:
     if not facts.st_size:
         _require_no_wal(path, "is empty")
         return
-    if _has_content(path.with_name(path.name + "-journal")):
-        return  # power was cut while it was made: SQLite undoes what there is of its first page
-    _require_header(path, _header(path), facts.st_size)
+    if is_half_made(path):
+        return
+    version = _version(path, _header(path), facts.st_size)
+    if not may_be_old and not has_wal(path):  # else its version may be another by now
+        require_migrated(path, version)
+
+
+def has_wal(path: Path) -> bool:
+    """Whether there is something of the log at ``path`` that is not in the file itself."""
+    return _has_content(path.with_name(path.name + "-wal"))
+
+
+def is_half_made(path: Path) -> bool:
+    """Whether power was cut while it was made: SQLite undoes what there is of its first page."""
+    return _has_content(path.with_name(path.name + "-journal"))
 
 
 def require_version(path: Path, version: int) -> None:
@@ -70,6 +79,22 @@ def require_version(path: Path, version: int) -> None:
             f"{path} was written by a newer release (schema {version}, this one knows "
             f"{schema.VERSION}): install that release or a later one"
         )
+
+
+def require_migrated(path: Path, version: int) -> None:
+    """Raises `LogUnusable` for the schema of an earlier release; 0 is that of a new log."""
+    if 0 < version < schema.VERSION:
+        command = f"hansard migrate --dir {shlex.quote(str(path.parent))}"
+        raise LogUnusable(
+            f"{path} has schema {version}, of an earlier release, and this one writes "
+            f"{schema.VERSION}: run `{command}`, which keeps a backup of it, or start with "
+            "`hansard serve --migrate`"
+        )
+
+
+def no_version(path: Path) -> LogUnusable:
+    """For a database with our mark and tables that does not say of which schema they are."""
+    return LogUnusable(f"{path} is damaged (it has tables, and no schema version): {_WAY_OUT}")
 
 
 def another_programs(path: Path, application_id: int) -> LogUnusable:
@@ -156,11 +181,11 @@ def end_at_once(path: Path, error: apsw.Error) -> NoReturn:
 
 
 def _require_no_wal(path: Path, what: str) -> None:
-    wal = path.with_name(path.name + "-wal")
-    if _has_content(wal):
+    if has_wal(path):
+        wal = f"{path.name}-wal"
         raise LogUnusable(
-            f"{path} {what}, but {wal.name} beside it holds entries of it: put {path.name} back, "
-            f"or move {wal.name} away to begin a new log"
+            f"{path} {what}, but {wal} beside it holds entries of it: put {path.name} back, "
+            f"or move {wal} away to begin a new log"
         )
 
 
@@ -180,19 +205,21 @@ def _header(path: Path) -> bytes:
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     try:
-        return file.xRead(min(_HEADER_BYTES, file.xFileSize()), 0)
+        return file.xRead(min(HEADER_BYTES, file.xFileSize()), 0)
     except apsw.Error as error:
         raise LogUnusable(reason_to_end(path, error)) from error
     finally:
         file.xClose()
 
 
-def _require_header(path: Path, header: bytes, size: int) -> None:
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+def _version(path: Path, header: bytes, size: int) -> int:
+    """The version of a log's schema; 0 where the file does not say whose database it is."""
+    found = read_header(header)
+    if found is None:
         raise LogUnusable(f"{path} is damaged or no database: {_WAY_OUT}")
-    application_id = int.from_bytes(header[_APPLICATION_ID_AT:][:4], "big")
-    page_size = int.from_bytes(header[_PAGE_SIZE_AT:][:2], "big")
-    if application_id != schema.APPLICATION_ID and size > page_size > 1:
-        raise another_programs(path, application_id)
-    if application_id == schema.APPLICATION_ID:
-        require_version(path, int.from_bytes(header[_USER_VERSION_AT:][:4], "big"))
+    if found.application_id == schema.APPLICATION_ID:
+        require_version(path, found.user_version)
+        return found.user_version
+    if size > found.page_bytes > 1:
+        raise another_programs(path, found.application_id)
+    return 0

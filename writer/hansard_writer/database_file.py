@@ -7,7 +7,7 @@ wiping's business.
 import os
 from pathlib import Path
 
-from hansard_writer.free_space import PAGE_BYTES, residue
+from hansard_writer.free_space import PAGE_BYTES, is_pointer_map, residue
 
 
 class DatabaseFile:
@@ -22,12 +22,14 @@ class DatabaseFile:
         """How many there are."""
         return os.fstat(self._descriptor).st_size // PAGE_BYTES
 
-    def clear(self, first: int, count: int = 1) -> int:
+    def clear(self, first: int, count: int = 1, *, has_maps: bool) -> int:
         """Clear pages, by their number from 1 on, of what belongs to nothing; in how many there was
-        something."""
+        something. ``has_maps`` says whether some of them map others (auto_vacuum)."""
         found, offset = 0, (first - 1) * PAGE_BYTES
         data = os.pread(self._descriptor, count * PAGE_BYTES, offset)
         for index in range(len(data) // PAGE_BYTES):
+            if has_maps and is_pointer_map(first + index):
+                continue
             at = index * PAGE_BYTES
             if span := residue(data[at : at + PAGE_BYTES], first + index):
                 os.pwrite(self._descriptor, bytes(span[1] - span[0]), offset + at + span[0])

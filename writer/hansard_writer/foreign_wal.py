@@ -1,10 +1,11 @@
 """A WAL beside a database that it was not written for: a backup that was copied over a killed log.
 
 SQLite cannot tell, and would carry the pages of one into the other. The lock file says which log
-the killed run wrote, and in which epoch; and a log only grows, so that an older copy of it is
-shorter than the WAL takes for granted. It cannot tell a copy of the same run with as many pages.
-A WAL that is not the one of the lock file came together with the database, copied perhaps while
-the log was in use: then all of it is looked at.
+the killed run wrote, and in which epoch; and a log grows, so that an older copy of it is shorter
+than the WAL takes for granted; or it was made before the log gave space back, and is longer. It
+cannot tell a copy of the same run with as many pages. A WAL that is not the one of the lock file
+came together with the database, copied perhaps while the log was in use: then all of it is looked
+at.
 """
 
 import os
@@ -67,7 +68,7 @@ def _is_its_log(connection: apsw.Connection, predecessor: WriterRun) -> bool:
     is not the one that it wrote."""
     try:
         rows = connection.execute("SELECT key, value FROM meta").fetchall()
-    except apsw.SQLError:  # it has no such table
+    except (apsw.SQLError, apsw.CorruptError):  # it has no such table, or pages of another log
         return False
     found: dict[str, Any] = {str(key): value for key, value in rows}
     log_id, epoch = found.get("log_id"), found.get("epoch")
@@ -87,8 +88,10 @@ def _frames(wal: str, count: int, page_bytes: int) -> list[tuple[int, int]]:
 def _are_all_there(
     pages: int, in_database: int, frames: list[tuple[int, int]], page_bytes: int
 ) -> bool:
-    """Whether each page is in the database or in the WAL."""
+    """Whether each page is in the database or in the WAL, and no other in the database."""
     never_written = _LOCK_BYTE // page_bytes + 1
+    if in_database > pages:
+        return False  # the log became smaller, or these are the pages of one that had not yet
     missing = set(range(in_database + 1, pages + 1)) - {number for number, _ in frames}
     return not missing - {never_written}
 

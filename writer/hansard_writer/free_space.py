@@ -16,9 +16,20 @@ FILE_HEADER_BYTES: Final = 100  # in front of the first page's own
 # with zeros. In a file of fewer pages, none of them begins with the byte that a b-tree's has.
 TELLABLE_PAGES_MAX: Final = 2 << 24
 
+# Where there is auto_vacuum, each page of a pointer map has an entry for each page behind it, up to
+# the next map. https://www.sqlite.org/fileformat2.html#ptrmap (None of them is the lock byte's.)
+FIRST_MAP: Final = 2
+PAGES_PER_MAP: Final = PAGE_BYTES // 5
+
 _HEADER_BYTES: Final = {2: 12, 5: 12, 10: 8, 13: 8}  # by the first byte: inner pages, and leaves
 _COUNT_AND_CONTENT: Final = struct.Struct(">HH")  # how many cells, and where they begin
 _POINTER_BYTES: Final = 2
+
+
+def is_pointer_map(number: int) -> bool:
+    """Whether a page, by its number from 1 on, is a pointer map's in a database that has some. It
+    may begin as a b-tree's does."""
+    return number >= FIRST_MAP and (number - FIRST_MAP) % (PAGES_PER_MAP + 1) == 0
 
 
 def residue(page: bytes, number: int) -> tuple[int, int] | None:

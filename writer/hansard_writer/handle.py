@@ -6,6 +6,7 @@ of entries.
 
 import collections
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,12 +42,16 @@ class Handle:
 
     What may pass is raised as a `StoreUnready`, with the database as it was. Every other error of
     SQLite's MUST end the process (`hansard_writer.damage.end_at_once`): a sync that failed must not
-    be tried again on this handle, and a close would.
+    be tried again on this handle, and a close would. ``may_be_old`` is for who migrates: a log of
+    an earlier schema is refused else.
     """
 
-    def __init__(self, path: Path, mode: int, vfs: str | None = None) -> None:
-        damage.require_log(path)
+    def __init__(
+        self, path: Path, mode: int, vfs: str | None = None, *, may_be_old: bool = False
+    ) -> None:
+        damage.require_log(path, may_be_old=may_be_old)
         self._path = path
+        self._may_be_old = may_be_old
         self.wal_pages = 0  # frames that the newest commit left in the WAL
         self.checkpoints = 0
         self.fulls = 0  # how often there was no room
@@ -66,7 +71,7 @@ class Handle:
 
     @contextlib.contextmanager
     def starting(self, predecessor: WriterRun | None) -> Iterator[None]:
-        """Configure and migrate; then the block, which makes this the log's writer.
+        """Configure, and make a new log; then the block, which makes this the log's writer.
 
         Until its end a close is no checkpoint, so that what is refused stays as it was; but a new
         database leaves no WAL, which might be taken for one of the database before it. Raises
@@ -78,7 +83,8 @@ class Handle:
         try:
             require_own_wal(self.connection, self._path, predecessor)
             self._configure()
-            self._migrate()
+            if not self.user_version:
+                self._make()
             yield
         except BaseException as error:
             refusal = self._refusal(error)
@@ -144,6 +150,12 @@ class Handle:
             return False
         self.wal_pages = 0
         return True
+
+    @property
+    def user_version(self) -> int:
+        """The version of the database's schema; 0 of a new one."""
+        version: int = self.one("PRAGMA user_version")
+        return version
 
     @property
     def wal_bytes(self) -> int:
@@ -220,12 +232,18 @@ class Handle:
     # --- the start ---
 
     def _configure(self) -> None:
-        application_id, version = self.one("PRAGMA application_id"), self._user_version()
+        application_id, version = self.one("PRAGMA application_id"), self.user_version
         is_empty = self.one("SELECT count(*) FROM sqlite_schema") == 0
         if not (is_empty or application_id == schema.APPLICATION_ID):
             raise damage.another_programs(self._path, application_id)
         damage.require_version(self._path, version)
+        if not is_empty and not version:
+            raise damage.no_version(self._path)
+        if version and not self._may_be_old:
+            damage.require_migrated(self._path, version)
         self._execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
+        if is_empty:  # later it is a commit each time, or a VACUUM's business
+            self._execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         if application_id != schema.APPLICATION_ID:  # it is a commit each time
             self._execute(f"PRAGMA application_id = {schema.APPLICATION_ID}").fetchall()
         for pragma in (
@@ -249,15 +267,9 @@ class Handle:
             self.on_commit(pages)
         return apsw.SQLITE_OK
 
-    def _migrate(self) -> None:
-        for version in range(self._user_version(), schema.VERSION):
-            with self.transaction():
-                if step := schema.STEPS.get(version + 1):
-                    step(self.connection)
-                for statement in schema.MIGRATIONS[version]:
-                    self._execute(statement)
-                self._execute(f"PRAGMA user_version = {version + 1}")
-
-    def _user_version(self) -> int:
-        version: int = self.one("PRAGMA user_version")
-        return version
+    def _make(self) -> None:
+        """In one transaction: killed in between, it is still a new log and not an old one."""
+        with self.transaction():
+            for statement in itertools.chain.from_iterable(schema.MIGRATIONS):
+                self._execute(statement)
+            self._execute(f"PRAGMA user_version = {schema.VERSION}")

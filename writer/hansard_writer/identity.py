@@ -7,10 +7,11 @@ says so. It signs nothing.
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hansard import directory as layout
@@ -19,7 +20,7 @@ from hansard_writer.handle import Handle
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof import keys
 from hansard_writer.proof.checkpoint import Checkpoint, encode_root
-from hansard_writer.proof.key_chain import KEY, LOST, ROLLBACK, ROLLED_BACK
+from hansard_writer.proof.key_chain import KEY, LOST, READ_KEY_ENTRIES, ROLLBACK, ROLLED_BACK
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.proof.signed_note import SigningKey, VerifierKey
 from hansard_writer.retries import StoreFull
@@ -52,7 +53,9 @@ class Plan(NamedTuple):
 
 class Identity:
     """Settles it for the log in a directory, when `Store` asks it to; ``signing`` is what came of
-    it. With ``is_shared`` the directory's group may read what is public."""
+    it. With ``is_shared`` the directory's group may read what is public. ``restored`` are the facts
+    of a log that was put in place on purpose: that is entered as a rollback, once, whether or not
+    DIR/checkpoint is there to show it."""
 
     signing: Signing
 
@@ -63,9 +66,11 @@ class Identity:
         is_shared: bool = False,
         accept_rollback: bool = False,
         accept_lost_key: bool = False,
+        restored: Mapping[str, Any] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._directory = directory
+        self._restored = restored
         self._is_shared = is_shared
         self._accept_rollback = accept_rollback
         self._accept_lost_key = accept_lost_key
@@ -81,6 +86,8 @@ class Identity:
         given = [keys.public_bytes(key) for key in (own, following) if key]
         self._said = said = said_by(handle, edge, directory / layout.DATABASE)
         self._claimed = claimed_by(directory / layout.CHECKPOINT, said, given)
+        if self._restored and is_entered(self._restored, handle.rows):
+            self._restored = None
         backwards = went_back(said, self._claimed)
         self._plan = self._planned(own, following, backwards)
         if self._accept_rollback and not backwards:
@@ -89,7 +96,7 @@ class Identity:
     def _planned(
         self, own: Ed25519PrivateKey | None, following: Ed25519PrivateKey | None, backwards: str
     ) -> Plan:
-        if backwards and not self._accept_rollback:
+        if backwards and not (self._accept_rollback or self._restored):
             raise LogUnusable(
                 f"{self._directory / layout.DATABASE} went back in time, or was replaced: "
                 f"{backwards}. Put back what belongs together; or run `hansard serve "
@@ -97,8 +104,10 @@ class Identity:
                 "because checkpoints that others keep will not fit what comes"
             )
         mine = (own,) if own else ()
-        facts = _facts_of(self._claimed, self._said) if backwards and self._claimed else {}
-        if facts and own:
+        facts: dict[str, Any] = {}
+        if backwards or self._restored:
+            facts = _facts_of(self._claimed, self._said) | dict(self._restored or {})
+        if facts and (own or not self._has_signed):
             return Plan(mine, entry=ROLLED_BACK, facts=facts)
         known = self._said.chain.current.key if self._said.chain else None
         if known is None or (own and keys.public_bytes(own) == known.public_key):
@@ -107,11 +116,15 @@ class Identity:
             signers = _rotating(self._said, own, following)
             if signers:
                 return Plan(signers, is_rotating=True)
-        if not (self._said.newest or self._claimed):
+        if not self._has_signed:
             return Plan(mine)  # whatever key that was, it has signed nothing
         if not self._accept_lost_key:
             raise self._lost_key(known, is_there=own is not None)
         return Plan(mine, entry=ROLLED_BACK if facts else LOST, facts=facts)
+
+    @property
+    def _has_signed(self) -> bool:
+        return bool(self._said.newest or self._claimed)
 
     def _lost_key(self, known: VerifierKey, *, is_there: bool) -> LogUnusable:
         path = self._directory / layout.KEY
@@ -155,7 +168,9 @@ class Identity:
         if not self._plan.entry:
             return known
         borne = [known, *([self._claimed.origin] if self._claimed else [])]
-        return f"{first}/{max(store.epoch, *(origin_number(first, each) + 1 for each in borne))}"
+        # One backup may be put in place in several directories, none of which knows the others.
+        least = self._clock_ns() if self._restored else store.epoch
+        return f"{first}/{max(least, *(origin_number(first, each) + 1 for each in borne))}"
 
     def _name(self, store: Store, key: VerifierKey) -> None:
         """Have the log say whose it is: in an entry where that is due, and for the next start."""
@@ -178,8 +193,17 @@ class Identity:
         _LOG.warning("entry %d, %s: the log is signed as %s from here on", seq, event_type, key)
 
 
-def _facts_of(claimed: Checkpoint, said: Said) -> dict[str, Any]:
+def is_entered(restored: Mapping[str, Any], rows: Callable[[str], list[Any]]) -> bool:
+    """Whether the log says already what `Identity` is to enter of its restoration."""
+    entries = rows(READ_KEY_ENTRIES)
+    said = [orjson.loads(text or "{}") for _, kind, text in entries if kind == ROLLBACK]
+    return any(restored.items() <= facts.items() for facts in said)
+
+
+def _facts_of(claimed: Checkpoint | None, said: Said) -> dict[str, Any]:
     """What an accepted rollback leaves behind."""
+    if claimed is None:
+        return {"entries": said.size}
     return {
         "checkpoint_origin": claimed.origin,
         "checkpoint_size": claimed.size,

@@ -3,13 +3,14 @@
 An flock on ``DIR/writer.lock``, held for the writer's life, with a JSON line that says who.
 """
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -91,6 +92,11 @@ class WriterLock:
             path = self._directory / layout.LOCK
             raise OSError(error.errno, error.strerror, str(path)) from error
 
+    @property
+    def is_held(self) -> bool:
+        """Until `close`."""
+        return self._descriptor >= 0
+
     def close(self) -> None:
         """Let go of the lock; the file stays."""
         if self._descriptor >= 0:
@@ -123,7 +129,33 @@ class WriterLock:
         return f"another writer (pid {pid}) of {self._directory} to end"
 
 
+@contextlib.contextmanager
+def without_writer(directory: Path) -> Iterator[None]:
+    """Within, no writer starts. Unlike the lock it writes nothing. Raises `DirectoryTaken`."""
+    try:
+        descriptor = os.open(directory / layout.LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # a copy: no writer has ever run here
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = layout.read_lock_file(directory).get("pid", "unknown")
+            raise DirectoryTaken(
+                f"a writer (pid {pid}) serves {directory}: stop it first"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 _held: "weakref.WeakSet[WriterLock]" = weakref.WeakSet()
+
+
+def is_held_here() -> bool:
+    """Whether this process is the writer of some directory."""
+    return any(lock.is_held for lock in _held)
 
 
 def _in_child() -> None:

@@ -22,6 +22,7 @@ from hansard.reader_connection import require_sqlite
 from hansard.settings import Settings
 from hansard.wording import counted
 from hansard_writer.adoption import Adopter
+from hansard_writer.backups.swapping import require_no_restore
 from hansard_writer.collecting import Collector
 from hansard_writer.damage import LogUnusable, end_at_once
 from hansard_writer.derived.definitions import read_declared
@@ -30,6 +31,9 @@ from hansard_writer.durable_files import replace_file
 from hansard_writer.endpoints import Endpoints
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
+from hansard_writer.migrating import Observer as MigrationObserver
+from hansard_writer.migrating import migrate_locked
+from hansard_writer.migration_plan import Step
 from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
 from hansard_writer.retries import StoreFull
@@ -38,7 +42,6 @@ from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 
-GROUP_DATABASE_MODE: Final = 0o640
 PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
 
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -54,13 +57,15 @@ def serve(
     *,
     accept_rollback: bool = False,
     accept_lost_key: bool = False,
+    migrate: bool = False,
     supervised_restarts: int | None = None,
     notifier: Notifier = NOBODY,
 ) -> None:
     """Be the writer of ``directory`` until SIGTERM, SIGINT or SIGHUP, then end cleanly.
 
     ``operations`` are the modules that named operations are loaded from. A log that went back in
-    time, or whose key is lost, is served only where that is accepted. ``ready`` gets one line
+    time, or whose key is lost, is served only where that is accepted; one of an earlier schema only
+    with ``migrate``, which is done first, with a backup beside it. ``ready`` gets one line
     once the log can be used, and so does ``notifier``, which also hears that the loop goes round.
     ``supervised_restarts``, None without a supervisor, is how often it started the writer again:
     for the figures; and a writer whose supervisor was just killed gets time to end. Raises
@@ -73,10 +78,16 @@ def serve(
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
     shared = gid is not None
-    mode = GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE
+    mode = layout.GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE
     patience_s = 0.0 if supervised_restarts is None else PREDECESSOR_S
     with_room = partial(_with_room, directory, settings)
     lock = with_room(lambda: WriterLock(directory, mode, patience_s))
+    if migrate:  # a signal ends it, with the log whole
+        try:
+            migrate_locked(directory, lock, observer=_Telling())
+        except BaseException:
+            lock.close()
+            raise
     stop = _StopFlag()
     identity = Identity(
         directory,
@@ -85,6 +96,7 @@ def serve(
         accept_lost_key=accept_lost_key,
     )
     try:
+        require_no_restore(directory)
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
@@ -133,6 +145,16 @@ def serve(
         end_at_once(directory / layout.DATABASE, error)
     finally:
         lock.close()
+
+
+class _Telling(MigrationObserver):
+    """Tells of a migration where the writer tells of all else."""
+
+    def backed_up(self, backup: Path) -> None:
+        _LOG.warning("the log as it was is in %s: remove that once all is well", backup)
+
+    def migrated(self, step: Step) -> None:
+        _LOG.info("schema %d: %s", step.version, step.summary)
 
 
 @contextlib.contextmanager
@@ -184,12 +206,7 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
     spool = directory / layout.SPOOL
     try:
         directory.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
-        kind = layout.network_file_system(directory)
-        if kind is not None:
-            raise ConfigError(
-                f"{directory} lies on a network file system ({kind}), where SQLite's locks cannot "
-                "be trusted: name a directory on a local disk"
-            )
+        layout.require_local(directory)
         if directory.stat().st_uid != os.geteuid():
             raise ConfigError(layout.foreign_directory(directory))
         if not os.access(directory, os.W_OK | os.X_OK):
@@ -224,7 +241,7 @@ def _set_modes(directory: Path, gid: int | None) -> None:
         modes = dict.fromkeys((directory, spool), layout.PRIVATE_DIRECTORY_MODE)
     else:
         return
-    file_mode = layout.PRIVATE_FILE_MODE if gid is None else GROUP_DATABASE_MODE
+    file_mode = layout.PRIVATE_FILE_MODE if gid is None else layout.GROUP_DATABASE_MODE
     names = [layout.DATABASE + end for end in ("", "-wal", "-shm")]
     files = [directory / name for name in (*names, layout.CHECKPOINT, layout.PUBLIC_KEY)]
     modes |= {path: file_mode for path in files if path.exists()}

@@ -1,14 +1,17 @@
 """A writer from Python: a real process, started and stopped around a block."""
 
 import contextlib
+import grp
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from hansard import directory as layout
 from hansard.errors import AuditLogError
 from hansard.settings import ENVIRONMENT_PREFIX, load_settings
 
@@ -55,19 +58,21 @@ def running(
     operations: Sequence[str] = (),
     log_level: str = "info",
     accept_rollback: bool = False,
+    migrate: bool = False,
     **settings: Any,
 ) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block.
 
     ``operations`` are modules of named operations; settings as in the README's table;
-    ``accept_rollback`` as for `hansard serve`. Raises `AuditLogError` when it does not start; why,
-    it has said on stderr.
+    ``accept_rollback`` and ``migrate`` as for `hansard serve`. Raises `AuditLogError` when it does
+    not start; why, it has said on stderr.
     """
     writer = start(
         Path(directory),
         operations=operations,
         log_level=log_level,
         accept_rollback=accept_rollback,
+        migrate=migrate,
         **settings,
     )
     try:
@@ -76,12 +81,29 @@ def running(
         writer.stop()
 
 
+@contextlib.contextmanager
+def a_writer(directory: Path) -> Iterator[RunningWriter | None]:
+    """A writer serves DIR within the block: the one that does already (None), or one of our own,
+    with the settings that DIR says; the group of a shared one is let in as before. Raises as
+    `running`."""
+    if layout.a_writer_lives(directory):
+        yield None
+        return
+    info = directory.stat()
+    group = None
+    if info.st_mode & stat.S_ISGID and load_settings(directory).group is None:
+        group = grp.getgrgid(info.st_gid).gr_name
+    with running(directory, log_level="warning", group=group) as writer:
+        yield writer
+
+
 def start(
     directory: Path,
     *,
     operations: Sequence[str] = (),
     log_level: str = "info",
     accept_rollback: bool = False,
+    migrate: bool = False,
     **settings: Any,
 ) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it."""
@@ -95,6 +117,8 @@ def start(
     command = [sys.executable, "-P", "-m", "hansard_writer", "serve", "--dir", str(directory)]
     if accept_rollback:
         command.append("--accept-rollback")
+    if migrate:
+        command.append("--migrate")
     process = subprocess.Popen(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,

@@ -1,19 +1,15 @@
 """The database: tables, indexes, triggers and views, and the migrations that made them.
 
-Forward only; ``user_version`` counts the migrations applied. Each runs in a transaction of its
-own. Nothing here opens a database.
+Forward only; ``user_version`` counts the migrations applied. Text only: how a log of an earlier
+version gets to this one, with what statements cannot do, is `hansard_writer.migrating`'s.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Final
-
-import apsw
 
 from hansard.reader.search import FULL_TEXT_TABLE
 from hansard.reader_connection import APPLICATION_ID, SCHEMA_VERSION
-from hansard_writer.proof.earlier_entries import hash_earlier_entries
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "STEPS", "VERSION"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "SUMMARIES", "VERSION"]
 
 # One statement an element: apsw runs several in one string lazily, and stops at the first row.
 _V1: Final = (
@@ -355,7 +351,13 @@ MIGRATIONS: Final = (
 )
 VERSION: Final = len(MIGRATIONS)
 
-# What text cannot do: done first, within the transaction of the migration to that version.
-STEPS: Final[Mapping[int, Callable[[apsw.Connection], None]]] = {3: hash_earlier_entries}
+# What each does, in a sentence, for who is about to migrate.
+SUMMARIES: Final = (
+    "makes the tables of entries, producers, tasks and dead letters",
+    "keeps orphans and accounts that add up; adds task_audits, env_operations and full text",
+    "gives every entry a salt, a hash and a leaf of the Merkle tree; adds signed checkpoints",
+    "keeps what is derived from payloads beside the entries; task_audits shows it",
+)
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"
+assert len(SUMMARIES) == VERSION, "each migration says what it does"

@@ -103,7 +103,7 @@ class Store:
             self._begin_epoch()
             self._require_tree()
             self.pruned = self._pruned()
-            self.deriving = Deriving(stored_fields(self._connection))
+            self.deriving = Deriving(stored_fields(self._connection.execute))
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(

@@ -40,6 +40,16 @@ def readers(shared_memory: Path) -> set[int]:
     return readers_of(lines, facts.st_dev, facts.st_ino) - {os.getpid()}
 
 
+def in_the_way(wal: Path) -> str:
+    """Says that a WAL cannot be emptied, who reads from it, and what to do."""
+    pids = readers(wal.with_name(wal.name.removesuffix("-wal") + "-shm"))
+    who = ", ".join(map(named, sorted(pids)))
+    return (
+        f"a read transaction keeps {wal} from being emptied: end it, or its process: "
+        f"{who or 'which cannot be seen from here (/proc/locks lists it)'}"
+    )
+
+
 def named(pid: int) -> str:
     """A process for people: its pid and its command."""
     command = ""

@@ -1,8 +1,9 @@
 """Wiping: what was redacted leaves no byte in the files of the log, either.
 
 SQLite overwrites what is deleted where it is. Wiping looks for the rest: words by which full text
-finds its pages, old copies in the pages of b-trees, the WAL, and spools. It goes in pieces beside
-the log's work, takes nothing out of the log, and says what keeps it from its end.
+finds its pages, old copies in the pages of b-trees, the WAL, spools, and the backups of migrations.
+It goes in pieces beside the log's work, takes nothing out of the log, and says what keeps it from
+its end.
 """
 
 import os
@@ -15,12 +16,12 @@ from hansard_writer import full_text_separators, spooled, wal_readers
 from hansard_writer.changed_pages import ChangedPages
 from hansard_writer.free_space import PAGE_BYTES, TELLABLE_PAGES_MAX
 from hansard_writer.full_text_separators import Place
+from hansard_writer.migrating import backups_beside
 from hansard_writer.store import Store
 
 PIECE_PAGES_MAX: Final = 2_048  # 8 MiB: 5 ms, or 50 where much is found
 
 _LAYOUT: Final = "SELECT * FROM pragma_page_size, pragma_auto_vacuum"
-_NO_AUTO_VACUUM: Final = 0
 
 
 class Wiping:
@@ -51,7 +52,9 @@ class Wiping:
         elif not self._is_cleared:
             held_up_by = self._clear_pages()
         if self._is_cleared:
-            held_up_by = spooled.holders(self._store, self._store.path.parent / layout.SPOOL)
+            path = self._store.path
+            held_up_by = spooled.holders(self._store, path.parent / layout.SPOOL)
+            held_up_by += backups_beside(path)
         is_done = self._is_cleared and not held_up_by
         return wire.Wiped(self._cleared, self._handle.file.pages, held_up_by, is_done)
 
@@ -70,18 +73,20 @@ class Wiping:
             self._changed = ChangedPages(handle.connection)
             handle.on_commit = self._changed.committed
         if not handle.checkpoint_truncate():
-            return [_held_by_readers(handle.wal)]
+            return [wal_readers.in_the_way(handle.wal)]
         if file.pages >= TELLABLE_PAGES_MAX:
             return [_too_large(self._store.path)]
         with handle.transaction():
             if handle.wal_bytes:
                 return ["another program writes into log.db"]
-            if handle.one(_LAYOUT) != (PAGE_BYTES, _NO_AUTO_VACUUM):
+            page_bytes, auto_vacuum = handle.one(_LAYOUT)
+            if page_bytes != PAGE_BYTES:
                 return [_laid_out_otherwise(self._store.path)]
+            has_maps = bool(auto_vacuum)
             changed = {page for page in self._changed.take() if page <= self._cleared}
             for page in changed:
-                file.clear(page)
-            file.clear(self._cleared + 1, PIECE_PAGES_MAX)
+                file.clear(page, has_maps=has_maps)
+            file.clear(self._cleared + 1, PIECE_PAGES_MAX, has_maps=has_maps)
             pages = file.pages
             self._cleared = min(self._cleared + PIECE_PAGES_MAX, pages)
             if self._cleared == pages:
@@ -98,15 +103,6 @@ class Wiping:
         self._is_cleared = True
 
 
-def _held_by_readers(wal: Path) -> str:
-    readers = wal_readers.readers(wal.with_name(wal.name.removesuffix("-wal") + "-shm"))
-    who = ", ".join(map(wal_readers.named, sorted(readers)))
-    return (
-        f"a read transaction keeps {wal} from being emptied: end it, or its process: "
-        f"{who or 'which cannot be seen from here (/proc/locks lists it)'}"
-    )
-
-
 def _too_large(database: Path) -> str:
     size = TELLABLE_PAGES_MAX * PAGE_BYTES >> 30
     return (
@@ -116,13 +112,12 @@ def _too_large(database: Path) -> str:
 
 
 def _laid_out_otherwise(database: Path) -> str:
-    """A VACUUM of somebody's can do that. Pages that map others, and parts of larger ones, may
-    begin as a b-tree's do: what belongs to nothing there cannot be told from what does."""
+    """A VACUUM of somebody's can do that. Parts of larger pages may begin as a b-tree's do: what
+    belongs to nothing there cannot be told from what does."""
     return (
-        f"{database} was laid out anew, with auto_vacuum or another page size, and old copies of "
-        "what was redacted may be in its pages: stop the writer, and have SQLite run PRAGMA "
-        f"journal_mode = DELETE, PRAGMA auto_vacuum = NONE, PRAGMA page_size = {PAGE_BYTES} and "
-        "VACUUM, in this order"
+        f"{database} was laid out anew, with another page size, and old copies of what was "
+        "redacted may be in its pages: stop the writer, and have SQLite run PRAGMA journal_mode = "
+        f"DELETE, PRAGMA page_size = {PAGE_BYTES} and VACUUM, in this order"
     )
 
 

@@ -36,6 +36,7 @@ from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
 from hansard_writer.store import Store
+from hansard_writer.vacuuming import Vacuuming
 from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
 
@@ -111,6 +112,7 @@ class Writer:
             Redacting(store, own, self._full_text),
             Wiping(store),
             self._pruning,
+            Vacuuming(store, settings.wal_bytes_target),
             self._sealer,
             own,
             self._filling,

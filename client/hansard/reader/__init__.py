@@ -7,12 +7,13 @@ writes.
 from hansard.reader.conditions import Conditions, Moment, OperationConditions, nanoseconds
 from hansard.reader.containment import Path
 from hansard.reader.log_reader import LogReader
-from hansard.reader.rows import DeadLetter, Event, Operation, Refusal
+from hansard.reader.rows import DeadLetter, Event, Extent, Operation, Refusal
 
 __all__ = [
     "Conditions",
     "DeadLetter",
     "Event",
+    "Extent",
     "LogReader",
     "Moment",
     "Operation",

@@ -38,10 +38,11 @@ class Filters(TypedDict, total=False):
 
 
 class Conditions(Filters, total=False):
-    """The same, of one task, or behind one entry."""
+    """The same, of one task; behind one entry, or up to and with one."""
 
     task_id: str | None
     after_id: int | None
+    up_to_id: int | None
 
 
 class OperationConditions(Conditions, total=False):
@@ -105,6 +106,7 @@ class Selection:
     index: frozenset[str] = frozenset()
     in_order: bool = True
     after_id: int = 0
+    up_to_id: int = INT64_MAX
     search: str | None = None
 
     def through_index(self) -> Where:
@@ -137,12 +139,13 @@ def select(event_type: str | None, conditions: Mapping[str, Any]) -> Selection:
     """
     given = {name: value for name, value in conditions.items() if value is not None}
     after_id = whole_number("after_id", given.pop("after_id", 0))
+    up_to_id = whole_number("up_to_id", given.pop("up_to_id", INT64_MAX))
     search = given.pop("search", None)
     search = None if search is None else text("search", search)
     if event_type is not None:
         given["event_type"] = event_type
     terms = tuple(term for name, value in given.items() for term in _terms(name, value))
-    return Selection(terms, *_way(given), after_id, search)
+    return Selection(terms, *_way(given), after_id, up_to_id, search)
 
 
 def nanoseconds(moment: Moment, name: str = "the time") -> int:

@@ -29,7 +29,7 @@ from hansard.reader.containment import Path
 from hansard.reader.first_event import EVENT_TYPE_WITHIN_BYTES, first_event
 from hansard.reader.paging import EVENT, PAGE_ROWS, UNLIMITED, Rows, Span
 from hansard.reader.resting import RestingRows
-from hansard.reader.rows import DeadLetter, Event, Operation, Refusal
+from hansard.reader.rows import DeadLetter, Event, Extent, Operation, Refusal
 from hansard.reader.search import FullTextSearch
 from hansard.reader_connection import ReadConnection
 from hansard.refusals import GOVERNANCE_REFUSAL
@@ -38,6 +38,12 @@ from hansard.wire import INT64_MAX
 
 FOLLOW_INTERVAL_S: Final = 0.1
 
+_EXTENT: Final = """
+    SELECT (SELECT value FROM meta WHERE key = 'log_id'),
+           (SELECT value FROM meta WHERE key = 'pruned_to'),
+           (SELECT max(seq) FROM entries)
+"""
+_COVERING: Final = "SELECT note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1"
 _DEAD_LETTER: Final = """
     SELECT d.id,
            strftime('%Y-%m-%dT%H:%M:%S', d.received_at / 1000000000, 'unixepoch')
@@ -77,6 +83,20 @@ class LogReader:
         self._connection = ReadConnection(self.directory)
         rows = self._connection.rows
         self._rows: Rows = RestingRows(rows) if considerate else rows
+
+    # --- the log ---
+
+    def extent(self) -> Extent:
+        """Which log it is, and which entries it has now."""
+        (row,) = self._rows(_EXTENT)
+        log_id, pruned_to, last_id = row
+        return Extent((log_id or b"").hex(), pruned_to or 0, last_id or pruned_to or 0)
+
+    def checkpoint_covering(self, id: int) -> str | None:  # noqa: A002 - the column's name
+        """The smallest checkpoint that covers the entry with this id, as the note that was signed;
+        None while there is none. What it says is for `hansard verify` and others to check."""
+        rows = self._rows(_COVERING, whole_number("id", id))
+        return rows[0][0] if rows else None
 
     # --- entries ---
 
@@ -297,7 +317,8 @@ class LogReader:
         *,
         newest_first: bool,
     ) -> Iterator[Event]:
-        span = Span(selection.after_id, self._last_id() + 1, newest_first=newest_first)
+        high = min(self._last_id(), selection.up_to_id) + 1
+        span = Span(selection.after_id, high, newest_first=newest_first)
         if search is None:
             yield from paging.events(self._rows, selection, span, limit)
         else:
@@ -307,8 +328,9 @@ class LogReader:
         if selection.search is not None:
             return sum(1 for _ in self._events(selection, UNLIMITED, newest_first=False))
         where = selection.through_index()
-        sql = f"SELECT count(*) FROM events WHERE {where.sql} AND +id > ?"  # noqa: S608
-        count: int = self._rows(sql, *where.arguments, selection.after_id)[0][0]
+        sql = f"SELECT count(*) FROM events WHERE {where.sql} AND +id > ? AND +id <= ?"  # noqa: S608
+        edges = (selection.after_id, selection.up_to_id)
+        count: int = self._rows(sql, *where.arguments, *edges)[0][0]
         return count
 
     def _search(self, selection: Selection) -> FullTextSearch | None:

@@ -6,9 +6,21 @@ It asks nothing of a database; who has an entry has all that it takes.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from hansard.reader.first_event import FirstEvent, first_event
+
+
+class Extent(NamedTuple):
+    """Which log it is, and which entries it has: those behind ``pruned_to``, up to ``last_id``.
+
+    ``log_id`` is in hex. Where no entry was pruned ``pruned_to`` is 0; in an empty log
+    ``last_id`` is the same.
+    """
+
+    log_id: str
+    pruned_to: int
+    last_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,16 @@ from hansard.wire.requests import (
     unpack_reply,
     unpack_request,
 )
-from hansard.wire.retention import Prune, PruneState, prune_of, prune_state_of
+from hansard.wire.retention import (
+    Prune,
+    PruneState,
+    Vacuum,
+    Vacuumed,
+    prune_of,
+    prune_state_of,
+    vacuum_of,
+    vacuumed_of,
+)
 from hansard.wire.sealing import (
     KeyRotated,
     RotateKey,
@@ -211,6 +220,8 @@ __all__ = [
     "RotateKey",
     "Sealed",
     "TakeCheckpoint",
+    "Vacuum",
+    "Vacuumed",
     "Wait",
     "Welcome",
     "Wipe",
@@ -253,6 +264,8 @@ __all__ = [
     "unpack_frame",
     "unpack_reply",
     "unpack_request",
+    "vacuum_of",
+    "vacuumed_of",
     "values_of",
     "wait_of",
     "welcome_of",

@@ -18,7 +18,10 @@ _FIELD_COLUMNS: Final = 5
 
 
 class Declare(NamedTuple):
-    """Asks which derived fields there are, once what is declared is looked at again."""
+    """Asks which derived fields there are, once what is declared is looked at again. Those that
+    ``anew`` names are to be filled from the beginning, as if they had just been declared."""
+
+    anew: Sequence[str] = ()
 
 
 class DerivedFields(NamedTuple):
@@ -78,9 +81,12 @@ def values_of(fill: Fill) -> list[FieldValues]:
 
 def declare_of(arguments: list[Any]) -> Declare:
     """A checked `Declare`; raises `WireError`."""
-    if arguments:
-        raise WireError("declare takes no arguments")
-    return Declare()
+    if len(arguments) != len(Declare._fields):
+        raise WireError(f"declare takes {len(Declare._fields)} argument")
+    (anew,) = arguments
+    if type(anew) is not list or not all(type(name) is str for name in anew):
+        raise WireError("what is to be filled anew is a list of names")
+    return Declare(anew)
 
 
 def derived_fields_of(content: Any) -> DerivedFields:

@@ -9,7 +9,7 @@ from hansard.wire.deriving import Declare, Fill
 from hansard.wire.limits import REQUEST_BYTES_MAX, WIRE_VERSION
 from hansard.wire.questions import Call, DropLetters, Lookup, LookupCall, Replay
 from hansard.wire.redaction import Redact, Wipe
-from hansard.wire.retention import Prune
+from hansard.wire.retention import Prune, Vacuum
 from hansard.wire.sealing import RotateKey, TakeCheckpoint
 from hansard.wire.values import WireError, check_flat, pack, unpack_array
 
@@ -18,7 +18,16 @@ AS_OWNER: Final = "as_owner"
 
 _Question: TypeAlias = Hello | Wait | Compare | Lookup | Call | LookupCall
 _Asked: TypeAlias = (
-    Replay | DropLetters | Redact | Wipe | Prune | TakeCheckpoint | RotateKey | Declare | Fill
+    Replay
+    | DropLetters
+    | Redact
+    | Wipe
+    | Prune
+    | Vacuum
+    | TakeCheckpoint
+    | RotateKey
+    | Declare
+    | Fill
 )
 Request: TypeAlias = _Question | _Asked
 
@@ -95,6 +104,7 @@ _VERBS: Final = {
     Call: "call",
     LookupCall: "lookup_call",
     Prune: "prune",
+    Vacuum: "vacuum",
     Redact: "redact",
     Wipe: "wipe",
     TakeCheckpoint: "checkpoint",

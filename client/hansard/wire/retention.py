@@ -1,4 +1,5 @@
-"""Retention: an administrator asks for the oldest entries to be deleted, and how far that is.
+"""Retention: an administrator asks for the oldest entries to be deleted, and how far that is; and
+for free pages of the database to be given back to the file system.
 
 Which entries, whoever asks has found out; it is asked again to hear of the progress.
 """
@@ -29,6 +30,40 @@ class PruneState(NamedTuple):
     last: int
     pruned_to: int
     held_up_by: str
+
+
+class Vacuum(NamedTuple):
+    """Asks to give back so many pages, of which the writer does a piece; or none, but to see that
+    the file is as small as the log by now."""
+
+    pages: int
+
+
+class Vacuumed(NamedTuple):
+    """``freed`` pages were given back, and so many are still ``free`` in the database, in a log of
+    so many ``entries``. What keeps it from going on, in words, or nothing."""
+
+    freed: int
+    free: int
+    entries: int
+    held_up_by: str
+
+
+def vacuum_of(arguments: list[Any]) -> Vacuum:
+    """A checked `Vacuum`; raises `WireError`."""
+    if len(arguments) != len(Vacuum._fields) or not is_natural(arguments[0]):
+        raise WireError("vacuum takes a natural number of pages")
+    return Vacuum(*arguments)
+
+
+def vacuumed_of(content: Any) -> Vacuumed:
+    """The `Vacuumed` of a reply's content; raises `WireError`."""
+    if type(content) is not list or len(content) != len(Vacuumed._fields):
+        raise WireError(f"a vacuum's answer has {len(Vacuumed._fields)} fields")
+    vacuumed = Vacuumed(*content)
+    if not all(map(is_natural, vacuumed[:3])) or type(vacuumed.held_up_by) is not str:
+        raise WireError("a vacuum's answer has three natural numbers and a string")
+    return vacuumed
 
 
 def prune_of(arguments: list[Any]) -> Prune:

@@ -15,9 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, islice
 from typing import Any, Final
 
-import orjson
-
-from hansard.wording import kind_of
+from hansard_writer.spliced_json import as_hex, json_line
 
 Row = Mapping[str, Any]
 
@@ -75,13 +73,13 @@ class _Counted:
 
 def _jsonl(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
     for row in rows:
-        yield _object(row, columns) + "\n"
+        yield json_line({name: row[name] for name in columns}, PAYLOAD).decode()
 
 
 def _json(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
     before = "[\n"
-    for row in rows:
-        yield before + _object(row, columns)
+    for line in _jsonl(rows, columns):
+        yield before + line.removesuffix("\n")
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 
@@ -99,49 +97,6 @@ def _csv(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
 _FORMATS: Final = {"json": _json, "jsonl": _jsonl, "csv": _csv}
 
 
-def _object(row: Row, columns: Sequence[str]) -> str:
-    """The row as a JSON object on one line."""
-    values = {name: row[name] for name in columns}
-    payload = values.get(PAYLOAD)
-    if isinstance(payload, str) and _is_json(payload):
-        # A line break in valid JSON stands between two tokens, where a space does as well.
-        line = payload.replace("\n", " ").replace("\r", " ")
-        values[PAYLOAD] = orjson.Fragment(line.encode())
-    try:
-        return orjson.dumps(values, default=_hex).decode()
-    except orjson.JSONEncodeError:
-        return orjson.dumps({name: _exactly(value) for name, value in values.items()}).decode()
-
-
-def _exactly(value: object) -> orjson.Fragment:
-    """What orjson refuses too: integers beyond 64 bits, lone surrogates."""
-    if isinstance(value, orjson.Fragment):
-        return value
-    return orjson.Fragment(json.dumps(value, default=_hex, separators=(",", ":")).encode())
-
-
-def _is_json(text: str) -> bool:
-    """Whether it is JSON to everybody: SQLite takes JSON5 too, which would break the line."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:  # or holds a lone surrogate, which is an escape and valid
-        try:
-            json.loads(text, parse_int=str, parse_constant=_refuse)
-        except (ValueError, RecursionError):
-            return False
-    return True
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _hex(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"{kind_of(value)} is no cell")
-
-
 def _plain(value: object) -> object:
     """A cell of text: JSON for what is nested, and for true and false."""
     if isinstance(value, bool):
@@ -149,7 +104,7 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict | list | tuple):
-        return json.dumps(value, default=_hex, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(value, default=as_hex, separators=(",", ":"), ensure_ascii=False)
     return value
 
 

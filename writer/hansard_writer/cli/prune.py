@@ -1,10 +1,8 @@
 """``hansard prune``: the oldest entries go, and an archive of them proves what they were."""
 
 import re
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +20,10 @@ from hansard.wording import counted
 from hansard_writer import retention
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
 from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, TIME, directory_option
+from hansard_writer.cli.progress import progress_bar
 from hansard_writer.cli.selecting import step_back
+from hansard_writer.cli.vacuum import give_back, room_in, size, would_give_back
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
-from hansard_writer.proof.archive import Progress
 from hansard_writer.retention import Prefix
 
 ANSWER_S: Final = 30.0  # for one question to the writer
@@ -64,6 +63,7 @@ class Before(click.ParamType):  # type: ignore[type-arg]  # older clicks have no
 Examples:
   hansard prune --before 90d --dry-run
   hansard prune --before 2026-01-01 --archive 2025.jsonl.gz --reason "two years are enough"
+  hansard prune --vacuum
   hansard prune --check-archive 2025.jsonl.gz --key writer.pub
 """,
 )
@@ -75,6 +75,11 @@ Examples:
     help="ISO 8601, UTC unless it names a zone; or an age in s, m, h, d or w, as 90d.",
 )
 @click.option("--keep-last", type=NUMBER, default=0, help="Keep so many of the newest at least.")
+@click.option(
+    "--vacuum",
+    is_flag=True,
+    help="Give free space back to the file system, behind the pruning or by itself.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @click.option(
     "--archive",
@@ -101,6 +106,7 @@ def command(
     directory: Path,
     before: int | None,
     keep_last: int,
+    vacuum: bool,
     dry_run: bool,
     archive: Path | None,
     reason: str | None,
@@ -118,36 +124,70 @@ def command(
     signed before anything goes. What stays is proven as before, and so is what was proven before.
 
     The writer deletes piece by piece, after a restart too, and at last the words in the index of
-    full text. The file does not become smaller: its pages are zeroed, and used again. Dead letters
-    and tasks stay; an archive is not redacted.
+    full text. The file does not become smaller by that: its pages are zeroed, and used again. Dead
+    letters and tasks stay; an archive is not redacted.
 
-    Exits with 1 when there is nothing to prune, or --check-archive proves nothing.
+    With --vacuum it does become smaller, piece by piece while workers record; of a log that nobody
+    serves by a writer for the time. A log that an earlier release made is written anew for that,
+    this once: it has to be served by nobody, and there must be room for it twice.
+
+    The settings retention_max_age and retention_max_bytes have the writer prune by itself.
+
+    Exits with 1 when there is nothing to do, or --check-archive proves nothing.
     """
     if checked is not None:
-        if before is not None or archive is not None or dry_run:
+        if before is not None or archive is not None or dry_run or vacuum:
             raise click.UsageError("--check-archive goes with --key alone.")
         _check(checked, key_files)
         return
-    if before is None:
-        raise click.UsageError("Say --before TIME, or an age as --before 90d.")
     if key_files:
         raise click.UsageError("--key goes with --check-archive.")
+    prefix = None
+    deadline = None if timeout is None else time.monotonic() + timeout
+    if before is not None:
+        prefix = _prepare(directory, before, keep_last, archive, vacuum=vacuum, dry_run=dry_run)
+        if prefix is not None and not dry_run:
+            name = None if archive is None else archive.name
+            request = wire.Prune(prefix.last, before, by or whoami(), reason, name)
+            _prune(directory, request, prefix, deadline)
+    elif not vacuum:
+        raise click.UsageError("Say --before TIME, or an age as --before 90d; or --vacuum.")
+    elif archive is not None or reason is not None or keep_last:
+        raise click.UsageError("--archive, --reason and --keep-last go with --before.")
+    if dry_run:
+        click.echo(would_give_back(room_in(directory), behind_pruning=prefix is not None))
+    elif vacuum:
+        click.echo(give_back(directory, deadline))
+
+
+def _prepare(
+    directory: Path,
+    before: int,
+    keep_last: int,
+    archive: Path | None,
+    *,
+    vacuum: bool,
+    dry_run: bool,
+) -> Prefix | None:
+    """Find what goes, and write its archive, while workers go on. None where there is nothing, and
+    something else is to be done."""
     if not (dry_run or layout.a_writer_lives(directory)):
         raise NoWriter(
             f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
         )
-    prefix = _prepare(directory, before, keep_last, None if dry_run else archive)
+    try:
+        prefix = _found(directory, before, keep_last, None if dry_run else archive)
+    except AnswerIsNo as nothing:
+        if not vacuum:
+            raise
+        nothing.show()
+        return None
     if dry_run:
         click.echo(f"Would prune {_said(prefix)}")
-        return
-    name = None if archive is None else archive.name
-    request = wire.Prune(prefix.last, before, by or whoami(), reason, name)
-    _prune(directory, request, prefix, timeout)
-    click.echo(f"Pruned {_said(prefix)}")
+    return prefix
 
 
-def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None) -> Prefix:
-    """Find what goes, and write its archive, while workers go on."""
+def _found(directory: Path, before: int, keep_last: int, archive: Path | None) -> Prefix:
     if archive is not None and archive.exists():
         raise Failed(f"{archive} exists: name another file, or move it away")
     with closing(ReadConnection(directory)) as log:
@@ -162,7 +202,7 @@ def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None)
             if not retention.is_covered(rows, prefix.last):
                 requester.ask(directory, wire.pack_request(wire.TakeCheckpoint()), ANSWER_S)
             try:
-                with _progress(prefix.entries, "archiving") as progress:
+                with progress_bar(prefix.entries, "archiving") as progress:
                     retention.write_archive(rows, archive, prefix, progress)
             except OSError as error:
                 raise Failed(f"cannot write {archive}: {error.strerror or error}") from error
@@ -171,11 +211,10 @@ def _prepare(directory: Path, before: int, keep_last: int, archive: Path | None)
     return prefix
 
 
-def _prune(directory: Path, request: wire.Prune, prefix: Prefix, timeout: float | None) -> None:
-    """Ask for it, and wait until it is done."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _prune(directory: Path, request: wire.Prune, prefix: Prefix, deadline: float | None) -> None:
+    """Ask for it, and wait until it is done, or the deadline (by `time.monotonic`)."""
     gone, moved_at, said = prefix.first - 1, time.monotonic(), ""
-    with _progress(prefix.entries, "pruning") as progress:
+    with progress_bar(prefix.entries, "pruning") as progress:
         while gone < request.last:
             try:
                 content = requester.ask_as_owner(directory, request, ANSWER_S)
@@ -187,7 +226,7 @@ def _prune(directory: Path, request: wire.Prune, prefix: Prefix, timeout: float 
                 progress(to - gone)
                 gone, moved_at = to, now
             if gone == request.last:
-                return
+                break
             if deadline is not None and now >= deadline:
                 why = f" ({state.held_up_by})" if state.held_up_by else ""
                 raise AnswerIsNo(
@@ -198,6 +237,7 @@ def _prune(directory: Path, request: wire.Prune, prefix: Prefix, timeout: float 
                 said = state.held_up_by
                 click.echo(f"waiting: {said}", err=True)
             time.sleep(LOOK_S)
+    click.echo(f"Pruned {_said(prefix)}")
 
 
 def _check(path: Path, key_files: tuple[Path, ...]) -> None:
@@ -224,10 +264,10 @@ def _check(path: Path, key_files: tuple[Path, ...]) -> None:
 
 
 def _said(prefix: Prefix) -> str:
-    size = f"{prefix.bytes / 1e6:,.1f} MB" if prefix.bytes >= 1e6 else f"{prefix.bytes:,} bytes"
     return (
         f"{counted(prefix.entries, 'entry', 'entries')}: {prefix.first:,} to {prefix.last:,}, "
-        f"created from {timestamp(prefix.oldest)} to {timestamp(prefix.newest)}, about {size}."
+        f"created from {timestamp(prefix.oldest)} to {timestamp(prefix.newest)}, "
+        f"about {size(prefix.bytes)}."
     )
 
 
@@ -239,12 +279,3 @@ def _nothing(prefix: Prefix, keep_last: int) -> str:
         f"There is nothing to prune: the oldest entry, {prefix.first:,}, is of "
         f"{timestamp(prefix.kept_since)}."
     )
-
-
-@contextmanager
-def _progress(length: int, label: str) -> Iterator[Progress]:
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield bar.update

@@ -9,12 +9,11 @@ import click
 
 from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import NUMBER, TEXT, directory_option, format_option
+from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import Row, print_rows
-from hansard_writer.cli.selecting import entry_options, operation_options, reading_beside_a_writer
+from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
 
 LIMIT: Final = 20
-OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operation", "status")
 
 # What a person wants to see; programs get all that there is.
 COLUMNS: Final[Mapping[type, tuple[str, ...]]] = {
@@ -61,19 +60,10 @@ Examples:
 """,
 )
 @directory_option
-@entry_options
-@operation_options
-@click.option("--refusals", is_flag=True, help="Governance refusals, column by column.")
-@click.option("--agent-id", type=TEXT, help="Only refusals of this agent's actions.")
-@click.option("--after-id", type=NUMBER, help="Only entries behind this id.")
+@query_options
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")
 @click.option("--count", is_flag=True, help="Print only how many there are, without a limit.")
-@click.option(
-    "--no-rest",
-    is_flag=True,
-    help="Go on without rests, though it takes processor time from those who record.",
-)
 @format_option
 def command(
     directory: Path,
@@ -109,23 +99,6 @@ def command(
             found = print_rows(rows, columns_for(kind, format), format)
         if not found:
             raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
-
-
-def kind_asked_for(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
-    """What is asked for; only its own conditions are left over."""
-    names = [name for name in OPERATION_CONDITIONS if conditions[name] is not None]
-    of_operations = operations or bool(names)
-    of_refusals = refusals or conditions.get("agent_id") is not None
-    if of_operations and of_refusals:
-        raise click.UsageError("An entry is an operation or a refusal, not both.")
-    if (of_operations or of_refusals) and conditions.pop("event_type") is not None:
-        raise click.UsageError("Operations and refusals have a type of their own.")
-    if not of_operations:
-        for name in OPERATION_CONDITIONS:
-            del conditions[name]
-    if not of_refusals:
-        conditions.pop("agent_id", None)
-    return Operation if of_operations else Refusal if of_refusals else Event
 
 
 _READ: Final[Mapping[type, Any]] = {

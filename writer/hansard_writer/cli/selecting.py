@@ -11,10 +11,11 @@ from typing import Any, Final
 import click
 
 from hansard import directory as layout
-from hansard.reader import LogReader
+from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import Unusable
-from hansard_writer.cli.options import LEVEL, TEXT, TIME, Function
+from hansard_writer.cli.options import LEVEL, NUMBER, TEXT, TIME, Function
 
+OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operation", "status")
 READER_NICENESS: Final = 19
 
 
@@ -65,9 +66,7 @@ def entry_options(function: Function) -> Function:
 def operation_options(function: Function) -> Function:
     """What an operation may be chosen by besides."""
     options = [
-        click.option(
-            "--operations", is_flag=True, help="Environment operations, column by column."
-        ),
+        click.option("--operations", is_flag=True, help="Only environment operations."),
         click.option("--workflow-id", type=TEXT, help="Only this workflow's operations."),
         click.option("--node-id", type=TEXT, help="Only this node's operations."),
         click.option("--version-id", type=TEXT, help="Only this version's operations."),
@@ -79,6 +78,40 @@ def operation_options(function: Function) -> Function:
         ),
     ]
     return _applied(options, function)
+
+
+def query_options(function: Function) -> Function:
+    """All that a question about a log that ends may choose by, and whether it rests."""
+    options = [
+        entry_options,
+        operation_options,
+        click.option("--refusals", is_flag=True, help="Only governance refusals."),
+        click.option("--agent-id", type=TEXT, help="Only refusals of this agent's actions."),
+        click.option("--after-id", type=NUMBER, help="Only entries behind this id."),
+        click.option(
+            "--no-rest",
+            is_flag=True,
+            help="Go on without rests, though it takes processor time from those who record.",
+        ),
+    ]
+    return _applied(options, function)
+
+
+def kind_asked_for(operations: bool, refusals: bool, conditions: dict[str, Any]) -> type:
+    """What is asked for; only its own conditions are left over."""
+    names = [name for name in OPERATION_CONDITIONS if conditions[name] is not None]
+    of_operations = operations or bool(names)
+    of_refusals = refusals or conditions.get("agent_id") is not None
+    if of_operations and of_refusals:
+        raise click.UsageError("An entry is an operation or a refusal, not both.")
+    if (of_operations or of_refusals) and conditions.pop("event_type") is not None:
+        raise click.UsageError("Operations and refusals have a type of their own.")
+    if not of_operations:
+        for name in OPERATION_CONDITIONS:
+            del conditions[name]
+    if not of_refusals:
+        conditions.pop("agent_id", None)
+    return Operation if of_operations else Refusal if of_refusals else Event
 
 
 def _applied(options: list[Callable[[Any], Any]], function: Function) -> Function:

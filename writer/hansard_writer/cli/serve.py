@@ -20,7 +20,7 @@ from hansard_writer.lifeline import speak_over
 from hansard_writer.log_lines import configure_logging
 from hansard_writer.sd_notify import Notifier, service_manager
 
-ACCEPTED_ONCE: Final = ("--accept-rollback", "--accept-lost-key")
+FOR_ONE_START: Final = ("--accept-rollback", "--accept-lost-key", "--migrate")
 
 _GIVEN: Final = "hansard_writer.cli.serve.given"
 _LOG: Final = logging.getLogger("hansard.writer")
@@ -60,6 +60,11 @@ class _Serve(click.Command):
     help="Serve a log whose key is lost: take what is in writer.key, or make a new one, say so in "
     "the log, and begin a new origin. For one start.",
 )
+@click.option(
+    "--migrate",
+    is_flag=True,
+    help="Migrate a log of an earlier schema first, with a backup beside it. For one start.",
+)
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
 @click.option(
     "--print-unit",
@@ -93,6 +98,7 @@ def command(
     operations: tuple[str, ...],
     accept_rollback: bool,
     accept_lost_key: bool,
+    migrate: bool,
     supervise: bool,
     supervised: tuple[int, int] | None,
     print_unit: bool,
@@ -118,10 +124,12 @@ def command(
     It signs a checkpoint of the log behind its commits (setting checkpoint_interval), with the key
     writer.key, which it makes at the first start, and writes it to DIR/checkpoint. A log that is
     not the one that was signed there is refused: somebody has put back an older copy, or another.
+    So is a log of an earlier schema, until `hansard migrate` or --migrate has made it one of this.
     """
-    if print_unit and (accept_rollback or accept_lost_key):
+    if print_unit and (accept_rollback or accept_lost_key or migrate):
+        *some, last = FOR_ONE_START
         raise click.UsageError(
-            f"{' and '.join(ACCEPTED_ONCE)} are for one start, and a unit is started again and "
+            f"{', '.join(some)} and {last} are for one start, and a unit is started again and "
             "again: run `hansard serve` with it once, and stop it."
         )
     if print_unit:
@@ -151,6 +159,7 @@ def command(
             operations,
             accept_rollback=accept_rollback,
             accept_lost_key=accept_lost_key,
+            migrate=migrate,
             supervised_restarts=restarts,
             notifier=notifier,
         )
@@ -164,7 +173,7 @@ def _supervise(given: tuple[str, ...], manager: Notifier) -> int:
     def writers_command(lifeline: int, restarts: int) -> list[str]:
         # -P: what lies in the working directory is nobody's module
         program = [sys.executable, "-P", "-m", "hansard_writer", "serve"]
-        once = set(ACCEPTED_ONCE) if restarts else set()  # a later rollback nobody has accepted
+        once = set(FOR_ONE_START) if restarts else set()  # a later rollback nobody has accepted
         options = [each for each in given if each not in once]
         return [*program, "--supervised", str(lifeline), str(restarts), *options]
 

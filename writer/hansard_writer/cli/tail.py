@@ -12,8 +12,13 @@ from hansard.operations import ENV_OPERATION
 from hansard.reader import Event, Operation
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
-from hansard_writer.cli.query import columns_for, kind_asked_for, rows_of
-from hansard_writer.cli.selecting import entry_options, operation_options, reading_considerately
+from hansard_writer.cli.query import columns_for, rows_of
+from hansard_writer.cli.selecting import (
+    entry_options,
+    kind_asked_for,
+    operation_options,
+    reading_considerately,
+)
 
 LINES: Final = 10
 

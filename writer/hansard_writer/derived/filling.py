@@ -25,11 +25,13 @@ _CLEAR: Final = (
     "SELECT seq FROM derived_values WHERE field = ?1 ORDER BY seq LIMIT ?2))"
 )
 _FORGET: Final = "DELETE FROM derived_fields WHERE id = ?"
+_EMPTY: Final = "DELETE FROM derived_values WHERE field = ? AND seq > ? AND seq <= ?"
 _FILL: Final = (  # not of what is redacted or pruned meanwhile
-    "INSERT OR REPLACE INTO derived_values(field, seq, value)"
+    "INSERT INTO derived_values(field, seq, value)"
     " SELECT ?1, seq, ?3 FROM entries WHERE seq = ?2 AND payload IS NOT NULL"
 )
 _FILLED: Final = "UPDATE derived_fields SET filled_to = ? WHERE id = ?"
+_BEGIN_ANEW: Final = "UPDATE derived_fields SET declared_at = ?, filled_to = ? WHERE id = ?"
 
 
 class Filling:
@@ -51,13 +53,16 @@ class Filling:
         self._is_in_use = is_in_use
         self.fields = self._declare()
 
-    def declare(self) -> wire.DerivedFields:
+    def declare(self, asked: wire.Declare) -> wire.DerivedFields:
         """Look again at what is declared: what was changed or is new begins anew, for entries to
-        come at once. Raises `WireError` where the settings file is wrong."""
+        come at once; and what is asked to, whose values stay until they are filled over. Raises
+        `WireError` where the settings file is wrong, or has no such field."""
         try:
             self.fields = self._declare()
         except ConfigError as error:
             raise wire.WireError(str(error)) from error
+        if asked.anew:
+            self._begin_anew(asked.anew)
         return wire.DerivedFields(
             [
                 [each.id, each.field.name, each.field.definition, each.declared_at, each.filled_to]
@@ -86,6 +91,7 @@ class Filling:
                 )
         with self._store.transaction() as connection:
             for id_, seqs, values in fills:
+                connection.execute(_EMPTY, (id_, asked.after, asked.upto))
                 connection.executemany(
                     _FILL, ((id_, seq, value) for seq, value in zip(seqs, values, strict=True))
                 )
@@ -101,7 +107,7 @@ class Filling:
 
     def _declare(self) -> list[StoredField]:
         declared = {(each.name, each.definition): each for each in self._read_declared()}
-        stored = stored_fields(self._store.connection)
+        stored = stored_fields(self._store.connection.execute)
         known = {(each.field.name, each.field.definition) for each in stored}
         new = [field for key, field in declared.items() if key not in known]
         gone = [
@@ -110,14 +116,24 @@ class Filling:
         if not new and not gone:
             return stored
         size, pruned = self._store.size, self._store.pruned.to
-        with self._store.transaction() as connection:
+        connection = self._store.connection
+        with self._store.handle.transaction():
             connection.executemany(_RETIRE, [(id_,) for id_ in gone])
             connection.executemany(
                 _DECLARE, [(each.name, each.definition, size, pruned) for each in new]
             )
-            stored = stored_fields(connection)
+            stored = stored_fields(connection.execute)
         self._store.deriving = Deriving(stored)
         return stored
+
+    def _begin_anew(self, names: Sequence[str]) -> None:
+        fields = {each.field.name: each for each in self.fields}
+        if unknown := [name for name in names if name not in fields]:
+            raise wire.WireError(f"there is no derived field {unknown[0]!r:.80}")
+        size, pruned = self._store.size, self._store.pruned.to
+        with self._store.transaction() as connection:
+            connection.executemany(_BEGIN_ANEW, [(size, pruned, fields[name].id) for name in names])
+            self.fields = stored_fields(connection.execute)
 
     def _retired(self) -> int | None:
         found: int | None = self._store.handle.one(_RETIRED)

@@ -1,8 +1,7 @@
 """The derived fields that a log has, as its database says. It reads only."""
 
-from typing import Final
-
-import apsw
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from hansard_writer.derived.definitions import DerivedField
 from hansard_writer.derived.deriving import StoredField
@@ -13,9 +12,9 @@ _FIELDS: Final = (
 )
 
 
-def stored_fields(connection: apsw.Connection) -> list[StoredField]:
-    """The fields that a log has now, in the order of their declaration."""
+def stored_fields(rows: Callable[[str], Iterable[Any]]) -> list[StoredField]:
+    """The fields that a log has now, in the order of their declaration; ``rows`` asks for them."""
     return [
         StoredField(id_, DerivedField.from_definition(name, definition), declared_at, filled_to)
-        for id_, name, definition, declared_at, filled_to in connection.execute(_FIELDS)
+        for id_, name, definition, declared_at, filled_to in rows(_FIELDS)
     ]

@@ -4,6 +4,7 @@ It runs within the transaction of the migration that brings the proof.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import apsw
@@ -26,9 +27,10 @@ _ENTRIES: Final = (
 _HIDE: Final = "UPDATE entries SET salt = ?, payload_hash = ? WHERE seq = ?"
 
 
-def hash_earlier_entries(connection: apsw.Connection) -> None:
-    """Hash what is there. MUST be called within a transaction, before the triggers of that
-    version are made: it drops the one that lets no entry be updated."""
+def hash_earlier_entries(connection: apsw.Connection, progress: Callable[[int], None]) -> None:
+    """Hash what is there; ``progress`` hears how many entries are. MUST be called within a
+    transaction, before the triggers of that version are made: it drops the one that lets no entry
+    be updated."""
     connection.execute("DROP TRIGGER entries_are_not_updated")
     edge, told = Edge(), 0
     while rows := _next(connection, edge.size):
@@ -38,6 +40,7 @@ def hash_earlier_entries(connection: apsw.Connection) -> None:
         entries = zip([leaves.LEAF_VERSION] * len(rows), *facts, hashes, strict=True)
         edge, changed = grow(edge, leaves.leaf_hashes(entries))
         connection.executemany(WRITE_ROW, changed)
+        progress(edge.size)
         if edge.size - told >= PROGRESS_ENTRIES:
             told = edge.size
             _LOG.info("the log gets its proof: %d entries are hashed", told)

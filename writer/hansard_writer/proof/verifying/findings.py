@@ -15,7 +15,7 @@ NOT_PROVEN: Final = (
     "dead letters",
     "host, pid and start of producers",
     "the tables of tasks, runs, calls and meta",
-    "full text and the other indexes",
+    "derived fields, full text and the other indexes",
     "your own tables, views and triggers",
 )
 """What no proof covers: whoever can write the file can change it, and `verify` says nothing."""

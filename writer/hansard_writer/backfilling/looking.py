@@ -1,0 +1,77 @@
+"""Looking at the entries of a stretch: the values of its fields, a piece at a time.
+
+It reads and draws; it keeps nothing in the log.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from hansard import wire
+from hansard.reader.paging import Rows
+from hansard_writer.backfilling import concerned
+from hansard_writer.backfilling.stretches import Stretch
+from hansard_writer.backfilling.tally import Tally
+from hansard_writer.derived.deriving import Deriving
+from hansard_writer.derived.extraction import TEXT_BYTES_MAX, Cause, Payload, Value
+
+PIECE_ENTRIES_MAX: Final = wire.FILL_VALUES_MAX
+_VALUE_BYTES: Final = 20  # packed, with its entry's id, besides what text has
+
+
+class Piece(NamedTuple):
+    """What the fields of a stretch have in entries behind ``after`` up to ``upto``."""
+
+    after: int
+    upto: int
+    values: list[wire.FieldValues]
+    tallies: list[Tally]
+
+
+class Look:
+    """Goes through one stretch; ``types`` are the log's event types."""
+
+    def __init__(self, rows: Rows, stretch: Stretch, types: Sequence[str]) -> None:
+        self._stretch = stretch
+        self._deriving = deriving = Deriving(stretch.fields)
+        concerning = [each for each in types if deriving.extractors(each)]
+        self._entries = concerned.entries(rows, concerning, stretch.after, stretch.upto)
+        self._after = stretch.after
+
+    def next_piece(self, entries_max: int) -> Piece | None:
+        """The next entries, at most so many; None at the end."""
+        fields, after, upto = self._stretch.fields, self._after, self._stretch.upto
+        if after >= upto:
+            return None
+        tallies = {each.id: Tally(each.field) for each in fields}
+        drawn: dict[int, tuple[list[int], list[Value]]] = {each.id: ([], []) for each in fields}
+        left = min(entries_max, PIECE_ENTRIES_MAX)
+        # Behind an entry there is room for what the next one can have at most.
+        bytes_an_entry = len(fields) * _VALUE_BYTES
+        room = wire.FILL_BYTES_MAX - 2 * bytes_an_entry - len(fields) * TEXT_BYTES_MAX
+        extractors_of = self._deriving.extractors
+        for seq, event_type, text in self._entries:
+            payload = Payload(text)
+            for id_, extractor in extractors_of(event_type):
+                value = extractor.draw(payload)
+                if type(value) is Cause:
+                    tallies[id_].lacks(seq, value)
+                    continue
+                seqs, values = drawn[id_]
+                seqs.append(seq)
+                values.append(value)
+                if type(value) is str:
+                    room -= len(value.encode())
+            left -= 1
+            room -= bytes_an_entry
+            if left <= 0 or room <= 0:
+                upto = seq
+                break
+        for id_, columns in drawn.items():
+            tallies[id_].has(*columns)
+        self._after = upto
+        return Piece(
+            after,
+            upto,
+            [wire.FieldValues(id_, *columns) for id_, columns in drawn.items()],
+            list(tallies.values()),
+        )
