@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import hansard_writer
-import foreign_logs
+import others_logs
 from hansard import wire
 from hansard.events import EventEncoder
 from hansard.reader import LogReader
@@ -24,7 +24,7 @@ from hansard_writer.cli import main
 from hansard_writer.importing.appending import appending
 from hansard_writer.importing.import_lock import ImportLock
 from hansard_writer.importing.ledger import RESUMED, Keyed, Ledger
-from foreign_logs import audit
+from others_logs import audit
 from support import assert_log_is_sound, assert_verifies, query, wait_until
 
 DATA = Path(__file__).parent.parent / "data"
@@ -82,9 +82,9 @@ def test_task_audits_of_a_predecessor_are_shown_as_native_ones(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
     payload = '{"repo_id": "r9",  "big": 123456789012345678901234567890}'
-    foreign_logs.make(
+    others_logs.make(
         tmp_path / "old.db",
-        foreign_logs.TASK_AUDITS,
+        others_logs.TASK_AUDITS,
         [
             audit(1, payload=payload, level="WARN", created_at="2024-01-01T12:00:00.123456+02:00"),
             audit(2, payload='{"a": 1}', event_type="SUPERVISOR_DECISION", source_event_ts="2024"),
@@ -114,9 +114,9 @@ def test_operations_of_a_predecessor_are_read_as_native_ones(
 ) -> None:
     row = ("wf9", "n1", None, "add_deps", "failed", "out", "no such package", 1, 12.5)
     metadata = '{"packages": ["numpy"], "n": 12345678901234567890123}'
-    foreign_logs.make(
+    others_logs.make(
         tmp_path / "ops.db",
-        foreign_logs.ENV_OPERATIONS,
+        others_logs.ENV_OPERATIONS,
         [
             (7, *row, metadata, "2024-02-01 00:00:00+00"),
             (8, *row[:4], "success", "x" * 2_000_000, None, 0, 3, None, "2024-02-01 00:00:01"),
@@ -140,7 +140,7 @@ def test_operations_of_a_predecessor_are_read_as_native_ones(
 
 def test_any_table_goes_by_naming_its_columns(served: Path, run: Import, tmp_path: Path) -> None:
     row = ("k1", "agent:7", "governance.refusal", b"\xff\x00", b"s", "unsigned", "1704110400123")
-    foreign_logs.make(tmp_path / "chain.db", foreign_logs.SIGNED_EVENTS, [(*row, b"p", 1)])
+    others_logs.make(tmp_path / "chain.db", others_logs.SIGNED_EVENTS, [(*row, b"p", 1)])
     result = run(
         "--sqlite", tmp_path / "chain.db", "--table", "SIGNED_EVENTS",
         "--map", "event_type=event_type", "--map", "actor=Agent_ID",
@@ -166,11 +166,11 @@ def test_rows_are_entered_once_whatever_becomes_of_the_table(
     served: Path, run: Import, take: Import, tmp_path: Path
 ) -> None:
     path, source = tmp_path / "old.db", tmp_path.name
-    foreign_logs.audits(path, [*range(1, 700), *range(800, 900)])
+    others_logs.audits(path, [*range(1, 700), *range(800, 900)])
     assert sums(take()) == "799 entered, 0 already there, 0 refused"
     assert sums(take()) == "0 entered, 799 already there, 0 refused"
-    foreign_logs.with_rows(path, [("DELETE FROM task_audits WHERE audit_id IN (1, 300, 850)", ())])
-    foreign_logs.add_audits(path, audit(750), audit(1000), audit(-5))
+    others_logs.with_rows(path, [("DELETE FROM task_audits WHERE audit_id IN (1, 300, 850)", ())])
+    others_logs.add_audits(path, audit(750), audit(1000), audit(-5))
     path.rename(tmp_path / "moved.db")
     again = ("--sqlite", tmp_path / "moved.db", "--table", "task_audits")
     assert sums(run(*again)) == "3 entered, 796 already there, 0 refused"
@@ -180,7 +180,7 @@ def test_rows_are_entered_once_whatever_becomes_of_the_table(
 
 def test_keys_of_any_type_are_keys(served: Path, run: Import, tmp_path: Path) -> None:
     keys = ["b", "a", b"\x00\xff", 7, 2.5, "ü"]
-    path = foreign_logs.make(
+    path = others_logs.make(
         tmp_path / "keys.db",
         "CREATE TABLE odd(k PRIMARY KEY, v, w) WITHOUT ROWID",
         [(key, 1, 2) for key in keys],
@@ -189,7 +189,7 @@ def test_keys_of_any_type_are_keys(served: Path, run: Import, tmp_path: Path) ->
     assert sums(run(*given)) == "6 entered, 0 already there, 0 refused"
     assert sums(run(*given)) == "0 entered, 6 already there, 0 refused"
     with_two = ("--sqlite", path, "--table", "pairs", "--event-type", "pair")
-    foreign_logs.with_rows(
+    others_logs.with_rows(
         path,
         [
             ("CREATE TABLE pairs(a TEXT, b INT, v, PRIMARY KEY (a, b))", ()),
@@ -204,9 +204,9 @@ def test_keys_of_any_type_are_keys(served: Path, run: Import, tmp_path: Path) ->
 def test_rows_that_do_not_fit_are_dead_letters_with_their_bytes_and_are_not_tried_again(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
-    foreign_logs.make(
+    others_logs.make(
         tmp_path / "old.db",
-        foreign_logs.TASK_AUDITS,
+        others_logs.TASK_AUDITS,
         [
             audit(1, payload="{nonsense"),
             audit(2, payload="[1]"),
@@ -220,11 +220,11 @@ def test_rows_that_do_not_fit_are_dead_letters_with_their_bytes_and_are_not_trie
             audit(10),
         ],
     )
-    foreign_logs.with_rows(
+    others_logs.with_rows(
         tmp_path / "old.db",
         [("UPDATE task_audits SET repo_id = CAST(x'ff41' AS TEXT) WHERE audit_id = 10", ())],
     )
-    foreign_logs.add_audits(tmp_path / "old.db", audit(11))
+    others_logs.add_audits(tmp_path / "old.db", audit(11))
     dry = take("--dry-run")
     assert dry.exit_code == 1
     assert "1 would be entered, 0 are there already, 10 would be dead letters" in dry.stdout
@@ -258,7 +258,7 @@ def test_rows_that_do_not_fit_are_dead_letters_with_their_bytes_and_are_not_trie
 
 
 def test_a_dry_run_needs_no_writer_and_changes_no_byte(take: Import, tmp_path: Path) -> None:
-    foreign_logs.audits(tmp_path / "old.db", range(1, 30))
+    others_logs.audits(tmp_path / "old.db", range(1, 30))
     before = (tmp_path / "old.db").read_bytes()
     nowhere = tmp_path / "nowhere"
     result = take("--dry-run", dir=nowhere)
@@ -276,7 +276,7 @@ def test_a_dry_run_needs_no_writer_and_changes_no_byte(take: Import, tmp_path: P
 def test_options_that_fit_no_row_are_refused_before_anything_is_entered(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
-    foreign_logs.audits(tmp_path / "old.db", range(1, 150))
+    others_logs.audits(tmp_path / "old.db", range(1, 150))
     result = take("--map", "created_at=repo_id")
     assert result.exit_code == 1
     assert "of the first 149 rows" in result.stderr
@@ -288,7 +288,7 @@ def test_what_an_import_left_undone_is_taken_over_and_what_it_still_sends_is_not
     served: Path, take: Import, tmp_path: Path
 ) -> None:
     """Its claim is there, some of its rows are; then its spool, with the rest, comes late."""
-    path, source = foreign_logs.audits(tmp_path / "old.db", range(1, 21)), tmp_path.name
+    path, source = others_logs.audits(tmp_path / "old.db", range(1, 21)), tmp_path.name
     ledger = Ledger(served, source, "task_audits")
     ledger.read()
     rows = [Keyed(number, number, None) for number in range(1, 11)]
@@ -339,7 +339,7 @@ def leave_spool(served: Path, producer_id: bytes, source: str, numbers: range) -
 def test_two_imports_of_one_source_at_a_time_are_refused(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
-    foreign_logs.audits(tmp_path / "old.db", range(1, 3))
+    others_logs.audits(tmp_path / "old.db", range(1, 3))
     with ImportLock(served, tmp_path.name):
         result = take()
     assert result.exit_code == 4
@@ -351,11 +351,11 @@ def test_two_imports_of_one_source_at_a_time_are_refused(
 def test_another_table_under_the_same_names_is_refused(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
-    path = foreign_logs.audits(tmp_path / "old.db", range(1, 50))
+    path = others_logs.audits(tmp_path / "old.db", range(1, 50))
     assert take().exit_code == 0
     path.unlink()
-    foreign_logs.make(
-        path, foreign_logs.TASK_AUDITS, (audit(n, created_at="2020-01-01") for n in range(1, 60))
+    others_logs.make(
+        path, others_logs.TASK_AUDITS, (audit(n, created_at="2020-01-01") for n in range(1, 60))
     )
     result = take()
     assert result.exit_code == 1
@@ -472,9 +472,9 @@ def test_errors_name_the_way_out(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    foreign_logs.audits(tmp_path / "old.db", range(1, 4))
-    foreign_logs.with_rows(
-        foreign_logs.make(tmp_path / "other.db", "CREATE TABLE t(a, b)"),
+    others_logs.audits(tmp_path / "old.db", range(1, 4))
+    others_logs.with_rows(
+        others_logs.make(tmp_path / "other.db", "CREATE TABLE t(a, b)"),
         [("CREATE VIEW v AS SELECT a FROM t", ())],
     )
     (tmp_path / "text").write_text("no database, and no JSON either")
@@ -485,7 +485,7 @@ def test_errors_name_the_way_out(
 def test_a_database_in_wal_mode_is_read_with_what_waits_in_the_wal(
     served: Path, take: Import, tmp_path: Path
 ) -> None:
-    path = foreign_logs.audits(tmp_path / "old.db", [1])
+    path = others_logs.audits(tmp_path / "old.db", [1])
     old_program = apsw.Connection(str(path))
     old_program.execute("PRAGMA journal_mode = WAL").fetchall()
     old_program.execute(f"INSERT INTO task_audits VALUES ({', '.join('?' * 9)})", audit(2))
@@ -498,7 +498,7 @@ def test_a_database_in_wal_mode_is_read_with_what_waits_in_the_wal(
 def test_a_database_that_somebody_holds_says_how_to_read_it(
     take: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = foreign_logs.audits(tmp_path / "old.db", [1])
+    path = others_logs.audits(tmp_path / "old.db", [1])
     monkeypatch.setattr("hansard_writer.importing.old_database.BUSY_TIMEOUT_S", 0.01)
     old_program = apsw.Connection(str(path))
     old_program.execute("BEGIN EXCLUSIVE")

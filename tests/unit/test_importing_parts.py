@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import foreign_logs
+import others_logs
 from hansard import wire
 from hansard_writer.importing import letters
 from hansard_writer.importing.known_keys import KnownKeys
@@ -87,7 +87,7 @@ def test_a_letter_travels_whatever_is_in_it(content: dict[str, Any]) -> None:
 def test_a_rows_key_is_its_tables(
     tmp_path: Path, schema: str, key: tuple[str, ...], lasting: bool
 ) -> None:
-    path = foreign_logs.make(tmp_path / "old.db", schema, [(1, "y")])
+    path = others_logs.make(tmp_path / "old.db", schema, [(1, "y")])
     with OldDatabase(path) as database:
         table = database.table("T")
         assert (table.key, table.has_lasting_keys) == (key, lasting)
@@ -95,7 +95,7 @@ def test_a_rows_key_is_its_tables(
 
 
 def test_a_primary_key_that_is_null_somewhere_is_none(tmp_path: Path) -> None:
-    path = foreign_logs.make(
+    path = others_logs.make(
         tmp_path / "old.db", "CREATE TABLE t(a TEXT PRIMARY KEY, b)", [(None, 1), (None, 2)]
     )
     with OldDatabase(path) as database:
@@ -108,12 +108,12 @@ def test_a_primary_key_that_is_null_somewhere_is_none(tmp_path: Path) -> None:
 
 
 def test_pages_hold_all_rows_in_the_order_of_keys_and_text_that_is_no_utf8(tmp_path: Path) -> None:
-    path = foreign_logs.make(
+    path = others_logs.make(
         tmp_path / "old.db",
         "CREATE TABLE t(a TEXT PRIMARY KEY, b)",
         ((f"{n:05d}", b"blob") for n in range(1_200)),
     )
-    foreign_logs.with_rows(path, [("UPDATE t SET b = CAST(x'ff' AS TEXT) WHERE a = '00700'", ())])
+    others_logs.with_rows(path, [("UPDATE t SET b = CAST(x'ff' AS TEXT) WHERE a = '00700'", ())])
     with OldDatabase(path) as database:
         rows = [row for page in database.pages(database.table("t")) for row in page]
     assert [key for key, _ in rows] == [f"{n:05d}" for n in range(1_200)]
@@ -136,7 +136,7 @@ def refuse_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_leave_to_make_shared_memory_a_file_that_is_all_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = foreign_logs.audits(tmp_path / "old.db", range(1, 4))
+    path = others_logs.audits(tmp_path / "old.db", range(1, 4))
     refuse_shared_memory(monkeypatch)
     with OldDatabase(path) as database:
         assert database.count(database.table("task_audits")) == 3
@@ -145,7 +145,7 @@ def test_without_leave_to_make_shared_memory_a_file_that_is_all_is_read(
 def test_without_leave_to_read_the_wal_it_says_how_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = foreign_logs.audits(tmp_path / "old.db", range(1, 4))
+    path = others_logs.audits(tmp_path / "old.db", range(1, 4))
     (tmp_path / "old.db-wal").write_bytes(b"x" * 100)
     refuse_shared_memory(monkeypatch)
     with pytest.raises(UnreadableDatabase, match=r"old\.db-wal holds what is not in the file yet"):
