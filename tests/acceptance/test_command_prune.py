@@ -177,6 +177,32 @@ def test_without_a_writer_it_says_so(directory: Path) -> None:
     assert "Would prune 10 entries" in would.stdout
 
 
+def test_a_log_that_may_use_so_many_bytes_is_pruned_by_itself(
+    directory: Path, mortal_writer: MortalWriter
+) -> None:
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        for _ in range(6):
+            log.record_many({"event_type": "step", "payload": {"x": "x" * 900}} for _ in range(500))
+        assert log.flush(timeout=30)
+        mortal_writer.end()
+        mortal_writer.start(retention_max_bytes=2 << 20)
+        log.record("new", sync=True)
+        wait_until(
+            lambda: query(directory, "SELECT min(seq) FROM entries")[0][0] > 500, "some are pruned"
+        )
+        figures = json.loads(hansard("stats", "--dir", directory).stdout)
+        assert figures["database_bytes_free"] > 0
+        assert log.record("new", sync=True).id
+    with LogReader(directory) as reader:
+        said = [event.data for event in reader.events(event_type="hansard.pruned")]
+    assert said[0]["by"] == "retention"
+    assert said[0]["reason"].startswith("retention_max_bytes is 2,097,152, and ")
+    assert mortal_writer.end() == 0
+    assert_verified(directory)
+    mortal_writer.start()
+
+
 def give_back(directory: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "hansard_writer", "prune", "--dir", str(directory)]
     return subprocess.Popen(

@@ -19,7 +19,7 @@ from hansard_writer.store import OWN_PRODUCER, Store
 from hansard_writer.trusted_clock import TrustedClock
 from hansard_writer.vacuuming import room
 
-FIRST_LOOK_S: Final = 5.0  # after the start, and ...
+FIRST_LOOK_S: Final = 1.0  # after the start, and ...
 LOOK_S: Final = 60.0  # ... between two looks; where nothing is to be done, each is two questions
 PIECE_S: Final = 0.05  # between two pieces of one, unless there is nothing else to do
 PIECE_ENTRIES: Final = 1_000  # looked at in one turn: 1 ms
