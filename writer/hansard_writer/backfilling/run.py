@@ -15,6 +15,7 @@ from typing import Final
 from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import WriterUnavailable
+from hansard.reader.resting import Rests
 from hansard.reader_connection import ReadConnection
 from hansard_writer.backfilling.concerned import event_types
 from hansard_writer.backfilling.looking import Look, Piece
@@ -35,7 +36,6 @@ FAILURES_MAX: Final = 20  # in a row
 # Beside others: a piece takes the writer a millisecond, and then it is theirs for ten.
 CONSIDERATE_ENTRIES_MAX: Final = 100
 REST_S_MIN: Final = 0.01
-REST_SHARE: Final = 4.0  # of this process's own work
 CLEARING_REST_S: Final = 0.05
 
 Ask = Callable[[wire.Request], object]  # the content of the answer, as `requester.ask_as_owner`
@@ -74,7 +74,7 @@ class Backfill:
         self._in_use = False
         self._failures = 0
         self._under_way: tuple[Stretch, Piece, Future[object]] | None = None
-        self._rested_at_s = time.thread_time()
+        self._rests = Rests()
 
     def run(self) -> list[Tally]:
         """Fill all that is left; what came of it, by field. Raises `NoSuchField`,
@@ -135,7 +135,7 @@ class Backfill:
                     self._send(stretch, piece)
                     if self._in_use:
                         self._settle()
-                        self._rest(REST_S_MIN)
+                        self._rests.take(REST_S_MIN)
                 self._settle()
 
     def _entries_max(self) -> int:
@@ -167,7 +167,7 @@ class Backfill:
             self._heard(wire.filled_of(content))
             self._failures = 0
             if self._in_use:
-                self._rest(CLEARING_REST_S)
+                self._rests.take(CLEARING_REST_S)
 
     # --- beside others ---
 
@@ -176,11 +176,6 @@ class Backfill:
         if self._in_use and not self._is_considerate:
             self._is_considerate = True
             self._observer.step_back()
-
-    def _rest(self, least_s: float) -> None:
-        worked_s = time.thread_time() - self._rested_at_s
-        time.sleep(max(REST_SHARE * worked_s, least_s))
-        self._rested_at_s = time.thread_time()
 
     def _come_back(self, error: Exception) -> None:
         """After the writer has ended, or could not keep a piece: ask it once more how far it is.
