@@ -25,6 +25,7 @@ class Path:
         if not steps or ".".join(steps) != text:
             raise ValueError(f"{text!r} is no path: names or list indexes with dots between them")
         self._steps = [re.sub(r"\\(.)", r"\1", step) for step in steps]
+        self.only_name = self._steps[0] if len(self._steps) == 1 else None
 
     def follow(self, document: Any) -> Any:
         """The value at the path, None where there is none."""

@@ -14,11 +14,16 @@ _NS: Final = 1_000_000_000
 # The unit of a bare number is told by its size: seconds reach these figures in the year 5138.
 _EPOCH_UNITS: Final = ((10**11, _NS), (10**14, 10**6), (10**17, 10**3), (10**19, 1))
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - where no zone is written
 
 
 def parse_time(value: Any) -> int:
     """Nanoseconds since 1970 UTC from ISO 8601 text, where no zone means UTC, or from a number of
     seconds, ms, µs or ns since then, told apart by its size. Raises ValueError."""
+    if type(value) is str and value[4:5] == "-" and value[16:17] == ":":
+        ns = _iso_ns(value) if value[26:27].isdigit() else _usual_iso_ns(value)
+        if 0 <= ns <= wire.INT64_MAX:
+            return ns
     if value is None:
         raise ValueError("there is none")
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -45,6 +50,16 @@ def _epoch_ns(number: Decimal) -> int:
     return -1
 
 
+def _usual_iso_ns(text: str) -> int:
+    """Of 2024-01-31T12:00:00 with a zone, or a fraction of no more digits than `datetime` has."""
+    try:
+        moment = datetime.fromisoformat(text)
+        since = moment - (_NAIVE_START if moment.tzinfo is None else _EPOCH_START)
+    except (ValueError, OverflowError):
+        raise _no_iso(text) from None
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+
+
 def _iso_ns(text: str) -> int:
     fraction = _FRACTION.search(text)
     digits = fraction[1] if fraction else ""
@@ -55,5 +70,9 @@ def _iso_ns(text: str) -> int:
             moment = moment.replace(tzinfo=UTC)
         since = moment - _EPOCH_START
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r:.100} is not ISO 8601") from None
+        raise _no_iso(text) from None
     return since // timedelta(microseconds=1) * 1_000 + int(f"{digits:0<9}"[:9])
+
+
+def _no_iso(text: str) -> ValueError:
+    return ValueError(f"{text!r:.100} is not ISO 8601")

@@ -132,6 +132,8 @@ class Filling:
             raise wire.WireError(f"there is no derived field {unknown[0]!r:.80}")
         size, pruned = self._store.size, self._store.pruned.to
         with self._store.transaction() as connection:
+            for after, upto in ((-wire.INT64_MAX, pruned), (size, wire.INT64_MAX)):  # no entries
+                connection.executemany(_EMPTY, [(fields[name].id, after, upto) for name in names])
             connection.executemany(_BEGIN_ANEW, [(size, pruned, fields[name].id) for name in names])
             self.fields = stored_fields(connection.execute)
 
