@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import hansard_writer
+import others_logs
 from hansard.spool import RECORDS_AT
 from hansard.wire import producer_hash
 from hansard_writer import importing
@@ -184,6 +185,35 @@ def test_an_import_that_was_killed_is_continued_by_the_same_command(
     assert sum(int(each.replace(",", "")) for each in found.groups()) == 30_000
     assert payloads(directory) == lines_of(path)
     assert_lines_are_in_order(directory, path)
+
+
+def test_a_table_whose_import_is_killed_again_and_again_is_entered_once(
+    directory: Path, tmp_path: Path, writer: hansard_writer.RunningWriter
+) -> None:
+    """The import alone, so that workers outlive it; then the writer under it, too."""
+    path = others_logs.audits(tmp_path / "old.db", range(1, 8_001))
+    table = ("--sqlite", path, "--table", "task_audits", "--workers", 2)
+    for kill in range(3):
+        before = count_entries(directory)
+        process = start(directory, *table)
+        wait_until(lambda: count_entries(directory) > before + 200, "it goes on")  # noqa: B023
+        if kill == 2:
+            writer.process.kill()
+            writer.process.wait()
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    with hansard_writer.running(directory):
+        code, stderr = run(directory, *table)
+        assert (code, "0 refused" in stderr) == (0, True), stderr
+        code, stderr = run(directory, *table)
+        assert last_line(stderr) == "8,000 rows: 0 entered, 8,000 already there, 0 refused"
+    keys = query(
+        directory,
+        "SELECT payload ->> '$.imported_from.key' FROM entries"
+        " WHERE event_type = 'task.write_file'",
+    )
+    assert Counter(keys) == Counter((key,) for key in range(1, 8_001))
+    assert_log_is_sound(directory)
 
 
 def test_bad_lines_are_reported_counted_and_stop_nothing(

@@ -222,6 +222,13 @@ SICK = [
         "redacted: 2",
         "dlq drop --reason redacted",
     ),
+    (
+        with_log(letters=(LETTER._replace(about="unfit"),)),
+        "dead letters",
+        ACTION,
+        "unfit: 2 letters",
+        "import it again; then `hansard dlq drop --reason unfit ",
+    ),
     (with_log(letters_entered=95_000), "dead letters", ACTION, "of 100,000", "dlq drop --entered"),
     (with_log(letters_not_kept=5), "dead letters", NOTE, "5 letters found no room", "--entered"),
     (
@@ -304,6 +311,13 @@ def test_a_healthy_log_needs_nothing() -> None:
     assert len(areas) == len(diagnosis.findings) - 1  # two of the proof
 
 
+def test_locks_of_a_backfill_and_of_an_import_are_the_logs_own() -> None:
+    names = ("backfill.lock", "spool/ab.import", "spool/ab.workers", "spool/ab.tmp", ".verified.1")
+    fresh = [file(name, modified_at=NOW) for name in names]
+    findings = diagnose(with_files(*fresh)).findings
+    assert {each.severity for each in findings} == {Severity.OK}, findings
+
+
 def test_a_shared_log_has_modes_of_its_own() -> None:
     modes = {"log.db": 0o640, "writer.lock": 0o640, "checkpoint": 0o640, "writer.pub": 0o640}
     files = [file(name, mode) for name, mode in (modes | {"writer.key": 0o600}).items()]
@@ -357,20 +371,13 @@ def advised() -> Iterator[str]:
 
 
 COMMANDS = sorted(set(advised()))
-YET_TO_COME = ("backfill", "prune --vacuum", "restore BACKUP")
 
 
 def test_advice_is_found() -> None:
     assert {"serve", "dlq drop --reason 1", "verify --since 1", "stats"} <= set(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(each, marks=[pytest.mark.xfail(strict=False)] if each in YET_TO_COME else [])
-        for each in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_that_is_advised_exists_with_its_options(words: str) -> None:
     command, arguments = resolved([*shlex.split(words), "--dir", "d"])
     context = click.Context(command)

@@ -342,7 +342,7 @@ def test_a_disk_that_fills_under_the_backup_leaves_the_log_and_no_half_of_it(
     def fails(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(database_copy, "_sync", fails)
+    monkeypatch.setattr(database_copy, "sync_file", fails)
     with pytest.raises(LogUnusable, match=r"cannot write .*make room.*its schema is still 2\)"):
         migrate(old)
     assert {path.name for path in old.iterdir()} <= {

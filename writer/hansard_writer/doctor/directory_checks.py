@@ -22,8 +22,8 @@ TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
 
 DIRECTORY: Final = "directory"
 
+_IMPORTS: Final = (".import", ".workers")  # locks of an import, as `importing` names them
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+|partial)")  # by `durable_files`, backup, migrate
-_RESTORING: Final = "restoring"  # a backup that is on its way in
 
 
 def check_directory(facts: Facts) -> Iterator[Finding]:
@@ -68,10 +68,10 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             f"{listed(temporary)}: begun by a process that was killed",
             f"`rm {paths(facts, temporary)}`",
         )
-    if facts.file(_RESTORING):
+    if facts.file(layout.RESTORING):
         yield action(
             DIRECTORY,
-            f"{_RESTORING}/ is there: a restore is under way, or was cut short, and no writer "
+            f"{layout.RESTORING}/ is there: a restore goes on, or was cut short, and no writer "
             "starts before it is finished",
             f"{facts.command('restore BACKUP')}, with the same backup, goes on with it",
         )
@@ -104,9 +104,9 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
 
 
 def _is_not_ours(file: FileFacts) -> bool:
-    if file.name in KNOWN or file.name == _RESTORING:
+    if file.name in KNOWN or file.name == layout.RESTORING:
         return False
     if _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
         return False
-    endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX)
+    endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX, *_IMPORTS)
     return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(endings))

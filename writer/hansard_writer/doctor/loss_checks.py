@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from hansard.wire import ORPHAN
+from hansard.wire import ORPHAN, UNFIT
 from hansard.wording import counted
 from hansard_writer.dead_letters import REDACTED
 from hansard_writer.decoding import INVALID, UNDECODABLE
@@ -75,6 +75,13 @@ def _about(facts: Facts, log: LogFacts, letters: Letters) -> Finding:
             LETTERS,
             told,
             f"{listed} shows them: find who sends what is no frame of ours; {drop}",
+        )
+    if letters.about == UNFIT:
+        return action(
+            LETTERS,
+            told,
+            f"{listed} says what does not fit: correct it at the source, and import it again; "
+            f"then {drop}",
         )
     why = "says which rule each breaks" if letters.about == INVALID else "says why"
     return action(LETTERS, told, f"{listed} {why}; {replay} once the reason is gone; {drop}")

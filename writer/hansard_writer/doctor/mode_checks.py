@@ -24,7 +24,9 @@ _GROUPS: Final = frozenset(  # what a group may read where the log is shared
     + [layout.LOCK, layout.CHECKPOINT, layout.PUBLIC_KEY, layout.VERIFIED]
 )
 _SOCKETS: Final = (layout.PUSH_SOCKET, layout.ACK_SOCKET)
-KNOWN: Final = _GROUPS | {*_SECRETS, *_SOCKETS, layout.RESERVE, layout.SPOOL, SETTINGS_FILE}
+KNOWN: Final = _GROUPS | {
+    *(*_SECRETS, *_SOCKETS, layout.RESERVE, layout.BACKFILL_LOCK, layout.SPOOL, SETTINGS_FILE)
+}
 PUT_ASIDE: Final = re.compile(r"(log\.db\.)?before-.+")  # by `migrate` and `restore`
 _MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
 _SETTINGS_MODE: Final = 0o755  # no secret, but nobody else's to change

@@ -12,6 +12,7 @@ import orjson
 from hansard import wire
 from hansard.errors import InvalidEvent
 from hansard.events import EventEncoder, check_event_type
+from hansard_writer.importing.letters import LIMITS, Unfit
 from hansard_writer.json_path import Path, parse_exactly
 from hansard_writer.moments import parse_time
 
@@ -63,11 +64,14 @@ class Event(NamedTuple):
     level: str = "info"
 
     def check(self, encoder: EventEncoder) -> None:
-        """Raises `InvalidEvent` for what `record()` would refuse."""
+        """Raises `Unfit` for what `record()` would refuse."""
         payload = None if self.payload is None else orjson.Fragment(self.payload)
-        encoder.encode(
-            self.event_type, payload, self.level, self.actor, self.task_id, self.created_at or 0
-        )
+        try:
+            encoder.encode(
+                self.event_type, payload, self.level, self.actor, self.task_id, self.created_at or 0
+            )
+        except InvalidEvent as error:
+            raise Unfit(LIMITS, str(error)) from None
 
 
 Place = int | str  # where in a source something is: a line, the key of a row

@@ -21,7 +21,8 @@ from hansard_writer.importing.rows import RowReading, shown
 from hansard_writer.importing.run import ImportFailed, Part, Report
 from hansard_writer.importing.source import CHUNK_BYTES_MAX, CHUNK_LINES_MAX, Content
 
-CLAIMS_MAX: Final = 16  # chunks that are claimed together
+CLAIMS_MAX: Final = 64  # chunks that are claimed together
+GATHERED_BYTES_MAX: Final = 32 << 20  # of rows in them, unless one chunk is larger
 TRIED_MIN: Final = 100  # rows of which not one fits, and then the options are wrong
 
 
@@ -163,6 +164,7 @@ class _Gathering:
         self._chunks: list[list[Keyed]] = []
         self._keys: set[Any] = set()
         self._room = 0
+        self._bytes = 0
         self._claims_max = 1
 
     def add(self, keyed: Keyed) -> bool:
@@ -175,16 +177,18 @@ class _Gathering:
             self._room = CHUNK_BYTES_MAX
         self._chunks[-1].append(keyed)
         self._room -= size
+        self._bytes += size
         self._keys.add(keyed.key)
         return True
 
     @property
     def is_full(self) -> bool:
-        full = len(self._chunks) == self._claims_max
-        return full and (len(self._chunks[-1]) == CHUNK_LINES_MAX or self._room <= 0)
+        if self._bytes >= GATHERED_BYTES_MAX:
+            return True
+        return len(self._chunks) >= self._claims_max and len(self._chunks[-1]) == CHUNK_LINES_MAX
 
     def claimed(self, report: Report) -> Iterator[Part]:
-        chunks, self._chunks, self._keys = self._chunks, [], set()
+        chunks, self._chunks, self._keys, self._bytes = self._chunks, [], set(), 0
         if not chunks:
             return
         if not self._is_tried:

@@ -86,8 +86,10 @@ _KUBERNETES: Final = RecordPreset(
 # Names of headers are written in three ways by the servers that keep them.
 _GITHUB: Final = RecordPreset(
     about="GitHub webhooks, as deliveries, as {headers, payload} or as payloads alone: "
-    "github.EVENT.ACTION; by delivery GUID",
-    event_type=("github.{event}.{action}", "github.{event}"),
+    "github.EVENT.ACTION (github.webhook where nothing says which); by delivery GUID",
+    event_type=(
+        "github.{event}.{action}", "github.{event}", "github.webhook.{action}", "github.webhook",
+    ),
     bodies=("request.payload", "payload", "body"),
     values={
         "event": (
@@ -113,7 +115,7 @@ _GITHUB: Final = RecordPreset(
     },
     key=("{id}",),
     needs_time=False,
-    signs=(  # of a payload alone: the first line that is there whole
+    signs=(  # of a payload alone: the first line that is there whole, where that leaves no doubt
         ("ping", ("zen", "hook_id")),
         ("pull_request_review_comment", ("pull_request", "comment")),
         ("pull_request_review_thread", ("pull_request", "thread")),
@@ -135,6 +137,8 @@ _GITHUB: Final = RecordPreset(
         ("label", ("label",)),
         ("branch_protection_rule", ("rule",)),
         ("push", ("ref", "before", "after")),
+        ("create", ("ref_type", "master_branch")),
+        ("delete", ("ref_type",)),
         ("fork", ("forkee",)),
         ("gollum", ("pages",)),
         ("member", ("member",)),
@@ -148,13 +152,17 @@ _GITHUB: Final = RecordPreset(
         ("sponsorship", ("sponsorship",)),
         ("status", ("sha", "state", "context")),
         ("star", ("starred_at",)),
-        ("alert", ("alert",)),
         ("repository_dispatch", ("client_payload",)),
         ("workflow_dispatch", ("workflow", "inputs")),
-        ("organization", ("membership",)),
         ("installation", ("installation", "repositories")),
-        ("repository", ("repository", "action")),
-        ("event", ("sender",)),
+        ("installation_repositories", ("installation", "repositories_added")),
+        ("marketplace_purchase", ("marketplace_purchase",)),
+        ("merge_group", ("merge_group",)),
+        ("org_block", ("blocked_user",)),
+        ("page_build", ("build", "id")),
+        ("projects_v2_item", ("projects_v2_item",)),
+        ("deploy_key", ("key", "repository")),
+        ("meta", ("hook_id", "hook")),
     ),
 )  # fmt: skip
 
