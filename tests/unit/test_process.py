@@ -17,9 +17,9 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.settings import Settings
 from hansard_writer import process
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun
 from hansard_writer.retries import StoreFull
+from hansard_writer.unusable import LogUnusable
 from support import query
 
 QUIET = Settings(disk_warn=0, disk_suspend=0)

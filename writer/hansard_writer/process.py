@@ -24,7 +24,7 @@ from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.backups.swapping import require_no_restore
 from hansard_writer.collecting import Collector
-from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.damage import end_at_once
 from hansard_writer.derived.definitions import read_declared
 from hansard_writer.disk import Reserve
 from hansard_writer.durable_files import replace_file
@@ -40,6 +40,7 @@ from hansard_writer.retries import StoreFull
 from hansard_writer.sd_notify import NOBODY, Notifier
 from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from hansard_writer.writer import Writer
 
 PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
