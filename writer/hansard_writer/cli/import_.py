@@ -1,6 +1,7 @@
 """``hansard import``: files of lines, other systems' records and tables into a log."""
 
 import os
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from hansard_writer.cli.options import (
 )
 
 WORKERS_MAX: Final = 256
+_HELP_COLUMNS: Final = 80
 _PRESETS: Final = (*importing.RECORDS, *importing.TABLES)
 
 _HELP: Final = """Enter what others have written, each line, record or row once.
@@ -76,7 +78,7 @@ _HELP: Final = """Enter what others have written, each line, record or row once.
 
     Rows and records that do not fit are counted by cause and kept as dead letters (`hansard dlq
     list --reason unfit`), with exit code 1, and are not tried again: look with --dry-run first.
-    For what it has, the log keeps a ledger: entries import.rows, one for some hundred rows.
+    For what it has, the log keeps a ledger: entries import.rows, one for up to two thousand rows.
 
     \b
     Predecessors' tables:
@@ -90,7 +92,15 @@ _HELP: Final = """Enter what others have written, each line, record or row once.
 
 
 def _listed(presets: Mapping[str, importing.RecordPreset | importing.TablePreset]) -> str:
-    return "\n".join(f"    {name:17} {each.about}" for name, each in presets.items())
+    return "\n".join(
+        textwrap.fill(
+            each.about,
+            _HELP_COLUMNS,
+            initial_indent=f"    {name:17} ",
+            subsequent_indent=" " * 22,
+        )
+        for name, each in presets.items()
+    )
 
 
 def _path_option(name: str, help: str) -> Callable[[Function], Function]:  # noqa: A002
