@@ -83,6 +83,7 @@ class Log:
         )
         self.link = Link()
         self.now = 1_000.0
+        self.clock_ahead_s = 0.0  # what the wall clock says more
         self.workers: list[Worker] = []
         self.recorded: dict[str, list[int]] = {}  # by worker, all that must be in the log
         self.store: Store | None = None
@@ -127,7 +128,7 @@ class Log:
         return self
 
     def clock_ns(self) -> int:
-        return EPOCH_NS + int(self.now * 1e9)
+        return EPOCH_NS + int((self.now + self.clock_ahead_s) * 1e9)
 
     def step(self) -> float:
         return self.writer.step(self.now)

@@ -27,6 +27,9 @@ GIB: Final = 1 << 30
 SPOOL_BYTES_MIN: Final = 2 * MIB  # room for one event of the largest size
 SPOOL_BYTES_MAX: Final = 1 << 40
 OUTPUT_BYTES_MAX: Final = MIB // 2  # stdout and stderr share an event, which has 1 MiB
+RETENTION_AGE_MIN_S: Final = 3_600.0  # less would be a slip
+RETENTION_AGE_MAX_S: Final = 3_155_760_000.0  # a hundred years
+RETENTION_BYTES_MIN: Final = MIB
 ON_FULL: Final = ("block", "drop", "raise")
 
 
@@ -100,6 +103,18 @@ class Settings:
     )
     fts_event_types: tuple[str, ...] | None = _setting(
         None, "event types whose payload is searchable, besides operations' stderr and error"
+    )
+    retention_max_age: float | None = _setting(
+        None,
+        "age at which entries are pruned by themselves, a tenth of it or a day late at most (s)",
+        minimum=RETENTION_AGE_MIN_S,
+        maximum=RETENTION_AGE_MAX_S,
+    )
+    retention_max_bytes: int | None = _setting(
+        None,
+        "bytes in use of log.db, without dead letters, beyond which its oldest entries are pruned "
+        "by themselves, a tenth of it at a time",
+        minimum=RETENTION_BYTES_MIN,
     )
     group: str | None = _setting(None, "group whose members' workers may record")
 
@@ -259,7 +274,11 @@ def _of_type(key: str, value: Any, shown: str) -> Any:
         return value
     if expected in (int, int | None) and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if (
+        expected in (float, float | None)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ):
         return float(value)
     if expected in (str, str | None) and isinstance(value, str):
         return value
@@ -281,7 +300,7 @@ def _parse(key: str, text: str, variable: str) -> Any:
             return lowered in _TRUE
         if expected in (int, int | None):
             return int(text)
-        if expected is float:
+        if expected in (float, float | None):
             return float(text)
     except ValueError:
         raise ConfigError(f"{variable} is {text!r}: it must be {_type_name(expected)}") from None
@@ -294,8 +313,8 @@ def _type_name(expected: Any) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
     if expected in names:
         return names[expected]
-    if expected == int | None:
-        return names[int]
+    if expected in (int | None, float | None):
+        return names[int if expected == int | None else float]
     return names[str] if expected == str | None else "a list of strings"
 
 

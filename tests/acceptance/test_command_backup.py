@@ -15,9 +15,8 @@ from hansard_writer import RunningWriter, backup
 from support import count_entries, run_worker, wait_until
 
 Workers = list["subprocess.Popen[str]"]
-StartWorkers = Callable[[float], Workers]
+StartWorkers = Callable[[int, float], Workers]
 
-WORKERS = 4
 ENTRIES_MIN = 2_000  # before the backup
 
 # Records as fast as the writer takes it, but for a pause now and then, until told to stop; says how
@@ -54,11 +53,11 @@ def hansard(*arguments: object, **options: object) -> "subprocess.CompletedProce
 
 @pytest.fixture
 def start_workers(directory: Path) -> Iterator[StartWorkers]:
-    """Starts so many of them, with a pause (s) behind each fifty events. None outlives the test."""
+    """Starts some, with a pause (s) behind each fifty events. None outlives the test."""
     started: Workers = []
 
-    def start(pause: float) -> Workers:
-        for number in range(WORKERS):
+    def start(count: int, pause: float) -> Workers:
+        for number in range(count):
             started.append(run_worker(WORKER, directory, f"w{number}", pause))
         return started
 
@@ -94,7 +93,7 @@ def entries_of(database: Path, last: int) -> list[object]:
 def test_a_backup_under_full_load_verifies_intact_and_holds_a_prefix_of_the_log(
     directory: Path, writer: RunningWriter, start_workers: StartWorkers, tmp_path: Path
 ) -> None:
-    file, workers = tmp_path / "log.backup", start_workers(0.0)
+    file, workers = tmp_path / "log.backup", start_workers(4, 0.0)
     wait_until(lambda: count_entries(directory) > ENTRIES_MIN, "the log is under load")
     recorded: list[int] = []
     made = backup(
@@ -121,7 +120,7 @@ def test_the_same_workers_go_on_with_a_log_that_was_restored(
 ) -> None:
     file = tmp_path / "log.backup"
     mortal_writer.start()
-    workers = start_workers(0.05)
+    workers = start_workers(2, 0.05)
     wait_until(lambda: count_entries(directory) > 200, "all begin")
     assert hansard("backup", "--dir", directory, "--to", file).returncode == 0
     recorded = [int(tell(worker)) for worker in workers]
@@ -138,7 +137,7 @@ def test_the_same_workers_go_on_with_a_log_that_was_restored(
     assert {each["reason"] for each in lost} == {"the log went back in time"}
     kept = count_entries_of(file)
     assert sum(each["count"] for each in lost) == sum(recorded) - kept
-    assert len({each["producer"] for each in lost}) == len(lost) == WORKERS
+    assert len({each["producer"] for each in lost}) == len(lost) == len(workers)
 
 
 def count_entries_of(file: Path) -> int:

@@ -2,12 +2,15 @@
 that is checked without the log."""
 
 import gzip
+import itertools
 import json
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import apsw
 
 import hansard_writer
 from acceptance.conftest import MortalWriter
@@ -172,3 +175,124 @@ def test_without_a_writer_it_says_so(directory: Path) -> None:
     would = hansard("prune", "--dir", directory, "--before", BEFORE, "--dry-run")
     assert would.returncode == 0
     assert "Would prune 10 entries" in would.stdout
+
+
+def test_a_log_that_may_use_so_many_bytes_is_pruned_by_itself(
+    directory: Path, mortal_writer: MortalWriter
+) -> None:
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        for _ in range(6):
+            log.record_many({"event_type": "step", "payload": {"x": "x" * 900}} for _ in range(500))
+        assert log.flush(timeout=30)
+        mortal_writer.end()
+        mortal_writer.start(retention_max_bytes=2 << 20)
+        log.record("new", sync=True)
+        wait_until(
+            lambda: query(directory, "SELECT min(seq) FROM entries")[0][0] > 500, "some are pruned"
+        )
+        figures = json.loads(hansard("stats", "--dir", directory).stdout)
+        assert figures["database_bytes_free"] > 0
+        assert log.record("new", sync=True).id
+    with LogReader(directory) as reader:
+        said = [event.data for event in reader.events(event_type="hansard.pruned")]
+    assert said[0]["by"] == "retention"
+    assert said[0]["reason"].startswith("retention_max_bytes is 2,097,152, and ")
+    assert mortal_writer.end() == 0
+    assert_verified(directory)
+    mortal_writer.start()
+
+
+def give_back(directory: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hansard_writer", "prune", "--dir", str(directory)]
+    return subprocess.Popen(
+        [*command, "--vacuum"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def fill_and_prune(directory: Path, log: AuditLog) -> int:
+    """The size of its database, most of which is free."""
+    for start in range(0, 6_000, 500):
+        log.record_many(
+            {"event_type": "old", "payload": {"n": n, "x": "x" * 1_500}, "created_at": OLD + n}
+            for n in range(start, start + 500)
+        )
+    log.record("new", {"secret": "hunter" + "2" * 40}, sync=True, timeout=30)
+    assert hansard("prune", "--dir", directory, "--before", BEFORE).returncode == 0
+    with LogReader(directory) as reader:
+        secret = next(event.id for event in reader.events(event_type="new"))
+    done = hansard("redact", "--dir", directory, "--seq", secret, "--reason", "a password")
+    assert done.returncode == 0, done.stderr
+    return (directory / "log.db").stat().st_size
+
+
+def test_free_space_is_given_back_while_workers_go_on_and_whatever_is_killed(
+    directory: Path, mortal_writer: MortalWriter
+) -> None:
+    database = directory / "log.db"
+    mortal_writer.start()
+    with AuditLog(directory) as log:
+        before = fill_and_prune(directory, log)
+        would = hansard("prune", "--dir", directory, "--vacuum", "--dry-run")
+        assert would.returncode == 0, would.stderr
+        assert re.fullmatch(
+            r"--vacuum would give back [\d.]+ MB of log.db's [\d.]+ MB\.\n", would.stdout
+        )
+        assert database.stat().st_size == before
+        first = give_back(directory)
+        wait_until(lambda: database.stat().st_size < before, "the first pieces are given back")
+        mortal_writer.kill()
+        said = first.communicate(timeout=30)[1]
+        assert (first.returncode, "repeat it for the rest" in said) in ((3, True), (0, False))
+        assert_verified(directory)
+        mortal_writer.start()
+        assert query(directory, "PRAGMA integrity_check") == [("ok",)]
+        assert log.flush(timeout=30)
+        with_all = give_back(directory)
+        for number in itertools.count():
+            if with_all.poll() is not None:
+                break
+            assert log.record("later", {"n": number}, sync=True).id
+        out, err = with_all.communicate(timeout=30)
+        assert with_all.returncode in (0, 1), err
+        assert "Gave back" in out or "nothing to give back" in err
+    assert database.stat().st_size < before / 5
+    assert mortal_writer.end() == 0
+    assert not (directory / "log.db-wal").exists()
+    assert_verified(directory)
+    assert all(
+        b"hunter2222" not in path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    )
+    mortal_writer.start()
+
+
+def test_a_log_of_an_earlier_release_is_laid_out_anew_while_nobody_serves_it(
+    directory: Path,
+) -> None:
+    with hansard_writer.running(directory), AuditLog(directory) as log:
+        record_old(log, 900)
+    other = apsw.Connection(str(directory / "log.db"))
+    for statement in (
+        "PRAGMA auto_vacuum = NONE",
+        "VACUUM",
+        "CREATE TABLE mine(x)",
+        "INSERT INTO mine VALUES(zeroblob(3000000))",
+        "DROP TABLE mine",
+    ):
+        other.execute(statement).fetchall()
+    other.close()
+    with hansard_writer.running(directory):
+        done = hansard("prune", "--dir", directory, "--vacuum")
+        assert done.returncode == 1
+        assert "stop its writer, and then run `hansard prune --vacuum`" in done.stderr
+    would = hansard("prune", "--dir", directory, "--vacuum", "--dry-run")
+    assert "while no writer serves it, and with room for" in would.stdout
+    done = hansard("prune", "--dir", directory, "--vacuum")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Gave back 3.0 MB: log.db had ")
+    assert (directory / "log.db").stat().st_size < 1_000_000
+    assert query(directory, "PRAGMA auto_vacuum") == [(2,)]
+    assert hansard("verify", "--dir", directory).returncode == 0
+    again = hansard("prune", "--dir", directory, "--vacuum")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr.startswith("There is nothing to give back: ")

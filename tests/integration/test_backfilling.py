@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,22 @@ def log(directory: Path) -> Iterator[Log]:
     log.close()
 
 
+class Question:
+    """The writer does what it is asked when the answer is wanted."""
+
+    def __init__(self, ask: Callable[[wire.Request], object], request: wire.Request) -> None:
+        self.ask, self.request = ask, request
+
+    def answer(self) -> tuple[str, object]:
+        return "", self.ask(self.request)
+
+    def close(self) -> None:
+        pass
+
+
 def backfill(log: Log, *names: str, ask: Any = None, **options: Any) -> dict[str, Tally]:
-    options = {"patience_s": 0.0, **options}
-    tallies = Backfill(log.directory, names, ask=ask or log.ask, **options).run()
+    options = {"patience_s": 0.0, "ask": partial(Question, ask or log.ask), **options}
+    tallies = Backfill(log.directory, names, **options).run()
     return {each.field.name: each for each in tallies}
 
 

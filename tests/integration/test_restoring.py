@@ -21,6 +21,7 @@ from hansard_writer.intake import LOST
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof import keys, verify
 from hansard_writer.proof.key_chain import ROLLBACK
+from integration.test_redacting import redact, wipe
 from stepped import Log
 from support import held_lock, query
 
@@ -145,6 +146,21 @@ def test_a_backup_that_has_all_is_a_rollback_too(log: Log, file: Path, restore: 
     record(log)
     assert [each["replaced_entries"] for each in log.entries(ROLLBACK)] == [None]
     log.assert_all_is_in()
+
+
+def test_a_redaction_names_the_log_that_was_put_aside(
+    log: Log, file: Path, restore: Command
+) -> None:
+    record(log)
+    backup(log.directory, file)
+    log.stop_writer()
+    assert restore(log.directory, "--yes").exit_code == 0
+    serve_again(log)
+    redact(log, 1)
+    (said,) = wipe(log)
+    assert said.startswith(f"{folder_aside(log)} is a log that a restore has put aside, and holds")
+    shutil.rmtree(folder_aside(log))
+    assert wipe(log) == []
 
 
 # --- another directory, another machine ---
@@ -284,6 +300,62 @@ def test_a_key_that_was_kept_has_the_last_word(
     other.close()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no file"),
+        (b"", "is empty, and so no backup"),
+        (b"some text\n" * 50, "is no SQLite database"),
+        ("another program's", "is a database of another program (application id 0)"),
+        ("cut short", "is cut short: it has 50,000 of"),
+        ("log.db", "is a copy of log.db, and no backup"),
+        ("an earlier schema", "`hansard migrate --dir X`"),
+        ("a later schema", "is of a newer release (schema 999"),
+    ],
+)
+def test_what_is_no_backup_is_told_from_one(
+    log: Log, file: Path, restore: Command, content: bytes | str | None, said: str
+) -> None:
+    log.stop_writer()
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        make_no_backup(content, log.directory, file)
+    before = content_of(log.directory)
+    done = restore(log.directory, "--yes")
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert str(file) in done.stderr
+    assert content_of(log.directory) == before
+
+
+def make_no_backup(kind: str, directory: Path, file: Path) -> None:
+    if kind == "another program's":
+        connection = apsw.Connection(str(file))
+        connection.execute("CREATE TABLE theirs(x)")
+        connection.close()
+        return
+    backup(directory, file)
+    if kind == "cut short":
+        file.write_bytes(file.read_bytes()[:50_000])
+    elif kind == "log.db":
+        shutil.copy(directory / "log.db", file)
+    else:
+        connection = apsw.Connection(str(file))
+        connection.execute(f"PRAGMA user_version = {3 if kind == 'an earlier schema' else 999}")
+        connection.close()
+
+
+def test_a_file_that_may_not_be_read_is_named(log: Log, restore: Command, tmp_path: Path) -> None:
+    log.stop_writer()
+    done = restore(log.directory, "--yes", file=tmp_path)
+    assert done.exit_code == 1
+    assert f"{tmp_path} is no file" in done.stderr
+    done = restore(log.directory, "--yes", file=log.directory / "log.db" / "x")
+    assert done.exit_code == 1
+    assert "cannot read" in done.stderr
+
+
 def test_the_disk_must_have_room_for_the_copy(
     log: Log, file: Path, restore: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,8 +467,10 @@ def test_a_restore_that_was_cut_short_is_finished_before_another_begins(
         done = restore(log.directory, "--yes")
     assert done.exit_code == 1
     assert "Mend that, and repeat the command" in done.stderr
-    with pytest.raises(LogUnusable, match=f"finish it with `hansard restore {file}"):
-        swapping.require_no_restore(log.directory)
+    command = [sys.executable, "-m", "hansard_writer", "serve", "--dir", log.directory]
+    served = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert served.returncode == 1
+    assert f"finish it with `hansard restore {file} --dir {log.directory}`" in served.stderr
     other = shutil.copy(file, tmp_path / "other")
     for option in ("--yes", "--dry-run"):
         done = restore(log.directory, option, file=other)

@@ -72,6 +72,23 @@ def test_a_dry_run_says_what_would_go_and_needs_no_writer(log: ProvableLog, prun
     assert log.execute("SELECT count(*) FROM entries").get == 48
 
 
+def test_a_dry_run_says_what_a_vacuum_would_give_back(log: ProvableLog, prune: Prune) -> None:
+    log.execute("CREATE TABLE mine(x)")
+    log.execute("INSERT INTO mine VALUES(zeroblob(2000000))")
+    log.execute("DROP TABLE mine")
+    done = prune("--vacuum", "--dry-run")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == "--vacuum would give back 2.0 MB of log.db's 2.2 MB.\n"
+    done = prune("--before", "2024-01-02", "--vacuum", "--dry-run")
+    assert done.stdout.endswith(
+        "--vacuum would give that back, and 2.0 MB of log.db's 2.2 MB that are free already.\n"
+    )
+    done = prune("--before", "2024-01-01", "--vacuum", "--dry-run")
+    assert done.exit_code == 0, "there is something to do"
+    assert done.stdout.startswith("--vacuum would give back 2.0 MB")
+    assert done.stderr.startswith("There is nothing to prune")
+
+
 def test_a_dry_run_writes_no_archive(prune: Prune, tmp_path: Path) -> None:
     done = prune("--before", "2024-01-02", "--dry-run", "--archive", tmp_path / "a.gz")
     assert done.exit_code == 0
@@ -99,7 +116,9 @@ def test_nothing_to_prune_is_an_answer(prune: Prune) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "complaint"),
     [
-        ((), 2, "Say --before TIME, or an age as --before 90d"),
+        ((), 2, "Say --before TIME, or an age as --before 90d; or --vacuum."),
+        (("--vacuum", "--keep-last", "7"), 2, "--keep-last go with --before"),
+        (("--vacuum", "--check-archive", __file__), 2, "goes with --key alone"),
         (("--before", "yesterday"), 2, "write it like 2026-01-31T23:59:00Z"),
         (("--before", "2d3h"), 2, "write it like"),
         (("--before", "-1d"), 2, "write it like"),

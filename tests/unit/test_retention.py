@@ -94,6 +94,22 @@ def test_it_is_found_whatever_the_size_of_a_look(
     assert find(rows, 99).last == 12
 
 
+def test_a_prefix_of_so_many_bytes_ends_with_the_entry_that_reaches_them(
+    log: ProvableLog, rows: retention.Rows
+) -> None:
+    log.enter(*(event('{"x":"%s"}' % ("x" * size)) for size in (100, 2_000, 100, 100, 5_000)))
+    each = [retention.longer(rows, Prefix(n, n - 1), n, 1 << 62).bytes for n in range(1, 6)]
+    assert each[1] - each[0] == 1_900
+    nothing, sums = Prefix(1, 0), [sum(each[:n]) for n in range(1, 6)]
+    for size, last in ((1, 1), (sums[0], 1), (sums[0] + 1, 2), (sums[3], 4), (1 << 40, 5)):
+        found = retention.heavier(rows, nothing, 5, size)
+        assert (found.last, found.bytes) == (last, sums[last - 1])
+        if last > 2:  # looked at in two pieces
+            part = retention.heavier(rows, nothing, 2, size)
+            assert retention.heavier(rows, part, 5, size) == found
+    assert retention.heavier(rows, nothing, 3, 1 << 40).last == 3
+
+
 def test_it_looks_at_nothing_behind_the_first_that_stays(
     log: ProvableLog, rows: retention.Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

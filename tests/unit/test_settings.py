@@ -26,7 +26,7 @@ LISTS = [each.name for each in FIELDS if each.type == tuple[str, ...] | None]
 TEXTS = [each.name for each in FIELDS if each.type in (str, str | None)]
 FLAGS = [each.name for each in FIELDS if each.type is bool]
 NUMBERS = [name for name in NAMES if name not in LISTS + TEXTS + FLAGS]
-TIMES = [each.name for each in FIELDS if each.type is float]
+TIMES = [each.name for each in FIELDS if each.type in (float, float | None)]
 
 
 def values_of(name: str) -> list[Any]:
@@ -41,7 +41,8 @@ def values_of(name: str) -> list[Any]:
     if name in LISTS:
         return [("a.one", "a.two"), ("b",), ("c", "d")]
     if each.default is None:
-        return [7, 8, 9]
+        least = max(each.metadata["minimum"], 7)
+        return [least, least + 1, least + 2]
     step = 0.25 if name in TIMES else 1
     return [each.default + step, each.default + 2 * step, each.default + 3 * step]
 
@@ -69,7 +70,8 @@ def test_the_settings_are_those_of_the_design() -> None:
         "sync queue_maxsize spool_bytes on_full ack_timeout close_timeout best_effort actor "
         "event_types output_bytes_max batch_events_max batch_bytes_max commit_interval "
         "checkpoint_interval enforce_tasks dead_letters_max dead_letters_bytes_max disk_warn "
-        "disk_suspend reserve_bytes wal_bytes_target reader_age_max fts_event_types group"
+        "disk_suspend reserve_bytes wal_bytes_target reader_age_max fts_event_types group "
+        "retention_max_age retention_max_bytes"
     )
     assert sorted(NAMES) == sorted(text.split())
 
@@ -138,10 +140,11 @@ def test_the_environment_of_the_process_is_the_default(
 
 @pytest.mark.parametrize("name", TIMES)
 def test_a_whole_number_is_a_time_too(name: str, directory: Path) -> None:
-    write_file(directory, name, 3)
-    for settings in (load_settings(directory), load_settings(directory, {name: 3})):
+    value = round(max(BY_NAME[name].metadata["minimum"], 3))
+    write_file(directory, name, value)
+    for settings in (load_settings(directory), load_settings(directory, {name: value})):
         found = getattr(settings, name)
-        assert (found, type(found)) == (3.0, float)
+        assert (found, type(found)) == (float(value), float)
 
 
 @pytest.mark.parametrize(

@@ -575,6 +575,26 @@ def test_an_answer_to_a_prune_that_breaks_a_rule_is_refused(content: object) -> 
         wire.prune_state_of(content)
 
 
+def test_a_vacuum_and_its_answer_come_in_as_they_went_out() -> None:
+    verb, arguments = wire.unpack_request(wire.pack_request(wire.Vacuum(64)))
+    assert (verb, wire.vacuum_of(arguments)) == ("vacuum", wire.Vacuum(64))
+    vacuumed = wire.Vacuumed(64, 7, 100, "a reader")
+    _, content = wire.unpack_reply(wire.pack_reply("vacuum", vacuumed))
+    assert wire.vacuumed_of(content) == vacuumed
+
+
+@pytest.mark.parametrize("arguments", [[], [1, 2], [-1], [True], ["1"], [None], [1.0]])
+def test_a_vacuum_that_breaks_a_rule_is_refused(arguments: list[Any]) -> None:
+    with pytest.raises(wire.WireError, match="vacuum takes a natural number"):
+        wire.vacuum_of(arguments)
+
+
+@pytest.mark.parametrize("content", [None, 7, [1, 2, 3], [1, 2, 3, None], [-1, 2, 3, ""]])
+def test_an_answer_to_a_vacuum_that_breaks_a_rule_is_refused(content: object) -> None:
+    with pytest.raises(wire.WireError, match="a vacuum's answer"):
+        wire.vacuumed_of(content)
+
+
 def test_a_request_of_the_owner_carries_his_token_in_front() -> None:
     packed = wire.pack_owners_request(b"t" * 32, wire.Prune(5, 9, "ann", None, None))
     verb, arguments = wire.unpack_request(packed)

@@ -5,6 +5,7 @@ import re
 from typing import Any, Final
 
 _STEP: Final = re.compile(r"(?:[^.\\]|\\.)+")  # of a path: a backslash makes a dot a part of a name
+_INDEX: Final = re.compile(r"\d{1,18}")  # no list has an item with a longer one
 
 
 class Number(str):
@@ -25,6 +26,7 @@ class Path:
         if not steps or ".".join(steps) != text:
             raise ValueError(f"{text!r} is no path: names or list indexes with dots between them")
         self._steps = [re.sub(r"\\(.)", r"\1", step) for step in steps]
+        self.only_name = self._steps[0] if len(self._steps) == 1 else None
 
     def follow(self, document: Any) -> Any:
         """The value at the path, None where there is none."""
@@ -32,7 +34,7 @@ class Path:
         for step in self._steps:
             if isinstance(value, dict):
                 value = value.get(step)
-            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
                 value = value[int(step)]
             else:
                 return None

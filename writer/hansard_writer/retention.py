@@ -37,11 +37,17 @@ PARTIAL_SUFFIX: Final = ".partial"
 
 _PRUNED_TO: Final = "SELECT coalesce(max(value), 0) FROM meta WHERE key = 'pruned_to'"
 _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM entries"
+_BYTES: Final = (  # of one entry, about
+    "octet_length(concat(event_type, level, actor, task_id))"
+    f" + coalesce(octet_length(payload), 0) + {ENTRY_BYTES}"
+)
 _FACTS: Final = (
-    "SELECT coalesce(max(seq), 0), min(created_at), max(created_at),"
-    " coalesce(sum(octet_length(concat(event_type, level, actor, task_id))), 0)"
-    " + coalesce(sum(octet_length(payload)), 0)"
+    f"SELECT min(created_at), max(created_at), sum({_BYTES})"  # noqa: S608 - our own words
     " FROM entries WHERE seq > ? AND seq <= ?"
+)
+_FIRST_REACHING: Final = (
+    f"SELECT min(seq) FROM (SELECT seq, sum({_BYTES}) OVER (ORDER BY seq) AS bytes"  # noqa: S608
+    " FROM entries WHERE seq > ? AND seq <= ?) WHERE bytes >= ?"
 )
 _FIRST_NEWER: Final = (
     "SELECT min(seq), created_at FROM entries WHERE seq > ? AND seq <= ? AND created_at >= ?"
@@ -73,28 +79,29 @@ def find_prefix(
 ) -> Prefix:
     """The longest prefix of entries that were all created before a time (ns since 1970 UTC), with
     ``keep_last`` entries behind it at least. Looks at no entry behind the first that is not."""
-    at: int = rows(_PRUNED_TO)[0][0]
+    pruned_to: int = rows(_PRUNED_TO)[0][0]
     end: int = rows(_NEWEST)[0][0] - keep_last
-    found = Prefix(at + 1, at)
-    while at < end:
-        stop = min(at + ENTRIES_PER_LOOK, end)
-        newer, created_at = rows(_FIRST_NEWER, at, stop, before)[0]
-        if newer is not None:
-            stop = newer - 1
-            found = found._replace(kept_since=created_at)
-        last, oldest, newest, size = rows(_FACTS, at, stop)[0]
-        if last:
-            found = found._replace(
-                last=last,
-                oldest=min(found.oldest or oldest, oldest),
-                newest=max(found.newest, newest),
-                bytes=found.bytes + size + ENTRY_BYTES * (last - at),
-            )
-        progress(stop - at)
-        if newer is not None:
-            break
-        at = stop
+    found = Prefix(pruned_to + 1, pruned_to)
+    while found.last < end and found.kept_since is None:
+        at = found.last
+        found = longer(rows, found, min(at + ENTRIES_PER_LOOK, end), before)
+        progress(found.last - at)
     return found
+
+
+def longer(rows: Rows, found: Prefix, stop: int, before: int) -> Prefix:
+    """A prefix with the entries behind it up to ``stop``, as far as all were created before a
+    time."""
+    newer, created_at = rows(_FIRST_NEWER, found.last, stop, before)[0]
+    last = stop if newer is None else newer - 1
+    return _extended(rows, found, last)._replace(kept_since=created_at)
+
+
+def heavier(rows: Rows, found: Prefix, stop: int, size: int) -> Prefix:
+    """A prefix with the entries behind it up to ``stop``, or with as many as take so many bytes in
+    all."""
+    (reaching,) = rows(_FIRST_REACHING, found.last, stop, size - found.bytes)[0]
+    return _extended(rows, found, stop if reaching is None else reaching)
 
 
 def is_covered(rows: Rows, last: int) -> bool:
@@ -138,6 +145,18 @@ def read_archive(path: Path, keys: Iterable[VerifierKey]) -> Archived:
 
 
 # --- inside ---
+
+
+def _extended(rows: Rows, found: Prefix, last: int) -> Prefix:
+    oldest, newest, size = rows(_FACTS, found.last, last)[0]
+    if oldest is None:  # no more entries, or none any more
+        return found._replace(last=last)
+    return found._replace(
+        last=last,
+        oldest=min(found.oldest or oldest, oldest),
+        newest=max(found.newest, newest),
+        bytes=found.bytes + size,
+    )
 
 
 def _compress(file: IO[bytes], lines: Iterable[bytes]) -> None:

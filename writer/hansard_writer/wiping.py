@@ -13,6 +13,7 @@ from typing import Final
 from hansard import directory as layout
 from hansard import wire
 from hansard_writer import full_text_separators, spooled, wal_readers
+from hansard_writer.backups.swapping import put_aside_in
 from hansard_writer.changed_pages import ChangedPages
 from hansard_writer.free_space import PAGE_BYTES, TELLABLE_PAGES_MAX
 from hansard_writer.full_text_separators import Place
@@ -54,7 +55,7 @@ class Wiping:
         if self._is_cleared:
             path = self._store.path
             held_up_by = spooled.holders(self._store, path.parent / layout.SPOOL)
-            held_up_by += backups_beside(path)
+            held_up_by += [*backups_beside(path), *put_aside_in(path.parent)]
         is_done = self._is_cleared and not held_up_by
         return wire.Wiped(self._cleared, self._handle.file.pages, held_up_by, is_done)
 

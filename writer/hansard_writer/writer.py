@@ -32,6 +32,7 @@ from hansard_writer.own_entries import OwnEntries
 from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
+from hansard_writer.retaining import Retaining
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
@@ -106,6 +107,7 @@ class Writer:
         self._full_text = FullText(store, settings.fts_event_types)
         self._pruning = Pruning(store, own, self._full_text, lambda: self._sealer.sealed_to)
         self._prune_at = 0.0
+        self._retaining = Retaining(store, self._pruning, settings, clock_ns)
         self._filling = Filling(store, read_declared, self._is_in_use)
         self._administration = Administration(
             self._letters,
@@ -149,6 +151,7 @@ class Writer:
         if not self._disk.suspended and now >= max(self._sealer.due, self._retries.at):
             self._seal()
         self._prune(now)
+        self._retain(now)
         self._governor.step(now, is_idle=not self._intake.batch)
         return self._wait_at_most(now, read_all and asked_all)
 
@@ -189,6 +192,7 @@ class Writer:
             "full_text_tail": self._full_text.tail,
             "pruned_to": self._pruning.state.pruned_to,
             "to_be_pruned": self._pruning.left,
+            **self._retaining.figures(),
             "spools_adopted": adopter.adopted,
             "spools_damaged": adopter.damaged,
             "spools_of_other_logs": adopter.foreign,
@@ -455,6 +459,17 @@ class Writer:
     def _prune_due(self) -> float:
         return max(self._prune_at, self._retries.at) if self._pruning.has_work else inf
 
+    def _retain(self, now: float) -> None:
+        if now >= self._retention_due():
+            is_idle = now >= self._full_text_due()
+            self._work(lambda: self._retaining.step(now, is_idle=is_idle), now)
+
+    def _retention_due(self) -> float:
+        """Not within a batch, nor while something is being pruned."""
+        if self._intake.batch or self._pruning.has_work or self._disk.suspended:
+            return inf
+        return max(self._retaining.due, self._retries.at)
+
     def _wait_at_most(self, now: float, read_all: bool) -> float:
         batch = self._intake.batch
         if len(self._calls):
@@ -476,7 +491,7 @@ class Writer:
             moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
-        moments.append(self._prune_due())
+        moments += [self._prune_due(), self._retention_due()]
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

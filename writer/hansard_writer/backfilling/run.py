@@ -6,15 +6,15 @@ however that came. It changes nothing itself.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import WriterUnavailable
+from hansard.reader.resting import Rests
 from hansard.reader_connection import ReadConnection
 from hansard_writer.backfilling.concerned import event_types
 from hansard_writer.backfilling.looking import Look, Piece
@@ -35,10 +35,17 @@ FAILURES_MAX: Final = 20  # in a row
 # Beside others: a piece takes the writer a millisecond, and then it is theirs for ten.
 CONSIDERATE_ENTRIES_MAX: Final = 100
 REST_S_MIN: Final = 0.01
-REST_SHARE: Final = 4.0  # of this process's own work
 CLEARING_REST_S: Final = 0.05
 
-Ask = Callable[[wire.Request], object]  # the content of the answer, as `requester.ask_as_owner`
+
+class Question(Protocol):
+    """As `requester.Question`."""
+
+    def answer(self) -> tuple[str, object]: ...
+    def close(self) -> None: ...
+
+
+Ask = Callable[[wire.Request], Question]
 
 
 class Backfill:
@@ -46,7 +53,7 @@ class Backfill:
 
     ``batch_size`` entries are kept in one transaction at most, fewer while others use the writer.
     ``anew``: entries that were looked at before are so again. For ``patience_s`` it waits for a
-    writer that went away. ``ask`` asks it, as the owner of the directory.
+    writer that went away. ``ask`` asks it, and does not wait for the answer.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class Backfill:
         ask: Ask | None = None,
     ) -> None:
         self._directory = directory
-        self._ask = ask or partial(requester.ask_as_owner, directory, timeout=ANSWER_S)
+        self._ask = ask or partial(requester.question_as_owner, directory, timeout=ANSWER_S)
         self._names = names
         self._batch_size = batch_size
         self._anew = anew
@@ -69,27 +76,29 @@ class Backfill:
         self._observer = observer or Observer()
         self._fields: list[StoredField] = []
         self._tallies: dict[int, Tally] = {}
+        self._as_of = 0
         self._has_retired = False
         self._is_considerate = False
         self._in_use = False
         self._failures = 0
-        self._under_way: tuple[Stretch, Piece, Future[object]] | None = None
-        self._rested_at_s = time.thread_time()
+        self._under_way: tuple[Stretch, Piece, Question] | None = None
+        self._rests = Rests()
 
     def run(self) -> list[Tally]:
         """Fill all that is left; what came of it, by field. Raises `NoSuchField`,
         `WriterUnavailable` and `wire.WireError` where the writer cannot, and `DirectoryTaken` where
         it is of a release that knows no derived fields. What is filled by then stays."""
-        with ThreadPoolExecutor(1) as self._asking:
-            self._declare()
-            self._observer.begin(entries_left(self._fields))
-            while True:
-                try:
-                    self._fill()
-                    self._clear()
-                    return [self._tally(each) for each in self._fields]
-                except (WriterUnavailable, wire.WireError) as error:
-                    self._come_back(error)
+        self._declare()
+        self._observer.begin(entries_left(self._fields))
+        while True:
+            try:
+                self._fill()
+                self._clear()
+                return [self._tally(each) for each in self._fields]
+            except (WriterUnavailable, wire.WireError) as error:
+                self._come_back(error)
+            finally:
+                self._forget()
 
     # --- the fields ---
 
@@ -104,7 +113,7 @@ class Backfill:
 
     def _declared(self, request: wire.Declare) -> list[StoredField]:
         try:
-            content = self._ask(request)
+            content = self._ask(request).answer()[1]
         except wire.WireError as error:
             if "is no verb" not in str(error):
                 raise
@@ -115,6 +124,7 @@ class Backfill:
             ) from error
         answer = wire.derived_fields_of(content)
         self._heard(answer)
+        self._as_of = answer.as_of
         return [
             StoredField(id_, DerivedField.from_definition(name, definition), *marks)
             for id_, name, definition, *marks in answer.fields
@@ -135,7 +145,7 @@ class Backfill:
                     self._send(stretch, piece)
                     if self._in_use:
                         self._settle()
-                        self._rest(REST_S_MIN)
+                        self._rests.take(REST_S_MIN)
                 self._settle()
 
     def _entries_max(self) -> int:
@@ -143,31 +153,37 @@ class Backfill:
 
     def _send(self, stretch: Stretch, piece: Piece) -> None:
         """The next piece is drawn while the writer keeps this one."""
-        fill = wire.Fill(piece.after, piece.upto, wire.pack_values(piece.values))
-        answer = self._asking.submit(self._ask, fill)
-        self._under_way = stretch, piece, answer
+        values = wire.pack_values(piece.values)
+        fill = wire.Fill(piece.after, piece.upto, self._as_of, values)
+        self._under_way = stretch, piece, self._ask(fill)
 
     def _settle(self) -> None:
         """Wait until the piece that is under way is kept."""
         if self._under_way is None:
             return
-        (stretch, piece, answer), self._under_way = self._under_way, None
-        self._heard(wire.filled_of(answer.result()))
+        (stretch, piece, question), self._under_way = self._under_way, None
+        self._heard(wire.filled_of(question.answer()[1]))
         self._failures = 0
         self._fields = filled(self._fields, stretch, piece.upto)
         for stored, tally in zip(stretch.fields, piece.tallies, strict=True):
             self._tally(stored).add(tally)
         self._observer.through(piece.upto - piece.after)
 
+    def _forget(self) -> None:
+        """What is under way may be kept or not: the writer knows."""
+        if self._under_way is not None:
+            self._under_way[-1].close()
+            self._under_way = None
+
     def _clear(self) -> None:
         """Of definitions that are none any more."""
-        nothing = wire.Fill(0, 0, wire.pack_values([]))
+        nothing = wire.Fill(0, 0, 0, wire.pack_values([]))
         while self._has_retired:
-            content = self._ask(nothing)
+            content = self._ask(nothing).answer()[1]
             self._heard(wire.filled_of(content))
             self._failures = 0
             if self._in_use:
-                self._rest(CLEARING_REST_S)
+                self._rests.take(CLEARING_REST_S)
 
     # --- beside others ---
 
@@ -177,15 +193,10 @@ class Backfill:
             self._is_considerate = True
             self._observer.step_back()
 
-    def _rest(self, least_s: float) -> None:
-        worked_s = time.thread_time() - self._rested_at_s
-        time.sleep(max(REST_SHARE * worked_s, least_s))
-        self._rested_at_s = time.thread_time()
-
     def _come_back(self, error: Exception) -> None:
         """After the writer has ended, or could not keep a piece: ask it once more how far it is.
         Raises the error where that makes no sense."""
-        self._under_way = None
+        self._forget()
         before = entries_left(self._fields)
         while True:
             self._failures += 1

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.reader_connection import ReadConnection
-from hansard.settings import SETTINGS_FILE, load_settings
+from hansard.settings import load_settings
 from hansard_writer.anchoring import NoCheckpoint, take_newest
 from hansard_writer.backups import Backup, BackupFailed, Progress
 from hansard_writer.backups.contents import Contents, contents_in
@@ -32,11 +32,6 @@ KEY_SUFFIX: Final = ".key"
 CHECKPOINT_S: Final = 10.0  # for the writer to sign what is committed
 COPYING, VERIFYING = "copying", "verifying"
 
-_OF_A_LOG: Final = frozenset(
-    {layout.LOCK, layout.RESERVE, layout.KEY, layout.NEXT_KEY, layout.PUBLIC_KEY, layout.VERIFIED}
-    | {layout.CHECKPOINT, layout.OWNERS, layout.PUSH_SOCKET, layout.ACK_SOCKET, layout.SPOOL}
-    | {SETTINGS_FILE, *(layout.DATABASE + end for end in ("", "-wal", "-shm", "-journal"))}
-)
 _DATABASE_BYTES: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
@@ -95,9 +90,11 @@ def _require_place(directory: Path, to: Path) -> None:
         raise ConfigError(f"there is no directory {to.parent}: make it, or name a file elsewhere")
     if not os.access(to.parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{to.parent} cannot be written to: see to its mode, or name another")
-    inside, log = to.parent.resolve(), directory.resolve()
-    if (inside == log and to.name in _OF_A_LOG) or inside == log / layout.SPOOL:
-        raise ConfigError(f"{to} is a file of the log itself: name one elsewhere")
+    if to.parent.resolve().is_relative_to(directory.resolve()):
+        raise ConfigError(
+            f"{to} is in the log's own directory, where it is lost with the log, and keeps what is "
+            "redacted: name a file elsewhere"
+        )
 
 
 def _private_key(directory: Path) -> Ed25519PrivateKey:

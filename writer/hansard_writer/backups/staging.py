@@ -47,6 +47,12 @@ def require_backup(file: Path) -> None:
             f"{file} is of a newer release (schema {header.user_version}, this one knows "
             f"{schema.VERSION}): install that release or a later one"
         )
+    if header.user_version < schema.VERSION:
+        raise NoBackup(
+            f"{file} has schema {header.user_version}, and this release restores {schema.VERSION}: "
+            "put a copy of it into an empty directory X as log.db; `hansard migrate --dir X`; "
+            "`hansard backup --dir X --to NEW`; then restore NEW"
+        )
     if header.is_wal:
         raise NoBackup(
             f"{file} is a copy of log.db, and no backup: entries may be in its WAL. Put it into a "
@@ -55,12 +61,6 @@ def require_backup(file: Path) -> None:
     whole = header.pages * (header.page_bytes if header.page_bytes > 1 else LARGEST_PAGE)
     if size != whole:
         raise NoBackup(f"{file} is cut short: it has {size:,} of {whole:,} bytes. Copy it again")
-    if header.user_version < schema.VERSION:
-        raise NoBackup(
-            f"{file} has schema {header.user_version}, and this release restores {schema.VERSION}: "
-            "put a copy of it into an empty directory X as log.db; `hansard migrate --dir X`; "
-            "`hansard backup --dir X --to NEW`; then restore NEW"
-        )
 
 
 def show(file: Path, place: Path) -> None:

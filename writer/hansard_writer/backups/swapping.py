@@ -17,6 +17,7 @@ from hansard_writer.durable_files import replace_file, sync_directory, sync_file
 
 PLAN: Final = "plan.json"
 ASIDE_PREFIX: Final = "before-restore-"
+ASIDE_NAMED_MAX: Final = 10
 
 _LOG: Final = tuple(layout.DATABASE + end for end in ("", "-wal", "-shm", "-journal"))
 _SIGNED: Final = (layout.CHECKPOINT, layout.PUBLIC_KEY, layout.VERIFIED)
@@ -59,6 +60,16 @@ def require_no_restore(directory: Path) -> None:
 def present_files(directory: Path) -> list[Path]:
     """What there is of a log's database."""
     return [path for path in (directory / name for name in _LOG) if path.exists()]
+
+
+def put_aside_in(directory: Path) -> list[str]:
+    """What each log is that a restore has put aside, and the way out, for who wants something gone
+    for good; the first `ASIDE_NAMED_MAX`."""
+    found = sorted(directory.glob(f"{ASIDE_PREFIX}*"))[:ASIDE_NAMED_MAX]
+    return [
+        f"{each} is a log that a restore has put aside, and holds what it held then: remove it"
+        for each in found
+    ]
 
 
 def decide(directory: Path, plan: Plan) -> None:

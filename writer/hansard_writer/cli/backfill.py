@@ -23,10 +23,12 @@ from hansard_writer.backfilling import (
     Observer,
     Tally,
     preview,
+    verification,
 )
 from hansard_writer.backfilling.looking import PIECE_ENTRIES_MAX
 from hansard_writer.backfilling.preview import Preview
 from hansard_writer.backfilling.run import BATCH_ENTRIES, PATIENCE_S
+from hansard_writer.cli.backfill_verify import print_verification
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
 from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
@@ -97,6 +99,11 @@ Examples:
 @click.option(
     "--rebuild", is_flag=True, help="Look at all entries once more, filled or not: draw all anew."
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Say how complete and right the fields are, and fill nothing.",
+)
 @click.option("--verbose", is_flag=True, help="List the first entries without a value, by cause.")
 @click.option(
     "--format",
@@ -111,14 +118,21 @@ def command(
     batch_size: int,
     names: tuple[str, ...],
     rebuild: bool,
+    verify: bool,
     verbose: bool,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
+    if verify and (dry_run or rebuild):
+        raise click.UsageError("--verify fills nothing: it goes with --field and --format alone.")
     gc.disable()  # or it would walk thousands of values that no cycle holds
     read_declared(directory)  # what is wrong with it is better said before a writer is started
     ReadConnection(directory, leaves_no_trace=True).close()  # as is that there is no log
     try:
-        if dry_run:
+        if verify:
+            with _progress("verifying") as observer:
+                found = verification.verify(directory, names, observer)
+            print_verification(found, format)
+        elif dry_run:
             with _progress("looking") as observer:
                 seen = preview(directory, names, rebuild, observer)
             _print(format, seen.tallies, verbose, seen)

@@ -151,7 +151,7 @@ def _tell(restored: Restored, directory: Path) -> None:
     if restored.aside:
         click.echo(
             f"The log that was there is in {restored.aside}: it can be read with --dir. Nothing "
-            "will be redacted there; delete it with "
+            "is redacted there, and no redaction of the log is done while it is: delete it with "
             f"`rm -r {shlex.quote(str(restored.aside))}` once you do not need it.",
             err=True,
         )

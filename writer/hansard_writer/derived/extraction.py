@@ -34,6 +34,8 @@ class Cause(StrEnum):
 class Payload:
     """A payload that several fields are drawn from: it is parsed once."""
 
+    __slots__ = ("_exact", "_text", "cause", "document")
+
     def __init__(self, text: str | bytes | None) -> None:
         self._text = text
         self._exact: Any = None
@@ -64,7 +66,7 @@ class Extractor:
 
     def __init__(self, field: DerivedField) -> None:
         self.field = field
-        self._paths = [Path(path) for path in field.paths]
+        self._paths = [(path.only_name, path) for path in map(Path, field.paths)]
         self._read = _READERS[field.type]
 
     def draw(self, payload: Payload) -> Value | Cause:
@@ -72,14 +74,16 @@ class Extractor:
         if payload.cause is not None:
             return payload.cause
         found: Cause = Cause.MISSING
-        for path in self._paths:
-            given = path.follow(payload.document)
+        document = payload.document
+        is_object = type(document) is dict
+        for name, path in self._paths:
+            given = document.get(name) if name and is_object else path.follow(document)
             if given is None:
                 continue
-            if isinstance(given, float):
+            if type(given) is float:
                 given = path.follow(payload.exact)
             value = self._read(given)
-            if not isinstance(value, Cause):
+            if type(value) is not Cause:
                 return value
             if found is Cause.MISSING:
                 found = value
@@ -121,7 +125,7 @@ def _boolean(given: Any) -> Value | Cause:
 
 
 def _timestamp(given: Any) -> Value | Cause:
-    if type(given) is bool or not isinstance(given, int | str):
+    if type(given) is not str and (type(given) is bool or not isinstance(given, int | str)):
         return Cause.ANOTHER_TYPE
     try:
         return parse_time(given)
