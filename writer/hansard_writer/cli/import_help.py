@@ -1,4 +1,4 @@
-"""What ``hansard import --help`` says: the rules, and the presets by what they say of themselves."""
+"""What ``hansard import --help`` says: its rules, and each preset by what it says of itself."""
 
 import textwrap
 from collections.abc import Mapping
