@@ -185,3 +185,12 @@ def test_values_that_are_none_are_refused(log: Log, values: bytes) -> None:
     log.worker().record()
     log.settle()
     log.assert_all_is_in()
+
+
+def test_two_values_of_one_entry_are_refused(log: Log) -> None:
+    log.worker().record(2)
+    log.settle()
+    number, declared_at, _ = declare(log, NUMBER)["number"]
+    with pytest.raises(wire.WireError, match="one an entry"):
+        fill(log, 0, declared_at, (number, [1, 1], [1, 2]))
+    fill(log, 0, declared_at, (number, [1, 2], [1, 2]))

@@ -5,6 +5,7 @@ import re
 from typing import Any, Final
 
 _STEP: Final = re.compile(r"(?:[^.\\]|\\.)+")  # of a path: a backslash makes a dot a part of a name
+_INDEX: Final = re.compile(r"\d{1,18}")  # no list has an item with a longer one
 
 
 class Number(str):
@@ -45,7 +46,7 @@ class Path:
         for step in steps:
             if isinstance(value, dict):
                 value = value.get(step)
-            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
                 value = value[int(step)]
             else:
                 return None

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from hansard import wire
@@ -39,7 +39,7 @@ def parse_time(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{value!r:.100} is neither text nor a number")  # noqa: TRY004 - of a line
     if isinstance(value, int | Number) or _is_epoch(value):
-        ns = _epoch_ns(Decimal(value))
+        ns = _epoch_ns(_number(value))
     else:
         ns = _iso_ns(value)
     if not 0 <= ns <= wire.INT64_MAX:
@@ -50,6 +50,13 @@ def parse_time(value: Any) -> int:
 def _is_epoch(text: str) -> bool:
     """Eight digits are a date, and four a year."""
     return len(text) > len("20240131") and _EPOCH.fullmatch(text) is not None
+
+
+def _number(value: int | str) -> Decimal:
+    try:
+        return Decimal(value)
+    except InvalidOperation:  # 1e99999999999999999999: no exponent may be as large
+        raise ValueError(f"{value!r:.100} is no time") from None
 
 
 def _epoch_ns(number: Decimal) -> int:

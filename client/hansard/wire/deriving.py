@@ -137,6 +137,8 @@ def _check_values(each: Any, after: int, upto: int) -> None:
         raise WireError("a field has as many values as entries")
     if set(map(type, seqs)) - {int} or not _are_values(values):
         raise WireError("ids of entries are numbers; values are text, or numbers of 64 bits")
+    if len(set(seqs)) < len(seqs):
+        raise WireError("the values of a fill are one an entry")
     if seqs and not after < min(seqs) <= max(seqs) <= upto:
         raise WireError(f"the entries of a fill are behind {after}, up to {upto}")
 
