@@ -438,6 +438,8 @@ def test_killed_between_any_two_steps_the_old_log_is_whole_or_the_new_one_or_non
             with pytest.raises(LogUnusable, match=f"hansard restore {file}"):
                 swapping.require_no_restore(log.directory)
             assert restore_killed_at(10_000), "the same command finishes it"
+        swapping.require_no_restore(log.directory)
+        assert not swapping.staging_of(log.directory).exists(), "a backup where no redaction looks"
         entries = query(log.directory, "SELECT event_type FROM entries WHERE seq > 3")
         is_new = entries == [(ROLLBACK,)]
         assert is_new or len(entries) == 3, "the old log"

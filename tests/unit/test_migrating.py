@@ -207,6 +207,15 @@ def test_the_backup_goes_where_it_is_told_to(
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+def test_a_backup_of_another_name_in_the_logs_directory_is_refused(
+    old: Path, run: Callable[..., Result]
+) -> None:
+    done = run("--backup-to", old / "spool" / ".." / "before.db")
+    assert done.exit_code != 0
+    assert "leave --backup-to off" in done.stderr
+    assert migrating.look(old).steps
+
+
 def test_no_backup_is_made_where_none_is_wanted(old: Path, run: Callable[..., Result]) -> None:
     done = run("--no-backup")
     assert (done.exit_code, backups(old), version(old)) == (0, [], schema.VERSION)

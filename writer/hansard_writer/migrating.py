@@ -115,6 +115,8 @@ def migrate_locked(
         return Migrated(plan, None)
     path.with_name(_PARTIAL).unlink(missing_ok=True)  # a killed one's
     to = (backup_to or _beside(path)) if backup else None
+    if backup_to is not None:
+        _require_elsewhere(directory, backup_to)
     _require_room(plan, to)
     reached = plan.version
     handle = Handle(path, layout.PRIVATE_FILE_MODE, may_be_old=True)
@@ -206,6 +208,14 @@ def _told_what_to_do(directory: Path) -> Iterator[None]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f"{BACKUP_PREFIX}{schema.VERSION}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+
+
+def _require_elsewhere(directory: Path, to: Path) -> None:
+    if to.parent.resolve().is_relative_to(directory.resolve()):
+        raise damage.LogUnusable(
+            f"{to} is in the log's own directory, where no redaction knows it by that name: name a "
+            "file elsewhere, or leave --backup-to off"
+        )
 
 
 def _require_room(plan: Plan, to: Path | None) -> None:

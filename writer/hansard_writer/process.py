@@ -97,7 +97,7 @@ def serve(
         accept_lost_key=accept_lost_key,
     )
     try:
-        require_no_restore(directory)
+        with_room(partial(require_no_restore, directory))
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
