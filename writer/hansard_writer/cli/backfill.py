@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from hansard_writer.cli.backfill_verify import print_verification
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
 from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
+from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
 from hansard_writer.derived.definitions import BUILT_IN, DerivedField, read_declared
 from hansard_writer.derived.extraction import Value
@@ -230,19 +230,15 @@ class _Shown(Observer):
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._through = 0
-        self._began = time.monotonic()
 
     def begin(self, entries: int) -> None:
         if self._bar:
             self._bar.length = entries
-            self._began = time.monotonic()
 
     def through(self, entries: int) -> None:
         if self._bar:
             self._through += entries
-            seconds = max(time.monotonic() - self._began, 1e-9)
-            self._bar.label = f"{self._through / seconds:,.0f} entries/s"
-            self._bar.update(entries)
+            self._bar.update(entries, self._through)
 
     def step_back(self) -> None:
         step_back()
@@ -257,5 +253,5 @@ def _progress(label: str) -> Iterator[_Shown]:
     if not sys.stderr.isatty():
         yield _Shown(None)
         return
-    with click.progressbar(length=0, label=label, file=sys.stderr, show_pos=True) as bar:
+    with rated_bar(0, label) as bar:
         yield _Shown(bar)

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from hansard.wording import counted
 from hansard_writer import migrating, schema
 from hansard_writer.cli.exits import Interrupted
 from hansard_writer.cli.options import directory_option
+from hansard_writer.cli.progress import rated_bar
 from hansard_writer.migrating import Observer
 from hansard_writer.migration_plan import Plan, Step
 
@@ -118,15 +118,12 @@ class _Bars(_Words):
     def __init__(self) -> None:
         self._bar: Any = None
         self._what = ""
-        self._began = 0.0
 
     def progress(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self.end()
-            self._what, self._began = what, time.monotonic()
-            self._bar = click.progressbar(
-                length=total, label=what, file=sys.stderr, item_show_func=self._rate
-            ).__enter__()
+            self._what = what
+            self._bar = rated_bar(total, what, *_UNITS[what]).__enter__()
         self._bar.update(done - self._bar.pos, done)
 
     def backed_up(self, backup: Path) -> None:
@@ -142,11 +139,6 @@ class _Bars(_Words):
         bar, self._bar, self._what = self._bar, None, ""
         if bar is not None:
             bar.__exit__(None, None, None)
-
-    def _rate(self, done: int | None) -> str:
-        name, size = _UNITS[self._what]
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        return f"{(done or 0) / size / seconds:,.0f} {name}/s"
 
 
 @contextmanager
