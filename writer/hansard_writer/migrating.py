@@ -212,7 +212,7 @@ def _beside(path: Path) -> Path:
 
 def _require_elsewhere(directory: Path, to: Path) -> None:
     if to.parent.resolve().is_relative_to(directory.resolve()):
-        raise damage.LogUnusable(
+        raise LogUnusable(
             f"{to} is in the log's own directory, where no redaction knows it by that name: name a "
             "file elsewhere, or leave --backup-to off"
         )
