@@ -78,6 +78,7 @@ def serve(
     forbid_second_sqlite()
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
+    os.umask(0o077 if gid is None else 0o027)
     shared = gid is not None
     mode = layout.GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE
     patience_s = 0.0 if supervised_restarts is None else PREDECESSOR_S
@@ -218,7 +219,6 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
         raise ConfigError(f"{directory} is not a directory: name another") from None
     except OSError as error:
         raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
-    os.umask(0o027 if gid is not None else 0o077)
     return gid
 
 
