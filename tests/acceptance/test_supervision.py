@@ -106,7 +106,7 @@ def test_a_writer_whose_supervisor_was_killed_ends_cleanly_and_leaves_the_lock(
         next_one.next_writer()
         assert log.flush(20)
     _, _, err = supervised.end()
-    assert "the supervisor is gone" in err
+    assert "who started this writer is gone" in err
     assert "stopped by SIGTERM" in err
     assert count_entries(directory) == 2
 
