@@ -49,8 +49,10 @@ _TEXT: Final = """Enter what others have written, each line, record or row once.
     so later changes and deletions of old rows change nothing in the log.
 
     Rows and records that do not fit are counted by cause and kept as dead letters (`hansard dlq
-    list --reason unfit`), with exit code 1, and are not tried again: look with --dry-run first.
-    For what it has, the log keeps a ledger: entries import.rows, one for up to two thousand rows.
+    list --reason unfit`), with exit code 1, and are not tried again under their key: look with
+    --dry-run first, or correct them in a table or view of their own, and import that (`--preset
+    task_audits --map key=audit_id`). For what it has, the log keeps a ledger: entries import.rows,
+    one for up to two thousand rows.
 
     \b
     Predecessors' tables:
