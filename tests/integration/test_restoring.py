@@ -17,11 +17,11 @@ from hansard import wire
 from hansard_writer import backup
 from hansard_writer.backups import swapping
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.intake import LOST
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof import keys, verify
 from hansard_writer.proof.key_chain import ROLLBACK
+from hansard_writer.unusable import LogUnusable
 from integration.test_redacting import redact, wipe
 from stepped import Log
 from support import held_lock, query
@@ -454,6 +454,8 @@ def test_killed_between_any_two_steps_the_old_log_is_whole_or_the_new_one_or_non
             with pytest.raises(LogUnusable, match=f"hansard restore {file}"):
                 swapping.require_no_restore(log.directory)
             assert restore_killed_at(10_000), "the same command finishes it"
+        swapping.require_no_restore(log.directory)
+        assert not swapping.staging_of(log.directory).exists(), "a backup where no redaction looks"
         entries = query(log.directory, "SELECT event_type FROM entries WHERE seq > 3")
         is_new = entries == [(ROLLBACK,)]
         assert is_new or len(entries) == 3, "the old log"

@@ -48,6 +48,15 @@ def test_a_broken_timestamp_is_said_to_be_one(given: Any) -> None:
     assert drawn("timestamp", {"v": given}) is Cause.BROKEN_TIMESTAMP
 
 
+@pytest.mark.parametrize("given", ["1e99999999999999999999", "-1e-99999999999999999999"])
+def test_a_number_beyond_all_exponents_is_a_broken_timestamp(given: str) -> None:
+    assert drawn("timestamp", f'{{"v": {given}}}') is Cause.BROKEN_TIMESTAMP
+
+
+def test_an_index_beyond_all_lists_leads_nowhere() -> None:
+    assert drawn("text", {"v": ["a"]}, "v." + "9" * 5_000) is Cause.MISSING
+
+
 @pytest.mark.parametrize("given", [True, [], {}, [NOON]])
 def test_what_can_be_no_timestamp_is_of_another_type(given: Any) -> None:
     assert drawn("timestamp", {"v": given}) is Cause.ANOTHER_TYPE

@@ -17,11 +17,11 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard_writer import database_copy, migrating, schema
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken
 from hansard_writer.migrating import Observer, look, migrate
 from hansard_writer.migration_plan import Step
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from old_logs import old_log
 from support import held_lock, query
 
@@ -205,6 +205,15 @@ def test_the_backup_goes_where_it_is_told_to(
     assert f"mv '{to}' {old}/log.db" in done.stdout
     assert (to.stat().st_mode & 0o777, backups(old)) == (0o600, [])
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_a_backup_of_another_name_in_the_logs_directory_is_refused(
+    old: Path, run: Callable[..., Result]
+) -> None:
+    done = run("--backup-to", old / "spool" / ".." / "before.db")
+    assert done.exit_code != 0
+    assert "leave --backup-to off" in done.stderr
+    assert migrating.look(old).steps
 
 
 def test_no_backup_is_made_where_none_is_wanted(old: Path, run: Callable[..., Result]) -> None:

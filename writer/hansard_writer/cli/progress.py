@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
 
 import click
 
@@ -39,3 +40,47 @@ def rated_bar(length: int, label: str, unit: str = "entries", unit_size: float =
         file=sys.stderr,
         item_show_func=rate,
     )
+
+
+class Phases:
+    """Bars for work that has several parts, one after the other: called with what is being done,
+    how much of it is done, and of how much. Of those in ``units`` the rate is shown, in a unit of
+    so many parts. ``end`` leaves the line, for whoever has something to say in between."""
+
+    def __init__(self, units: Mapping[str, tuple[str, float]] = MappingProxyType({})) -> None:
+        self._units = units
+        self._what = ""
+        self._bar: Any = None
+
+    def __call__(self, what: str, done: int, all_: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if what != self._what or self._bar is None:
+            self.end()
+            self._what = what
+            self._bar = self._begun(what)
+            self._bar.__enter__()
+        self._bar.length = max(all_, 1)
+        self._bar.update(done - self._bar.pos, done)
+
+    def _begun(self, what: str) -> Any:
+        if what in self._units:
+            return rated_bar(1, what, *self._units[what])
+        return click.progressbar(length=1, label=what, file=sys.stderr)
+
+    def end(self) -> None:
+        """Of the bar that is shown, if any."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
