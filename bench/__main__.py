@@ -6,11 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import (
+    backfill,
+    crowded,
     ingest,
     limit,
     machine,
@@ -28,7 +30,8 @@ from bench.figures import Figure
 from hansard.settings import ENVIRONMENT_PREFIX
 
 QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART, proof_cost.PART)
-PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART, verify.PART)
+PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART, verify.PART,
+                backfill.PART, crowded.PART)  # fmt: skip
 WORKERS: Final = 4
 EVENTS: Final = 200_000
 SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
@@ -43,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = Path(tempfile.mkdtemp(prefix="hansard-bench-", dir=options.dir or _default_place()))
     try:
         facts = machine.facts(place)
-        figures = run(place, options.only or QUICK_PARTS, options.workers, options.events)
+        parts = options.only or QUICK_PARTS
+        figures = run(place, parts, options.workers, options.events, million=options.million)
     except WrongEntries as error:
         print(f"wrong: {error}", file=sys.stderr)
         return 1
@@ -56,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Figure]:
+def run(
+    place: Path, parts: Sequence[str], workers: int, events: int, *, million: bool = False
+) -> list[Figure]:
     """The figures of the parts; their logs are made in ``place``. Raises `WrongEntries`."""
     figures: list[Figure] = []
     if ingest.PART in parts:
@@ -65,20 +71,20 @@ def run(place: Path, parts: Sequence[str], workers: int, events: int) -> list[Fi
         figures += limit.run(
             place / "ingest", place / "limit", result.events_per_commit, result.writer_cpu_us
         )
-    if record.PART in parts:
-        figures += record.run(place / "record", events)
-    if sync.PART in parts:
-        figures += sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1))
-    if proof_cost.PART in parts:
-        figures += proof_cost.run(place / "proof-cost", max(events // 8, 1))
-    if readers.PART in parts:
-        figures += readers.run(place / "readers", max(events // workers, 1))
-    if search.PART in parts:
-        figures += search.run(place / "search")
-    if proof.PART in parts:
-        figures += proof.run(place / "proof")
-    if verify.PART in parts:
-        figures += verify.run(place / "verify")
+    others: dict[str, Callable[[], list[Figure]]] = {
+        record.PART: lambda: record.run(place / "record", events),
+        sync.PART: lambda: sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1)),
+        proof_cost.PART: lambda: proof_cost.run(place / "proof-cost", max(events // 8, 1)),
+        readers.PART: lambda: readers.run(place / "readers", max(events // workers, 1)),
+        search.PART: lambda: search.run(place / "search"),
+        proof.PART: lambda: proof.run(place / "proof"),
+        verify.PART: lambda: verify.run(place / "verify"),
+        backfill.PART: lambda: backfill.run(place / "backfill", million=million),
+        crowded.PART: lambda: crowded.run(place / "crowded"),
+    }
+    for part, measured in others.items():
+        if part in parts:
+            figures += measured()
     return figures
 
 
@@ -97,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--events", type=_natural, default=EVENTS, help="of a part (default %(default)s)"
+    )
+    parser.add_argument(
+        "--million", action="store_true", help="backfill 1,000,000 entries too: some minutes"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--dir", type=Path, help="where the logs are made, and removed again")

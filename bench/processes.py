@@ -3,8 +3,9 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 SPAWN: Final[SpawnContext] = multiprocessing.get_context("spawn")
 
@@ -16,3 +17,12 @@ def in_fresh_process(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kw
     """Call a function of a module in a process of its own; its result, or its exception."""
     with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
         return pool.submit(function, *args, **kwargs).result()
+
+
+def started(target: Callable[..., None], *arguments: Any) -> "Connection[Any, Any]":
+    """A process of its own that does ``target``, which gets one argument more: where it sends what
+    comes of it, which is received here."""
+    ours, theirs = SPAWN.Pipe(duplex=False)
+    SPAWN.Process(target=target, args=(*arguments, theirs), daemon=True).start()
+    theirs.close()
+    return ours

@@ -6,7 +6,6 @@ record as fast as they can, and then one caller synchronously; every round has a
 """
 
 import time
-from array import array
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import hansard_writer
+from bench import sync
 from bench.figures import Figure, percentile
-from bench.processes import SPAWN
+from bench.processes import SPAWN, started
 from bench.workload import events
 from hansard import AuditLog
 from hansard.reader import LogReader
@@ -91,11 +91,11 @@ def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Resul
         stop, ready = SPAWN.Event(), SPAWN.Barrier(kind.readers + 1)
         began = time.monotonic()
         readers = [
-            _start(_scan, directory, kind.considerate, stop, ready) for _ in range(kind.readers)
+            started(_scan, directory, kind.considerate, stop, ready) for _ in range(kind.readers)
         ]
         ready.wait(START_S_MAX)
         rate = _bulk_rate(directory, events_each)
-        durations = sorted(_start(_call, directory, calls).recv())
+        durations = sorted(started(sync.call, directory, calls).recv())
         seconds = time.monotonic() - began
         stop.set()
         scanned = sum(connection.recv() for connection in readers)
@@ -105,19 +105,12 @@ def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Resul
 def _bulk_rate(directory: Path, events_each: int) -> float:
     together = SPAWN.Barrier(BULK_WORKERS)
     workers = [
-        _start(_record, directory, number, events_each, together) for number in range(BULK_WORKERS)
+        started(_record, directory, number, events_each, together) for number in range(BULK_WORKERS)
     ]
     spans = [connection.recv() for connection in workers]
     ns = max(end for _, end in spans) - min(begin for begin, _ in spans)
     rate: float = BULK_WORKERS * events_each * 1e9 / ns
     return rate
-
-
-def _start(target: Any, *arguments: Any) -> "Connection[Any, Any]":
-    ours, theirs = SPAWN.Pipe(duplex=False)
-    SPAWN.Process(target=target, args=(*arguments, theirs), daemon=True).start()
-    theirs.close()
-    return ours
 
 
 def _fill(directory: Path) -> None:
@@ -140,16 +133,6 @@ def _record(
         if not log.flush(FLUSH_S_MAX):
             raise TimeoutError(f"worker {number}: not committed in {FLUSH_S_MAX:g} s")
         result.send((began_ns, time.monotonic_ns()))
-
-
-def _call(directory: Path, count: int, result: "Connection[Any, Any]") -> None:
-    durations, clock = array("q"), time.perf_counter_ns
-    with closing(result), AuditLog(directory, sync=True, best_effort=False) as log:
-        for number in range(count):
-            began = clock()
-            log.record("bench.called", {"n": number}, timeout=FLUSH_S_MAX)
-            durations.append(clock() - began)
-        result.send(durations)
 
 
 def _scan(

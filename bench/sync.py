@@ -7,9 +7,11 @@ one caller.
 
 import time
 from array import array
+from contextlib import closing
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event as Flag
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -24,6 +26,7 @@ PART: Final = "sync"
 BLOCKS: Final = 10  # of each kind
 START_S_MAX: Final = 30.0
 ANSWER_MS_MAX: Final = 10_000
+ANSWER_S_MAX: Final = 120.0  # beside others
 
 
 def run(directory: Path, bare: Path, events_count: int) -> list[Figure]:
@@ -46,6 +49,18 @@ def run(directory: Path, bare: Path, events_count: int) -> list[Figure]:
         *distribution(PART, "bare REQ/REP and commit", least),
         Figure(PART, "record(sync=True) p50 / bare p50", p50 / least_p50, "x"),
     ]
+
+
+def call(directory: Path, count: int, result: "Connection[Any, Any]") -> None:
+    """Record so many events synchronously, and send how long each took, in ns: in a process of its
+    own, beside whatever else is measured."""
+    durations, clock = array("q"), time.perf_counter_ns
+    with closing(result), AuditLog(directory, sync=True, best_effort=False) as log:
+        for number in range(count):
+            began = clock()
+            log.record("bench.called", {"n": number}, timeout=ANSWER_S_MAX)
+            durations.append(clock() - began)
+        result.send(durations)
 
 
 def _endpoint(directory: Path) -> str:

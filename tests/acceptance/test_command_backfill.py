@@ -184,6 +184,11 @@ def test_what_cannot_be_is_said_with_the_way_out(directory: Path, tmp_path: Path
         unknown = backfill(directory, "--field", "nunber")
         assert unknown.returncode == 2
         assert "there are source_event_ts, supervisor_processed_at; declare" in unknown.stderr
+        (directory / "hansard.toml").write_text('[derivd.number]\ntype = "text"\n')
+        misspelt = backfill(directory)
+        assert misspelt.returncode == 2
+        assert "'derivd'" in misspelt.stderr
+        assert "[derived.NAME]" in misspelt.stderr
         (directory / "hansard.toml").write_text('[derived.number]\ntype = "number"\n')
         wrong = backfill(directory)
         assert wrong.returncode == 2

@@ -187,6 +187,15 @@ def test_a_directory_that_cannot_be_served_is_not_tried_again(
     assert "starts again" not in err
 
 
+def test_a_log_that_is_refused_is_not_tried_again(directory: Path, start: Start) -> None:
+    directory.mkdir()
+    (directory / "log.db-wal").write_bytes(b"of a log that is missing")
+    status, out, err = start().end()
+    assert (status, out) == (1, "")
+    assert "log.db is missing" in err
+    assert "starts again" not in err
+
+
 def test_a_writer_that_finds_the_directory_taken_is_not_started_again(run_script: Script) -> None:
     out, err = run_script(SUPERVISES, sys.executable, "-c", "exit(4)").communicate(timeout=30)
     assert (out, "starts again" in err) == ("4\n", False)

@@ -31,9 +31,21 @@ def declare(log: Log, *fields: DerivedField) -> dict[str, list[Any]]:
     return {name: [id_, *marks] for id_, name, _, *marks in answer.fields}
 
 
-def fill(log: Log, after: int, upto: int, *values: tuple[int, list[int], list[Any]]) -> wire.Filled:
+def as_of(log: Log) -> int:
+    """What whoever reads payloads now would say."""
+    return wire.derived_fields_of(log.ask(wire.Declare())).as_of
+
+
+def fill(
+    log: Log,
+    after: int,
+    upto: int,
+    *values: tuple[int, list[int], list[Any]],
+    read: int | None = None,
+) -> wire.Filled:
     packed = wire.pack_values([wire.FieldValues(*each) for each in values])
-    return wire.filled_of(log.ask(wire.Fill(after, upto, packed)))
+    read = as_of(log) if read is None else read
+    return wire.filled_of(log.ask(wire.Fill(after, upto, read, packed)))
 
 
 def test_an_entry_has_its_fields_from_the_moment_that_it_is_entered(log: Log) -> None:
@@ -128,9 +140,10 @@ def test_redaction_takes_the_drawn_values_along_and_nothing_brings_them_back(log
     log.worker().record(3)
     log.settle()
     later = declare(log, NUMBER, DerivedField("again", ("n",), "integer", ("*",)))["again"][0]
+    before = as_of(log)
     log.ask(wire.Redact([[2, 2]], None, None, "asked for", "test", 0, 0, dry_run=False))
     assert log.query(DERIVED) == [(1, "number", 1), (3, "number", 3)]
-    fill(log, 0, 3, (later, [1, 2, 3], [1, 2, 3]))
+    fill(log, 0, 3, (later, [1, 2, 3], [1, 2, 3]), read=before)
     assert [row for row in log.query(DERIVED) if row[0] == 2] == []
 
 
@@ -138,11 +151,15 @@ def test_pruned_entries_take_their_values_along(log: Log) -> None:
     declare(log, NUMBER)
     log.worker().record(3)
     log.settle()
+    later = declare(log, NUMBER, DerivedField("again", ("n",), "integer", ("*",)))["again"][0]
+    before = as_of(log)
     log.ask(wire.Prune(2, EPOCH_NS + 10**18, "test", None, None))
     while log.statistics()["pruned_to"] < 2:
         log.turn()
     assert len(log.entries(PRUNED)) == 1
     assert log.query(DERIVED) == [(3, "number", 3)]
+    fill(log, 0, 3, (later, [1, 2, 3], [1, 2, 3]), read=before)
+    assert log.query(DERIVED) == [(3, "again", 3), (3, "number", 3)]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,7 @@ def test_pruned_entries_take_their_values_along(log: Log) -> None:
 )
 def test_values_that_are_none_are_refused(log: Log, values: bytes) -> None:
     with pytest.raises(wire.WireError, match=r"values|fill"):
-        log.ask(wire.Fill(0, 3, values))
+        log.ask(wire.Fill(0, 3, 0, values))
     log.worker().record()
     log.settle()
     log.assert_all_is_in()

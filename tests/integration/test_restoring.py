@@ -16,11 +16,11 @@ from hansard import wire
 from hansard_writer import backup
 from hansard_writer.backups import swapping
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.intake import LOST
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof import keys, verify
 from hansard_writer.proof.key_chain import ROLLBACK
+from hansard_writer.unusable import LogUnusable
 from integration.test_redacting import redact, wipe
 from stepped import Log
 from support import held_lock, query

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from hansard import AuditLogError, ConfigError
 from hansard.reader import Event, Extent
@@ -228,7 +229,6 @@ def test_an_id_is_the_events_own_even_where_a_log_was_put_back() -> None:
 
 
 def table_of(data: bytes) -> Any:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'pyarrow>=16'")
     return parquet.read_table(io.BytesIO(data))
 
 
@@ -270,7 +270,6 @@ def test_parquet_says_of_which_log_it_is_and_may_be_empty() -> None:
 def test_a_row_group_is_written_when_it_is_full(
     monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'pyarrow>=16'")
     monkeypatch.setattr(parquet_module, "BATCH_ENTRIES", 4)
     monkeypatch.setattr(parquet_module, bound, value)
     encoder = FORMATS["parquet"](EXTENT)
@@ -284,7 +283,6 @@ def test_a_row_group_is_written_when_it_is_full(
 
 
 def test_an_entry_that_only_an_altered_log_can_have_is_said_to_be_so() -> None:
-    pytest.importorskip("pyarrow", reason="pip install 'pyarrow>=16'")
     encoder = FORMATS["parquet"](EXTENT)
     altered: Any = b"\xff"
     encoder.add(replace(FULL, payload=altered))

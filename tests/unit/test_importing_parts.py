@@ -14,6 +14,7 @@ import others_logs
 from hansard import wire
 from hansard_writer.importing import letters
 from hansard_writer.importing.known_keys import KnownKeys
+from hansard_writer.importing.ledger import known_as
 from hansard_writer.importing.letters import Unfit
 from hansard_writer.importing.levels import level_of
 from hansard_writer.importing.old_database import OldDatabase, Undecodable, UnreadableDatabase
@@ -150,3 +151,10 @@ def test_without_leave_to_read_the_wal_it_says_how_to(
     refuse_shared_memory(monkeypatch)
     with pytest.raises(UnreadableDatabase, match=r"old\.db-wal holds what is not in the file yet"):
         OldDatabase(path)
+
+
+def test_a_key_that_is_long_is_known_by_its_hash() -> None:
+    assert [known_as(key) for key in (7, "k", b"x", ("a", 1))] == [7, "k", b"x", ("a", 1)]
+    long, other = known_as("x" * 1_000), known_as("x" * 1_001)
+    assert long != other
+    assert len(long) < 100

@@ -17,11 +17,11 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard_writer import database_copy, migrating, schema
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken
 from hansard_writer.migrating import Observer, look, migrate
 from hansard_writer.migration_plan import Step
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from old_logs import old_log
 from support import held_lock, query
 

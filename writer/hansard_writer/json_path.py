@@ -26,12 +26,24 @@ class Path:
         if not steps or ".".join(steps) != text:
             raise ValueError(f"{text!r} is no path: names or list indexes with dots between them")
         self._steps = [re.sub(r"\\(.)", r"\1", step) for step in steps]
-        self.only_name = self._steps[0] if len(self._steps) == 1 else None
+        self.first_name = self._steps[0]
+        self._rest = self._steps[1:]
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is no more than its first name."""
+        return not self._rest
 
     def follow(self, document: Any) -> Any:
         """The value at the path, None where there is none."""
-        value = document
-        for step in self._steps:
+        return self._follow(document, self._steps)
+
+    def follow_rest(self, value: Any) -> Any:
+        """The value at the path, from what is at its first name on."""
+        return self._follow(value, self._rest)
+
+    def _follow(self, value: Any, steps: list[str]) -> Any:
+        for step in steps:
             if isinstance(value, dict):
                 value = value.get(step)
             elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):

@@ -14,7 +14,7 @@ import threading
 from collections.abc import MutableMapping
 from typing import Final
 
-from hansard_writer.sd_notify import REASON, Notifier, watchdog_seconds
+from hansard_writer.sd_notify import REASON, REFUSED, Notifier, watchdog_seconds
 
 READ_BYTES: Final = 65_536  # more than a writer says in hours
 LINE_BYTES_MAX: Final = 4_096  # what is longer was not said by a writer
@@ -32,6 +32,7 @@ class Heard:
         self.ready = False
         self.stopping = False
         self.reason = ""  # why it could not go on
+        self.refused = False  # what another start would not change
         self._begun = b""  # a line whose end has not come yet
         lifeline.setblocking(False)
 
@@ -44,6 +45,7 @@ class Heard:
         for line in said:
             self.ready |= line == "READY=1"
             self.stopping |= line == "STOPPING=1"
+            self.refused |= line == f"{REFUSED}=1"
             if line.startswith(f"{REASON}="):
                 self.reason = line.partition("=")[2]
         return [line for line in said if line.startswith(_PASSED_ON)]

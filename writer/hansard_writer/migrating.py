@@ -23,6 +23,7 @@ from hansard_writer.handle import START_BUSY_MS, Handle
 from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun, without_writer
 from hansard_writer.migration_plan import STEPS, Plan, Step, plan_for
 from hansard_writer.retries import StoreFull
+from hansard_writer.unusable import LogUnusable
 
 BACKUP_PREFIX: Final = f"{layout.DATABASE}.before-v"
 BACKUPS_NAMED_MAX: Final = 10
@@ -83,7 +84,7 @@ def migrate(
         try:
             lock = WriterLock(directory, mode)
         except OSError as error:
-            raise damage.LogUnusable(f"cannot lock {error.filename}: {error.strerror}") from error
+            raise LogUnusable(f"cannot lock {error.filename}: {error.strerror}") from error
     try:
         done = migrate_locked(
             directory, lock, backup=backup, backup_to=backup_to, observer=observer
@@ -126,9 +127,9 @@ def migrate_locked(
             for step in plan.steps:
                 _migrate(handle, path, step, observer)
                 reached = step.version
-    except (damage.LogUnusable, StoreFull) as error:
+    except (LogUnusable, StoreFull) as error:
         still = "still " if reached == plan.version else ""
-        raise damage.LogUnusable(f"{error} (its schema is {still}{reached})") from error
+        raise LogUnusable(f"{error} (its schema is {still}{reached})") from error
     handle.close()
     return Migrated(plan, to)
 
@@ -211,7 +212,7 @@ def _beside(path: Path) -> Path:
 
 def _require_elsewhere(directory: Path, to: Path) -> None:
     if to.parent.resolve().is_relative_to(directory.resolve()):
-        raise damage.LogUnusable(
+        raise LogUnusable(
             f"{to} is in the log's own directory, where no redaction knows it by that name: name a "
             "file elsewhere, or leave --backup-to off"
         )
@@ -222,18 +223,18 @@ def _require_room(plan: Plan, to: Path | None) -> None:
     wanted = [(plan.path.parent, plan.room_bytes, "the migration")]
     if to is not None:
         if os.path.lexists(to):
-            raise damage.LogUnusable(f"{to} is there already: name another file")
+            raise LogUnusable(f"{to} is there already: name another file")
         wanted.append((to.parent, plan.backup_bytes, "the backup"))
     needs: dict[int, int] = {}
     for directory, size, what in wanted:
         try:
             facts, device = os.statvfs(directory), directory.stat().st_dev
         except OSError as error:
-            raise damage.LogUnusable(f"cannot use {directory}: {error.strerror}") from error
+            raise LogUnusable(f"cannot use {directory}: {error.strerror}") from error
         needs[device] = needs.get(device, 0) + size
         free = facts.f_bavail * facts.f_frsize
         if free < needs[device]:
-            raise damage.LogUnusable(
+            raise LogUnusable(
                 f"{what} needs {size:,} bytes, and with it {needs[device]:,} are wanted on the "
                 f"disk of {directory}, where {free:,} are free: make room there"
                 + ("" if to is None else ", or put the backup elsewhere with --backup-to FILE")
@@ -270,7 +271,7 @@ def _migrate(handle: Handle, path: Path, step: Step, observer: Observer) -> None
                 handle.connection.execute(statement)
             handle.connection.execute(f"PRAGMA user_version = {step.version}")
     except apsw.SQLError as error:
-        raise damage.LogUnusable(
+        raise LogUnusable(
             f"{path} cannot get schema {step.version} ({error}): if it has a table, view or index "
             "of your own with that name, drop it, and run this again"
         ) from error

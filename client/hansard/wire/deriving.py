@@ -27,9 +27,11 @@ class Declare(NamedTuple):
 class DerivedFields(NamedTuple):
     """The fields: id, name, definition (JSON text), how many entries there were when it was
     declared, and up to which of those it is filled. Whether values of retired definitions are
-    there to be cleared; and whether others are using the writer now."""
+    there to be cleared; and whether others are using the writer now. ``as_of`` is another number
+    once anything was taken out of the log."""
 
     fields: Sequence[Sequence[Any]]
+    as_of: int
     has_retired: bool
     is_in_use: bool
 
@@ -45,10 +47,11 @@ class FieldValues(NamedTuple):
 class Fill(NamedTuple):
     """Asks to keep values of entries behind ``after`` up to ``upto``: ``packed`` are those of each
     field that is to be filled, as `pack_values` packs them. Of no field: to clear some of the
-    values of retired definitions."""
+    values of retired definitions. The entries were read once `DerivedFields` had said ``as_of``."""
 
     after: int
     upto: int
+    as_of: int
     packed: bytes  # or a long request would not be flat
 
 
@@ -94,8 +97,8 @@ def derived_fields_of(content: Any) -> DerivedFields:
     if type(content) is not list or len(content) != len(DerivedFields._fields):
         raise WireError(f"the answer to declare has {len(DerivedFields._fields)} fields")
     answer = DerivedFields(*content)
-    if type(answer.fields) is not list:
-        raise WireError("derived fields are a list")
+    if type(answer.fields) is not list or not is_natural(answer.as_of):
+        raise WireError("derived fields are a list, as of a natural number")
     for each in answer.fields:
         if type(each) is not list or len(each) != _FIELD_COLUMNS:
             raise WireError(f"a derived field has {_FIELD_COLUMNS} values")
@@ -106,12 +109,12 @@ def fill_of(arguments: list[Any]) -> Fill:
     """A `Fill`, checked but for its values; raises `WireError`."""
     if len(arguments) != len(Fill._fields):
         raise WireError(f"fill takes {len(Fill._fields)} arguments")
-    after, upto, packed = arguments
-    if not (is_natural(after) and is_natural(upto) and after <= upto):
-        raise WireError("fill is of entries behind one, up to another: natural numbers")
+    after, upto, as_of, packed = arguments
+    if not (is_natural(after) and is_natural(upto) and is_natural(as_of) and after <= upto):
+        raise WireError("fill is of entries behind one, up to another, as of: natural numbers")
     if type(packed) is not bytes or len(packed) > FILL_BYTES_MAX:
         raise WireError(f"the values of a fill are at most {FILL_BYTES_MAX:,} bytes")
-    return Fill(after, upto, packed)
+    return Fill(after, upto, as_of, packed)
 
 
 def filled_of(content: Any) -> Filled:
@@ -132,12 +135,18 @@ def _check_values(each: Any, after: int, upto: int) -> None:
         raise WireError("a field's values are its id, ids of entries, and values")
     if len(seqs) != len(values):
         raise WireError("a field has as many values as entries")
-    if set(map(type, seqs)) - {int} or not all(map(_is_value, values)):
+    if set(map(type, seqs)) - {int} or not _are_values(values):
         raise WireError("ids of entries are numbers; values are text, or numbers of 64 bits")
     if len(set(seqs)) < len(seqs):
         raise WireError("the values of a fill are one an entry")
     if seqs and not after < min(seqs) <= max(seqs) <= upto:
         raise WireError(f"the entries of a fill are behind {after}, up to {upto}")
+
+
+def _are_values(values: list[Any]) -> bool:
+    if set(map(type, values)) == {int}:  # as most are, and then it is quickly said
+        return bool(max(values) <= INT64_MAX)  # msgpack has none below
+    return all(map(_is_value, values))
 
 
 def _is_value(value: object) -> bool:

@@ -27,13 +27,23 @@ class Piece(NamedTuple):
     tallies: list[Tally]
 
 
+class _Column(NamedTuple):
+    """What becomes of one field in a piece."""
+
+    tally: Tally
+    seqs: list[int]
+    values: list[Value]
+
+
 class Look:
     """Goes through one stretch; ``types`` are the log's event types."""
 
     def __init__(self, rows: Rows, stretch: Stretch, types: Sequence[str]) -> None:
         self._stretch = stretch
-        self._deriving = deriving = Deriving(stretch.fields)
-        concerning = [each for each in types if deriving.extractors(each)]
+        deriving = Deriving(stretch.fields)
+        found = {name: deriving.extractors(name) for name in types}
+        self._extractors = {name: extractors for name, extractors in found.items() if extractors}
+        concerning = list(self._extractors)
         self._entries = concerned.entries(rows, concerning, stretch.after, stretch.upto)
         self._after = stretch.after
 
@@ -42,21 +52,22 @@ class Look:
         fields, after, upto = self._stretch.fields, self._after, self._stretch.upto
         if after >= upto:
             return None
-        tallies = {each.id: Tally(each.field) for each in fields}
-        drawn: dict[int, tuple[list[int], list[Value]]] = {each.id: ([], []) for each in fields}
+        columns = {each.id: _Column(Tally(each.field), [], []) for each in fields}
+        of_type = {
+            name: [(extractor.draw, columns[id_]) for id_, extractor in extractors]
+            for name, extractors in self._extractors.items()
+        }
         left = min(entries_max, PIECE_ENTRIES_MAX)
         # Behind an entry there is room for what the next one can have at most.
         bytes_an_entry = len(fields) * _VALUE_BYTES
         room = wire.FILL_BYTES_MAX - 2 * bytes_an_entry - len(fields) * TEXT_BYTES_MAX
-        extractors_of = self._deriving.extractors
         for seq, event_type, text in self._entries:
             payload = Payload(text)
-            for id_, extractor in extractors_of(event_type):
-                value = extractor.draw(payload)
+            for draw, (tally, seqs, values) in of_type[event_type]:
+                value = draw(payload)
                 if type(value) is Cause:
-                    tallies[id_].lacks(seq, value)
+                    tally.lacks(seq, value)
                     continue
-                seqs, values = drawn[id_]
                 seqs.append(seq)
                 values.append(value)
                 if type(value) is str:
@@ -66,12 +77,12 @@ class Look:
             if left <= 0 or room <= 0:
                 upto = seq
                 break
-        for id_, columns in drawn.items():
-            tallies[id_].has(*columns)
+        for tally, seqs, values in columns.values():
+            tally.has(seqs, values)
         self._after = upto
         return Piece(
             after,
             upto,
-            [wire.FieldValues(id_, *columns) for id_, columns in drawn.items()],
-            list(tallies.values()),
+            [wire.FieldValues(id_, seqs, values) for id_, (_, seqs, values) in columns.items()],
+            [tally for tally, _, _ in columns.values()],
         )

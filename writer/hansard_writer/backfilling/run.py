@@ -76,6 +76,7 @@ class Backfill:
         self._observer = observer or Observer()
         self._fields: list[StoredField] = []
         self._tallies: dict[int, Tally] = {}
+        self._as_of = 0
         self._has_retired = False
         self._is_considerate = False
         self._in_use = False
@@ -123,6 +124,7 @@ class Backfill:
             ) from error
         answer = wire.derived_fields_of(content)
         self._heard(answer)
+        self._as_of = answer.as_of
         return [
             StoredField(id_, DerivedField.from_definition(name, definition), *marks)
             for id_, name, definition, *marks in answer.fields
@@ -151,7 +153,8 @@ class Backfill:
 
     def _send(self, stretch: Stretch, piece: Piece) -> None:
         """The next piece is drawn while the writer keeps this one."""
-        fill = wire.Fill(piece.after, piece.upto, wire.pack_values(piece.values))
+        values = wire.pack_values(piece.values)
+        fill = wire.Fill(piece.after, piece.upto, self._as_of, values)
         self._under_way = stretch, piece, self._ask(fill)
 
     def _settle(self) -> None:
@@ -174,7 +177,7 @@ class Backfill:
 
     def _clear(self) -> None:
         """Of definitions that are none any more."""
-        nothing = wire.Fill(0, 0, wire.pack_values([]))
+        nothing = wire.Fill(0, 0, 0, wire.pack_values([]))
         while self._has_retired:
             content = self._ask(nothing).answer()[1]
             self._heard(wire.filled_of(content))

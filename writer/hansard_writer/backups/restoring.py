@@ -24,7 +24,7 @@ from hansard_writer.backups import BackupFailed, Progress, staging, swapping
 from hansard_writer.backups.contents import Contents, contents_in, have_one_history
 from hansard_writer.backups.making import COPYING, VERIFYING, key_file_of
 from hansard_writer.backups.swapping import Plan
-from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.damage import end_at_once
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
 from hansard_writer.process import prepare_directory
@@ -37,6 +37,7 @@ from hansard_writer.retries import StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import read_optional_key
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 
 
 class Present(NamedTuple):

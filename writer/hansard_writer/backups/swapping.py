@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from hansard import directory as layout
-from hansard_writer.damage import LogUnusable
 from hansard_writer.durable_files import replace_file, sync_directory, sync_file
+from hansard_writer.unusable import LogUnusable
 
 PLAN: Final = "plan.json"
 ASIDE_PREFIX: Final = "before-restore-"

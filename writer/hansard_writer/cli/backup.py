@@ -10,7 +10,7 @@ from hansard.wording import counted
 from hansard_writer.backups import Backup, BackupFailed, back_up
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import directory_option
-from hansard_writer.cli.phases import Phases
+from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
 
 WIDTH: Final = 12

@@ -14,7 +14,7 @@ from hansard_writer.backups.restoring import Prospect, Restored, foresee, restor
 from hansard_writer.cli.exits import AnswerIsNo, Taken, Unusable
 from hansard_writer.cli.options import TEXT, directory_option
 from hansard_writer.cli.output import printable
-from hansard_writer.cli.phases import Phases
+from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
 
 WIDTH: Final = 10

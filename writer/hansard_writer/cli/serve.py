@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from hansard.settings import load_settings, log_directory
-from hansard_writer.cli.exits import NO, TAKEN, USAGE, errors_as_exits
+from hansard_writer.cli.exits import NO, TAKEN, USAGE, Refused, errors_as_exits
 from hansard_writer.cli.options import directory_option
 from hansard_writer.cli.streams import STDERR, OutputFailed, drop_output
 from hansard_writer.lifeline import speak_over
@@ -190,7 +190,7 @@ def _failures_told(notifier: Notifier, log_format: str) -> Iterator[None]:
         with errors_as_exits():
             yield
     except click.ClickException as error:
-        notifier.failed(error.format_message())
+        notifier.failed(error.format_message(), is_refused=isinstance(error, Refused))
         if not as_json:
             raise
         _LOG.error(error.format_message())

@@ -37,20 +37,13 @@ class Payload:
     __slots__ = ("_exact", "_text", "cause", "document")
 
     def __init__(self, text: str | bytes | None) -> None:
-        self._text = text
-        self._exact: Any = None
+        self._text, self._exact = text, None
         self.cause: Cause | None = None
-        self.document: Any = None
-        if text is None:
-            self.cause = Cause.NO_PAYLOAD
-            return
         try:
-            self.document = orjson.loads(text)
+            self.document = orjson.loads(text)  # type: ignore[arg-type]  # refused below
         except orjson.JSONDecodeError:
-            try:
-                self.document = self.exact
-            except (ValueError, RecursionError):
-                self.cause = Cause.INVALID_JSON
+            self.document = None
+            self.cause = Cause.NO_PAYLOAD if text is None else self._cause()
 
     @property
     def exact(self) -> Any:
@@ -60,13 +53,22 @@ class Payload:
             self._exact = parse_exactly(text if isinstance(text, bytes) else text.encode())
         return self._exact
 
+    def _cause(self) -> Cause | None:
+        """Why orjson refuses it; the standard library takes all that JSON allows."""
+        try:
+            self.document = self.exact
+        except (ValueError, RecursionError):
+            return Cause.INVALID_JSON
+        return None
+
 
 class Extractor:
     """Draws one field."""
 
     def __init__(self, field: DerivedField) -> None:
         self.field = field
-        self._paths = [(path.only_name, path) for path in map(Path, field.paths)]
+        paths = [Path(path) for path in field.paths]
+        self._paths = [(path.first_name, path.is_name, path) for path in paths]
         self._read = _READERS[field.type]
 
     def draw(self, payload: Payload) -> Value | Cause:
@@ -74,15 +76,18 @@ class Extractor:
         if payload.cause is not None:
             return payload.cause
         found: Cause = Cause.MISSING
-        document = payload.document
-        is_object = type(document) is dict
-        for name, path in self._paths:
-            given = document.get(name) if name and is_object else path.follow(document)
+        document, read = payload.document, self._read
+        if type(document) is not dict:
+            document = {}  # no payload of ours
+        for name, is_all, path in self._paths:
+            given = document.get(name)
+            if given is not None and not is_all:
+                given = path.follow_rest(given)
             if given is None:
                 continue
             if type(given) is float:
                 given = path.follow(payload.exact)
-            value = self._read(given)
+            value = read(given)
             if type(value) is not Cause:
                 return value
             if found is Cause.MISSING:

@@ -12,8 +12,8 @@ from typing import Final
 from hansard import AuditLog
 from hansard.settings import MIB
 from hansard.source import Source
-from hansard_writer.importing.source import CHUNK_LINES_MAX
 
+EVENTS_MAX: Final = 2_000  # of a chunk
 SPOOL_BYTES: Final = 8 * MIB  # a whole chunk fits, so no event ever waits for room
 
 
@@ -28,7 +28,7 @@ def appending(directory: Path, source: Source) -> Iterator[AuditLog]:
         best_effort=False,
         on_full="raise",
         spool_bytes=SPOOL_BYTES,
-        queue_maxsize=CHUNK_LINES_MAX,
+        queue_maxsize=EVENTS_MAX,
     ) as log:
         yield log
 

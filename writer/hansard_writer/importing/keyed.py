@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from hansard.errors import InvalidEvent
+from hansard_writer.importing.appending import EVENTS_MAX
 from hansard_writer.importing.documents import records
 from hansard_writer.importing.drawing import Drawing
 from hansard_writer.importing.fields import Reading
-from hansard_writer.importing.ledger import Keyed, Ledger
+from hansard_writer.importing.ledger import Keyed, Ledger, known_as
 from hansard_writer.importing.letters import cause_of
 from hansard_writer.importing.old_database import OldDatabase, Table
 from hansard_writer.importing.presets import RECORDS
 from hansard_writer.importing.rows import RowReading, shown
 from hansard_writer.importing.run import ImportFailed, Part, Report
-from hansard_writer.importing.source import CHUNK_BYTES_MAX, CHUNK_LINES_MAX, Content
+from hansard_writer.importing.source import Content
 
-CLAIMS_MAX: Final = 64  # chunks that are claimed together
-GATHERED_BYTES_MAX: Final = 32 << 20  # of rows in them, unless one chunk is larger
+CHUNK_ROWS_MAX: Final = EVENTS_MAX
+CHUNK_BYTES_MAX: Final = 1 << 20  # unless one row is larger: JSON may make six bytes of one
+CLAIMS_MAX: Final = 16  # chunks that are claimed together
 TRIED_MIN: Final = 100  # rows of which not one fits, and then the options are wrong
 
 
@@ -63,7 +65,7 @@ class TableSource:
         for page in self.database.pages(self.table):
             for key, values in page:
                 place = key if isinstance(key, int | str) else f"{shown(key)}"
-                yield self.table.name, Keyed(key, place, (key, values))
+                yield self.table.name, Keyed(known_as(key), place, (key, values))
 
     def mark(self, row: Any) -> str:
         values = self.reading.identity(row[1])
@@ -97,7 +99,7 @@ class RecordSource:
             if key is None:
                 yield of_file, Keyed(number, line, text)
             else:
-                yield preset, Keyed(key, f"{line} ({key})", text)
+                yield preset, Keyed(known_as(key), f"{line} ({key:.100})", text)
 
     def mark(self, row: Any) -> str:  # noqa: ARG002 - an id is enough
         return ""
@@ -148,7 +150,7 @@ class Ledgers:
                 passed_over(1)
                 continue
             if gathering.is_full:
-                yield from gathering.claimed(report)
+                yield from gathering.claimed(report, but=1)
         for gathering in open_chunks.values():
             yield from gathering.claimed(report)
 
@@ -164,7 +166,6 @@ class _Gathering:
         self._chunks: list[list[Keyed]] = []
         self._keys: set[Any] = set()
         self._room = 0
-        self._bytes = 0
         self._claims_max = 1
 
     def add(self, keyed: Keyed) -> bool:
@@ -172,23 +173,24 @@ class _Gathering:
         if keyed.key in self._keys:
             return False
         size = size_of(keyed.row)
-        if not self._chunks or len(self._chunks[-1]) == CHUNK_LINES_MAX or size > self._room:
+        if not self._chunks or len(self._chunks[-1]) == CHUNK_ROWS_MAX or size > self._room:
             self._chunks.append([])
             self._room = CHUNK_BYTES_MAX
         self._chunks[-1].append(keyed)
         self._room -= size
-        self._bytes += size
         self._keys.add(keyed.key)
         return True
 
     @property
     def is_full(self) -> bool:
-        if self._bytes >= GATHERED_BYTES_MAX:
-            return True
-        return len(self._chunks) >= self._claims_max and len(self._chunks[-1]) == CHUNK_LINES_MAX
+        """Whether there are enough whole chunks; the last has just begun."""
+        return len(self._chunks) > self._claims_max
 
-    def claimed(self, report: Report) -> Iterator[Part]:
-        chunks, self._chunks, self._keys, self._bytes = self._chunks, [], set(), 0
+    def claimed(self, report: Report, but: int = 0) -> Iterator[Part]:
+        """Claim what is gathered, but for so many of the last chunks."""
+        whole = len(self._chunks) - but
+        chunks, self._chunks = self._chunks[:whole], self._chunks[whole:]
+        self._keys = {each.key for chunk in self._chunks for each in chunk}
         if not chunks:
             return
         if not self._is_tried:

@@ -32,6 +32,7 @@ CLAIM: Final = "import.rows"
 RESUMED: Final = "import.resumed"
 ATTEMPTS_MAX: Final = 5  # while what somebody before us has sent still arrives
 ANSWER_S: Final = 1.0
+KEY_BYTES_MAX: Final = 200  # of JSON
 MARKS_MAX: Final = 20  # first rows by which a source is known again
 
 _LEDGER_ID: Final = b"hansard import ledger\0"
@@ -277,6 +278,14 @@ class Ledger:
                     return
                 except (AckTimeout, WriterUnavailable):
                     wait()
+
+
+def known_as(key: Any) -> Any:
+    """A key as a ledger has it: one that is long by its hash, so that a claim is an event."""
+    if type(key) is int:
+        return key
+    text = orjson.dumps(shown(key))
+    return key if len(text) <= KEY_BYTES_MAX else f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 def _keys_of(claim: dict[str, Any]) -> list[Any]:
