@@ -170,7 +170,7 @@ def _fill(directory: Path, names: tuple[str, ...], batch_size: int, rebuild: boo
     except WriterUnavailable as error:
         raise NoWriter(f"{error}; what is filled stays, and the same command goes on") from error
     except OSError as error:
-        raise Failed(f"cannot write {error.filename}: {error.strerror}") from error
+        raise Failed(f"cannot write {error.filename or directory}: {error.strerror}") from error
     except KeyboardInterrupt:
         raise Interrupted(
             "Interrupted: what is filled stays, and the same command goes on."
