@@ -47,7 +47,7 @@ def _built_in() -> str:
     return "\n".join(lines)
 
 
-_HELP: Final = f"""Fill derived fields of entries that are older than their fields.
+_HELP: Final = f"""Fill derived fields of earlier entries, and check them.
 
 A derived field is drawn out of the payload for fast queries: entries to come have it when they are
 entered, earlier ones through this command. Which fields there are is declared in hansard.toml; the
