@@ -12,8 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event as Flag
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +25,7 @@ import hansard_writer
 from bench import sync
 from bench.entered import WrongEntries
 from bench.figures import Figure, percentile
-from bench.processes import started
+from bench.processes import SPAWN, started
 from hansard import AuditLog
 from hansard.reader_connection import ReadConnection
 
@@ -35,6 +39,7 @@ ROUNDS: Final = 3
 BESIDE_ENTRIES: Final = 100_000  # enough to be filled for longer than the calls take
 P99_RATIO_MAX: Final = 2.0
 FLUSH_S_MAX: Final = 600.0
+START_S_MAX: Final = 60.0
 
 EVENT_TYPE: Final = "V2_SUPERVISOR_DECISION"
 _WITHOUT_FIELDS: Final = "\n".join(
@@ -81,34 +86,64 @@ def _filling(directory: Path, entries: int, theirs_s: float, tries: int) -> list
 
 
 def _beside(directory: Path, entries: int, rounds: int, calls: int) -> list[Figure]:
-    """The p99 of a synchronous caller, by turns without a backfill and with one."""
+    """The p99 of a synchronous caller who never pauses, by turns without a backfill and with."""
     _make(directory, entries)
-    alone, beside, filled = [], [], []
     with hansard_writer.running(directory, log_level="error"):
-        for _ in range(rounds):
-            alone.append(percentile(_calls(directory, calls), 0.99))
-            began = time.monotonic()
-            with subprocess.Popen(_command(directory, "--rebuild"), stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL) as command:  # fmt: skip
-                before = _filled_to(directory)
-                durations = _calls(directory, calls)
-                if command.poll() is not None:
-                    raise WrongEntries("the backfill ended before the calls: fill more entries")
-                command.send_signal(signal.SIGINT)
-            filled.append((_filled_to(directory) - before) / (time.monotonic() - began))
-            beside.append(percentile(durations, 0.99))
-    alone_ns, beside_ns, rate = (sorted(each)[rounds // 2] for each in (alone, beside, filled))
+        rows = [_round(directory, entries, calls) for _ in range(rounds)]
+    alone_ns, beside_ns, rate = (sorted(each)[rounds // 2] for each in zip(*rows, strict=True))
     return [
         Figure(PART, "sync p99 alone", alone_ns / 1e3, "µs"),
         Figure(PART, "sync p99 beside a backfill", beside_ns / 1e3, "µs"),
         Figure(PART, "p99 beside / alone", beside_ns / alone_ns, "x", P99_RATIO_MAX),
-        Figure(PART, "filled meanwhile", max(rate, 0.0), "entries/s"),
+        Figure(PART, "filled meanwhile", rate, "entries/s"),
     ]
 
 
-def _calls(directory: Path, count: int) -> list[int]:
-    durations: list[int] = sorted(started(sync.call, directory, count).recv())
-    return durations
+def _round(directory: Path, entries: int, calls: int) -> tuple[float, float, float]:
+    """The p99s, and how many entries a second were filled."""
+    alone, filling = SPAWN.Event(), SPAWN.Event()
+    caller = started(_call, directory, calls, alone, filling)
+    if not alone.wait(START_S_MAX):
+        raise TimeoutError("the synchronous caller was not answered")
+    command = subprocess.Popen(_command(directory, "--rebuild"), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + START_S_MAX
+    while _filled_to(directory) >= entries:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the backfill did not begin")
+        time.sleep(0.01)
+    before, began = _filled_to(directory), time.monotonic()
+    filling.set()
+    durations = [sorted(each) for each in caller.recv()]
+    filled, seconds = _filled_to(directory), time.monotonic() - began
+    command.send_signal(signal.SIGINT)
+    command.wait()
+    if filled >= entries:
+        raise WrongEntries("the backfill ended before the calls: fill more entries")
+    p99_alone, p99_beside = (percentile(each, 0.99) for each in durations)
+    return p99_alone, p99_beside, (filled - before) / seconds
+
+
+def _call(
+    directory: Path, count: int, alone: Flag, filling: Flag, result: "Connection[Any, Any]"
+) -> None:
+    """Record so many events synchronously, go on until there is a backfill, and so many more."""
+    durations, clock = array("q"), time.perf_counter_ns
+
+    def call() -> None:
+        began = clock()
+        log.record("bench.called", {"n": len(durations)}, timeout=sync.ANSWER_S_MAX)
+        durations.append(clock() - began)
+
+    with closing(result), AuditLog(directory, sync=True, best_effort=False) as log:
+        for _ in range(count):
+            call()
+        alone.set()
+        while not filling.is_set():
+            call()
+        for _ in range(count):
+            call()
+        result.send((durations[:count], durations[-count:]))
 
 
 def _command(directory: Path, *options: str) -> list[str]:

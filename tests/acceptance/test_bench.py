@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import entered, ingest, proof, proof_cost, readers, search, verify
+from bench import backfill, crowded, entered, ingest, proof, proof_cost, readers, search, verify
 from bench.workload import Event, events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
@@ -94,6 +94,28 @@ def test_a_log_is_verified_and_its_memory_measured(tmp_path: Path) -> None:
     figures = {each.name: each.value for each in verify.run(tmp_path / "verify", entries=5_000)}
     assert figures["entries of 200 bytes of payload"] == 5_000
     assert figures["CPU an entry"] > 0
+
+
+def test_a_backfill_is_timed_and_its_values_counted_beside_a_caller_too(tmp_path: Path) -> None:
+    sizes = ((300, 1.0, 1),)
+    figures = backfill.run(
+        tmp_path / "backfill", sizes=sizes, beside_entries=6_000, rounds=1, calls=20
+    )
+    names = {figure.name for figure in figures}
+    assert {"300 entries", "sync p99 beside a backfill", "p99 beside / alone"} <= names
+
+
+def test_a_backfill_that_leaves_values_out_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "_command", lambda *_: [sys.executable, "-c", ""])
+    with pytest.raises(entered.WrongEntries, match="a backfill has left"):
+        backfill.run(tmp_path / "backfill", sizes=((10, 1.0, 1),), rounds=0)
+
+
+def test_a_caller_is_measured_in_a_crowd(tmp_path: Path) -> None:
+    figures = crowded.run(tmp_path / "crowded", producers=2, calls=20)
+    assert all(figure.value > 0 for figure in figures), figures
 
 
 def test_the_same_worker_makes_the_same_events_again() -> None:

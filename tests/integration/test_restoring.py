@@ -1,5 +1,6 @@
 """A backup takes the log's place: what is lost is said once, what was there is put aside whole."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -241,7 +242,22 @@ def test_while_a_writer_serves_it_exits_with_4(log: Log, file: Path, restore: Co
     backup(log.directory, file)
     with held_lock(log.directory):
         for option in ("--yes", "--dry-run"):
-            assert restore(log.directory, option).exit_code == 4
+            done = restore(log.directory, option)
+            assert done.exit_code == 4
+            assert "a writer (pid 7) serves" in done.stderr
+            assert "`kill 7`), then run this again" in done.stderr
+
+
+def test_somebody_elses_log_is_left_to_its_owner(
+    log: Log, file: Path, restore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(log.directory, file)
+    log.stop_writer()
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
+    for option in ("--yes", "--dry-run"):
+        done = restore(log.directory, option)
+        assert done.exit_code == 2
+        assert "who alone restores its log: run this as that user" in done.stderr
 
 
 def test_a_dry_run_changes_no_byte(log: Log, file: Path, restore: Command) -> None:
@@ -252,8 +268,8 @@ def test_a_dry_run_changes_no_byte(log: Log, file: Path, restore: Command) -> No
     before = content_of(log.directory), file.read_bytes()
     done = restore(log.directory, "--dry-run")
     assert done.exit_code == 0, done.stderr
-    assert "lost      3 entries: 4 to 6" in done.stderr
-    assert "verified  intact" in done.stderr
+    assert "lost      3 entries: 4 to 6" in done.stdout
+    assert "verified  intact" in done.stdout
     assert (content_of(log.directory), file.read_bytes()) == before
     assert sorted(path.name for path in file.parent.iterdir()) == ["log", file.name]
 

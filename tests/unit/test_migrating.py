@@ -320,9 +320,12 @@ def test_a_backup_replaces_nothing_and_its_directory_must_be_there(
 ) -> None:
     there = tmp_path / "there"
     there.write_text("mine")
-    for to, said in ((there, "is there already"), (tmp_path / "no" / "way", "No such file")):
+    for to, code, said in (
+        (there, 1, "exists: name another"),
+        (tmp_path / "no" / "way", 2, "there is no directory"),
+    ):
         done = run("--backup-to", to)
-        assert (done.exit_code, version(old)) == (1, VERSION_2)
+        assert (done.exit_code, version(old)) == (code, VERSION_2)
         assert said in done.stderr
     assert there.read_text() == "mine"
 

@@ -353,7 +353,7 @@ def test_a_dead_letter_says_of_which_type_its_first_event_is(log: Log) -> None:
     [
         (
             lambda reader: reader.events(evnt_type="a"),
-            "did you mean 'event_type'? There are actor, after_id, event_type, level, metadata, ",
+            "did you mean 'event_type'? There are actor, after_id, derived, event_type, level, ",
         ),
         (lambda reader: reader.operations(name="x"), "'name' is no condition; there are actor, "),
         (lambda reader: reader.operations(stats="x"), "did you mean 'status'?"),

@@ -223,7 +223,11 @@ def _require_room(plan: Plan, to: Path | None) -> None:
     wanted = [(plan.path.parent, plan.room_bytes, "the migration")]
     if to is not None:
         if os.path.lexists(to):
-            raise LogUnusable(f"{to} is there already: name another file")
+            raise LogUnusable(f"{to} exists: name another file")
+        if not to.parent.is_dir():
+            raise ConfigError(
+                f"there is no directory {to.parent}: make it, or name a file elsewhere"
+            )
         wanted.append((to.parent, plan.backup_bytes, "the backup"))
     needs: dict[int, int] = {}
     for directory, size, what in wanted:

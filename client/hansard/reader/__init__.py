@@ -6,10 +6,12 @@ writes.
 
 from hansard.reader.conditions import Conditions, Moment, OperationConditions, nanoseconds
 from hansard.reader.containment import Path
+from hansard.reader.derived import Between
 from hansard.reader.log_reader import LogReader
 from hansard.reader.rows import DeadLetter, Event, Extent, Operation, Refusal
 
 __all__ = [
+    "Between",
     "Conditions",
     "DeadLetter",
     "Event",

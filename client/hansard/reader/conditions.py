@@ -26,7 +26,9 @@ class Filters(TypedDict, total=False):
 
     ``since`` (inclusive) and ``until`` (exclusive) are ISO 8601 text, UTC where it names no zone,
     a datetime with a zone, or ns since 1970 UTC. ``where`` has pairs of a path and a value, each
-    as `LogReader.where` takes them; ``search`` is a query of `LogReader.search`.
+    as `LogReader.where` takes them; ``search`` is a query of `LogReader.search`. ``derived`` has
+    values by the names of derived fields, each of its field's type (a timestamp is what ``since``
+    may be, and text says any) or a `Between`; an entry without the value does not meet it.
     """
 
     actor: str | None
@@ -35,6 +37,7 @@ class Filters(TypedDict, total=False):
     until: Moment | None
     where: Sequence[tuple[Path, object]] | None
     search: str | None
+    derived: Mapping[str, object] | None
 
 
 class Conditions(Filters, total=False):
@@ -80,11 +83,13 @@ _OPERATION_COLUMNS: Final = frozenset().union(*(columns for columns, _ in _OPERA
 
 
 class Term(NamedTuple):
-    """One condition: SQL over the view `events`, what it binds, and the column it is about."""
+    """One condition: SQL over the view `events`, what it binds, and the column it is about; and the
+    SQL for entries that something else has found, where that is another."""
 
     column: str
     sql: str
     arguments: tuple[object, ...]
+    beside: str = ""
 
 
 class Where(NamedTuple):
@@ -128,7 +133,10 @@ class Selection:
 
     def _rendered(self, index: frozenset[str]) -> Where:
         """A unary plus keeps SQLite from choosing an index by that term."""
-        rendered = (each.sql if each.column in index else "+" + each.sql for each in self.terms)
+        rendered = (
+            each.sql if each.column in index else "+" + (each.beside or each.sql)
+            for each in self.terms
+        )
         return _joined(rendered, self.terms)
 
 
@@ -214,6 +222,9 @@ def _terms(name: str, value: Any) -> Iterator[Term]:  # noqa: C901 - one line a 
     elif name == "where":
         for path, wanted in _pairs(value):
             yield Term("payload", *contains(path, wanted))
+    elif name == "derived":
+        for each in value:
+            yield _derived_term(*each)
     else:
         raise TypeError(_unknown(name))
 
@@ -231,6 +242,17 @@ def _unknown(name: str) -> str:
 def _operation_term(name: str, value: str) -> Term:
     """As the schema's indexes have the expression, letter by letter."""
     return Term(name, f"payload ->> '$.{name}' = ?", (value,))
+
+
+def _derived_term(field: str, operator: str, value: object) -> Term:
+    """Of a field, as `hansard.reader.derived` has read it."""
+    is_so = f"field = ? AND value {operator} ?"
+    return Term(
+        "derived",
+        f"id IN (SELECT id FROM derived WHERE {is_so})",  # noqa: S608 - our own words
+        (field, value),
+        f"EXISTS (SELECT 1 FROM derived AS d WHERE d.id = events.id AND {is_so})",  # noqa: S608
+    )
 
 
 def _pairs(where: object) -> Iterator[tuple[Any, Any]]:
@@ -254,6 +276,8 @@ def _way(given: Mapping[str, Any]) -> tuple[frozenset[str], bool]:
     """The index by which to look, and whether it has the entries in order of id."""
     if "task_id" in given:
         return frozenset({"task_id"}), True
+    if "derived" in given:
+        return frozenset({"derived"}), False
     event_type = given.get("event_type")
     if event_type == ENV_OPERATION:
         for columns, in_order in _OPERATION_INDEXES:

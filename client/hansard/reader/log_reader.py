@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice, starmap
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -26,6 +26,7 @@ from hansard.reader.conditions import (
     whole_number,
 )
 from hansard.reader.containment import Path
+from hansard.reader.derived import Value, asked_for, shown
 from hansard.reader.first_event import EVENT_TYPE_WITHIN_BYTES, first_event
 from hansard.reader.paging import EVENT, PAGE_ROWS, UNLIMITED, Rows, Span
 from hansard.reader.resting import RestingRows
@@ -44,6 +45,14 @@ _EXTENT: Final = """
            (SELECT max(seq) FROM entries)
 """
 _COVERING: Final = "SELECT note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1"
+_DERIVED_FIELDS: Final = (
+    "SELECT name, definition ->> '$.type' FROM derived_fields WHERE is_current ORDER BY id"
+)
+_DERIVED: Final = (
+    "SELECT f.name, f.definition ->> '$.type', v.value FROM derived_fields AS f"
+    " CROSS JOIN derived_values AS v ON v.field = f.id AND v.seq = ?"
+    " WHERE f.is_current ORDER BY f.id"
+)
 _DEAD_LETTER: Final = """
     SELECT d.id,
            strftime('%Y-%m-%dT%H:%M:%S', d.received_at / 1000000000, 'unixepoch')
@@ -114,7 +123,7 @@ class LogReader:
         **conditions: Unpack[Conditions],
     ) -> Iterator[Event]:
         """The entries that meet all conditions, in the order of their ids."""
-        return self._events(select(event_type, conditions), _limit(limit), newest_first)
+        return self._events(self.selection(event_type, conditions), _limit(limit), newest_first)
 
     def by_task(
         self,
@@ -127,7 +136,7 @@ class LogReader:
     ) -> Iterator[Event]:
         """The entries of one task, in the order of their ids."""
         given = {**conditions, "task_id": text("task_id", task_id), "after_id": after_id}
-        return self._events(select(None, given), _limit(limit), newest_first)
+        return self._events(self.selection(None, given), _limit(limit), newest_first)
 
     def where(
         self,
@@ -149,7 +158,7 @@ class LogReader:
         No index helps: give an ``event_type`` or a time too where the log is large.
         """
         conditions["where"] = [*(conditions.get("where") or ()), (path, value)]
-        return self._events(select(event_type, conditions), _limit(limit), newest_first)
+        return self._events(self.selection(event_type, conditions), _limit(limit), newest_first)
 
     def search(
         self,
@@ -169,7 +178,7 @@ class LogReader:
         asked for is never missed, however far behind the writer's index is.
         """
         conditions["search"] = text("query", query)
-        return self._events(select(event_type, conditions), _limit(limit), newest_first)
+        return self._events(self.selection(event_type, conditions), _limit(limit), newest_first)
 
     def searched_event_types(self) -> list[str]:
         """The types whose whole payload `search` looks at."""
@@ -178,7 +187,7 @@ class LogReader:
 
     def count(self, event_type: str | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries meet all conditions."""
-        return self._count(select(event_type, conditions))
+        return self._count(self.selection(event_type, conditions))
 
     def count_by_type(self) -> dict[str, int]:
         """How many entries each event type has, by name."""
@@ -201,9 +210,29 @@ class LogReader:
         """
         if not (isinstance(interval, int | float) and 0 <= interval < math.inf):
             raise ValueError(f"interval is {interval!r:.100}: it must be seconds, from 0")
-        selection = select(event_type, {**conditions, "task_id": task_id})
+        selection = self.selection(event_type, {**conditions, "task_id": task_id})
         last_id = self._last_id() if after_id is None else whole_number("after_id", after_id)
         return self._follow(selection, last_id, interval)
+
+    def selection(self, event_type: str | None, conditions: Mapping[str, Any]) -> Selection:
+        """The conditions as they are looked for; raises `ValueError` and `TypeError` as all that
+        takes them."""
+        if conditions.get("derived") is not None:
+            derived = asked_for(self.derived_fields(), conditions["derived"])
+            conditions = {**conditions, "derived": derived or None}
+        return select(event_type, conditions)
+
+    # --- derived fields ---
+
+    def derived_fields(self) -> dict[str, str]:
+        """The types of the log's derived fields, by name: what entries may be asked for with
+        ``derived``."""
+        return dict(self._rows(_DERIVED_FIELDS))
+
+    def derived(self, id: int) -> dict[str, Value | bool]:  # noqa: A002 - the column's name
+        """The values of the entry with this id, by field; timestamps are ISO 8601 UTC."""
+        rows = self._rows(_DERIVED, whole_number("id", id))
+        return {name: shown(kind, value) for name, kind, value in rows}
 
     # --- operations and refusals ---
 
@@ -221,7 +250,7 @@ class LogReader:
     ) -> Iterator[Operation]:
         """The operations that meet all conditions; ``metadata`` must be contained in theirs, as
         `where` says."""
-        found = self._events(select(ENV_OPERATION, conditions), _limit(limit), newest_first)
+        found = self._events(self.selection(ENV_OPERATION, conditions), _limit(limit), newest_first)
         return map(Operation.of, found)
 
     def failed_operations(
@@ -234,12 +263,12 @@ class LogReader:
     ) -> Iterator[Operation]:
         """The operations that failed, of one workflow or of all."""
         given = {**conditions, "workflow_id": workflow_id, "status": "failed"}
-        found = self._events(select(ENV_OPERATION, given), _limit(limit), newest_first)
+        found = self._events(self.selection(ENV_OPERATION, given), _limit(limit), newest_first)
         return map(Operation.of, found)
 
     def count_operations(self, **conditions: Unpack[OperationConditions]) -> int:
         """How many operations meet all conditions."""
-        return self._count(select(ENV_OPERATION, conditions))
+        return self._count(self.selection(ENV_OPERATION, conditions))
 
     def refusals(
         self,
@@ -250,12 +279,12 @@ class LogReader:
         **conditions: Unpack[Conditions],
     ) -> Iterator[Refusal]:
         """The refusals that meet all conditions, of one agent or of all."""
-        selection = select(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions))
+        selection = self.selection(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions))
         return map(Refusal.of, self._events(selection, _limit(limit), newest_first))
 
     def count_refusals(self, agent_id: str | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many refusals meet all conditions."""
-        return self._count(select(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions)))
+        return self._count(self.selection(GOVERNANCE_REFUSAL, _by_agent(agent_id, conditions)))
 
     # --- dead letters ---
 

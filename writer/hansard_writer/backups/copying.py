@@ -1,8 +1,8 @@
 """The pages of a log, copied as of one moment into a database that needs no WAL.
 
 One read transaction for all of it: beside a writer it rests between pieces while the WAL has hardly
-grown, and hurries once it has. Old copies in pages, which redactions leave until they are wiped,
-are in none of the copy's. It writes one new file, and decides nothing about its name.
+grown, and hurries once it has. Old copies in the pages, which redactions leave until they are
+wiped, are in none of the copy's. It writes one new file, and decides nothing about its name.
 """
 
 import contextlib

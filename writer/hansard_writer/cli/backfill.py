@@ -11,8 +11,8 @@ import click
 import orjson
 
 from hansard.errors import WriterUnavailable
+from hansard.reader.derived import shown
 from hansard.reader_connection import ReadConnection
-from hansard.refusals import timestamp
 from hansard.settings import load_settings
 from hansard.wording import counted
 from hansard_writer.backfilling import (
@@ -34,8 +34,7 @@ from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
-from hansard_writer.derived.definitions import BUILT_IN, TYPES, DerivedField, read_declared
-from hansard_writer.derived.extraction import Value
+from hansard_writer.derived.definitions import BUILT_IN, TYPES, read_declared
 from hansard_writer.running import a_writer
 
 
@@ -48,7 +47,7 @@ def _built_in() -> str:
     return "\n".join(lines)
 
 
-_HELP: Final = f"""Fill derived fields of entries that were made before the fields were declared.
+_HELP: Final = f"""Fill derived fields of entries that are older than their fields.
 
 A derived field is drawn out of the payload for fast queries: entries to come have it when they are
 entered, earlier ones through this command. Which fields there are is declared in hansard.toml; the
@@ -211,7 +210,7 @@ def _lines(tally: Tally, verbose: bool, seen: Preview | None) -> Iterator[str]:
             yield f"    entries {', '.join(map(str, without.ids))}{more}"
     for seq, value in tally.samples if seen else ():
         event_type = seen.event_types.get(seq, "") if seen else ""
-        yield f"  e.g. entry {seq} ({event_type}): {_shown(field, value)}"
+        yield f"  e.g. entry {seq} ({event_type}): {shown(field.type, value)}"
 
 
 def _as_json(tally: Tally, verbose: bool) -> dict[str, Any]:
@@ -221,19 +220,13 @@ def _as_json(tally: Tally, verbose: bool) -> dict[str, Any]:
         "entries": tally.entries,
         "filled": tally.filled,
         "samples": [
-            {"id": seq, "value": _shown(tally.field, value)} for seq, value in tally.samples
+            {"id": seq, "value": shown(tally.field.type, value)} for seq, value in tally.samples
         ],
         "without": {
             cause: {"entries": without.count, **({"first": without.ids} if verbose else {})}
             for cause, without in tally.causes()
         },
     }
-
-
-def _shown(field: DerivedField, value: Value) -> Value | bool:
-    if field.type == "timestamp":
-        return timestamp(int(value))
-    return bool(value) if field.type == "boolean" else value
 
 
 class _Shown(Observer):

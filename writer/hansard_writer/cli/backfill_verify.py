@@ -6,11 +6,10 @@ from typing import Any, Final
 import click
 import orjson
 
-from hansard.refusals import timestamp
-from hansard_writer.backfilling.verification import PROCESSED, SOURCE, Figures, Lag, Verification
+from hansard.reader.derived import shown
+from hansard_writer.backfilling.verification import PROCESSED, SOURCE, Lag, Verification
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.output import print_rows
-from hansard_writer.derived.extraction import Value
 
 _NS: Final = 1e9
 
@@ -135,8 +134,8 @@ def _tables(found: Verification) -> Iterator[tuple[str, str, list[dict[str, Any]
         [
             {
                 "field": each.stored.field.name,
-                "least": _shown(each, each.least),
-                "greatest": _shown(each, each.greatest),
+                "least": shown(each.stored.field.type, each.least),
+                "greatest": shown(each.stored.field.type, each.greatest),
             }
             for each in fields
             if each.least is not None and each.greatest is not None
@@ -163,7 +162,3 @@ def _lags(found: Verification) -> Iterator[tuple[str, Lag]]:
     yield f"{SOURCE} to {PROCESSED}", found.processing
     for each in found.fields:
         yield f"{each.stored.field.name} to created_at", each.to_created_at
-
-
-def _shown(figures: Figures, value: Value) -> Value:
-    return timestamp(int(value)) if figures.stored.field.type == "timestamp" else value

@@ -140,6 +140,8 @@ def _destination(
         return nullcontext(sys.stdout.buffer.write)
     if to.exists() and not to.is_file():
         raise Unusable(f"{to} is no file: leave out --to, and redirect stdout")
+    if not to.parent.is_dir():
+        raise Unusable(f"there is no directory {to.parent}: make it, or name a file elsewhere")
     if to.resolve().is_relative_to(directory.resolve()):
         raise Unusable(f"{to} is in the log's own directory: name a place outside")
     return _file(to, replace=replace)

@@ -52,7 +52,8 @@ _TEXT: Final = """Enter what others have written, each line, record or row once.
     list --reason unfit`), with exit code 1, and are not tried again under their key: look with
     --dry-run first, or correct them in a table or view of their own, and import that (`--preset
     task_audits --map key=audit_id`). For what it has, the log keeps a ledger: entries import.rows,
-    one for up to two thousand rows.
+    one for up to two thousand rows. They are as old as the import, and keep what is behind them: it
+    is pruned by age as if it had been recorded then.
 
     \b
     Predecessors' tables:

@@ -14,6 +14,7 @@ from hansard_writer.cli.output import Row, print_rows
 from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
 
 LIMIT: Final = 20
+DERIVED: Final = "derived"
 
 # What a person wants to see; programs get all that there is.
 COLUMNS: Final[Mapping[type, tuple[str, ...]]] = {
@@ -43,6 +44,11 @@ def rows_of(
     return map(_for_people, rows) if format == "table" else rows
 
 
+def with_derived(reader: LogReader, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with the values of their derived fields besides."""
+    return ({**row, DERIVED: reader.derived(row["id"])} for row in rows)
+
+
 def _for_people(row: Row) -> Row:
     """A payload that was taken out is told from one that never was."""
     return {**row, "payload": "(redacted)"} if row.get("redacted") else row
@@ -57,12 +63,14 @@ Examples:
   hansard query --status failed --workflow-id nightly --search 'error AND package'
   hansard query --operation add_deps --where metadata.packages=numpy
   hansard query --refusals --agent-id agent:7 --count
+  hansard query --derived 'source_event_ts>=2026-01-31T12:00:00Z' --show-derived
 """,
 )
 @directory_option
 @query_options
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")
+@click.option("--show-derived", is_flag=True, help="Print each entry's derived fields, too.")
 @click.option("--count", is_flag=True, help="Print only how many there are, without a limit.")
 @format_option
 def command(
@@ -71,6 +79,7 @@ def command(
     refusals: bool,
     limit: int,
     oldest_first: bool,
+    show_derived: bool,
     count: bool,
     no_rest: bool,
     format: str,  # noqa: A002 - the option's name
@@ -96,7 +105,10 @@ def command(
         else:
             order = {"limit": limit or None, "newest_first": not oldest_first}
             rows = rows_of(kind, _READ[kind](reader, **conditions, **order), format)
-            found = print_rows(rows, columns_for(kind, format), format)
+            columns = columns_for(kind, format)
+            if show_derived:
+                rows, columns = with_derived(reader, rows), (*columns, DERIVED)
+            found = print_rows(rows, columns, format)
         if not found:
             raise AnswerIsNo("No entry meets these conditions." + _searched(reader, conditions))
 

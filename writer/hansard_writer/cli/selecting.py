@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, Final
 import click
 
 from hansard import directory as layout
-from hansard.reader import Event, LogReader, Operation, Refusal
+from hansard.reader import Between, Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import Unusable
 from hansard_writer.cli.options import LEVEL, NUMBER, TEXT, TIME, Function
 
 OPERATION_CONDITIONS: Final = ("workflow_id", "node_id", "version_id", "operation", "status")
 READER_NICENESS: Final = 19
+_DERIVED: Final = re.compile(r"([^=<>]+)(=|>=|<)(.*)", re.DOTALL)
 
 
 class Where(click.ParamType):  # type: ignore[type-arg]  # older clicks have no argument
@@ -36,6 +38,42 @@ class Where(click.ParamType):  # type: ignore[type-arg]  # older clicks have no 
             return path, text
 
 
+class Derived(click.ParamType):  # type: ignore[type-arg]
+    """A condition on a derived field, ``NAME=VALUE``, as name, operator and text."""
+
+    name = "derived"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str, str]:
+        said = _DERIVED.fullmatch(TEXT.convert(value, param, ctx))
+        if not said:
+            self.fail(
+                f"{value!r} is no condition: write NAME=VALUE, NAME>=VALUE or NAME<VALUE.",
+                param,
+                ctx,
+            )
+        name, operator, text = said.groups()
+        return name, operator, text
+
+
+def _all_derived(
+    _context: click.Context, _parameter: click.Parameter, said: tuple[tuple[str, str, str], ...]
+) -> dict[str, str | Between] | None:
+    """The conditions of all ``--derived``, as `LogReader` takes them."""
+    found: dict[str, str | Between] = {}
+    for name, operator, text in said:
+        before = found.get(name, Between())
+        bound = {">=": "least", "<": "below"}.get(operator)
+        if bound is None and name not in found:
+            found[name] = text
+        elif bound and isinstance(before, Between) and getattr(before, bound) is None:
+            found[name] = before._replace(**{bound: text})
+        else:
+            raise click.BadParameter(f"{name} has one value, or one bound on either side.")
+    return found or None
+
+
 def entry_options(function: Function) -> Function:
     """What an entry may be chosen by; passes each under the name that `LogReader` has for it."""
     options = [
@@ -51,6 +89,15 @@ def entry_options(function: Function) -> Function:
             multiple=True,
             metavar="PATH=VALUE",
             help="Only if the payload's value there is VALUE, or contains it. Repeatable.",
+        ),
+        click.option(
+            "--derived",
+            type=Derived(),
+            multiple=True,
+            callback=_all_derived,
+            metavar="NAME=VALUE",
+            help="Only if the derived field is VALUE; or NAME>=VALUE, NAME<VALUE. By an index. "
+            "Repeatable.",
         ),
         click.option(
             "--search",

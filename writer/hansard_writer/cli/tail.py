@@ -12,7 +12,7 @@ from hansard.operations import ENV_OPERATION
 from hansard.reader import Event, Operation
 from hansard_writer.cli.options import NUMBER, directory_option, format_option
 from hansard_writer.cli.output import print_rows
-from hansard_writer.cli.query import columns_for, rows_of
+from hansard_writer.cli.query import DERIVED, columns_for, rows_of, with_derived
 from hansard_writer.cli.selecting import (
     entry_options,
     kind_asked_for,
@@ -36,6 +36,7 @@ Examples:
     "-n", "--lines", type=NUMBER, default=LINES, show_default=True, help="How many to begin with."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with new entries, until Ctrl-C.")
+@click.option("--show-derived", is_flag=True, help="Print each entry's derived fields, too.")
 @entry_options
 @operation_options
 @format_option
@@ -43,6 +44,7 @@ def command(
     directory: Path,
     lines: int,
     follow: bool,
+    show_derived: bool,
     operations: bool,
     format: str,  # noqa: A002 - the option's name
     **conditions: Any,
@@ -62,10 +64,13 @@ def command(
         coming = _until_interrupted(reader.follow(after_id, **conditions)) if follow else iter(())
         events = chain(last, coming)
         found = map(Operation.of, events) if kind is Operation else events
+        rows, columns = rows_of(kind, found, format), columns_for(kind, format)
+        if show_derived:
+            rows, columns = with_derived(reader, rows), (*columns, DERIVED)
         with contextlib.suppress(KeyboardInterrupt):
             print_rows(
-                rows_of(kind, found, format),
-                columns_for(kind, format),
+                rows,
+                columns,
                 format,
                 sample_rows=len(last),
                 at_once=follow,

@@ -57,7 +57,7 @@ def would_give_back(found: Room, *, behind_pruning: bool) -> str:
 
 def give_back(directory: Path, deadline: float | None) -> str:
     """Do it, until the deadline at most (by `time.monotonic`); what came of it, in words."""
-    before, found = size_on_disk(directory), room_in(directory)
+    found, before = room_in(directory), size_on_disk(directory)
     if not found.free and found.is_in_pieces and before == found.bytes:
         raise AnswerIsNo(f"There is nothing to give back: log.db is full, with {size(before)}.")
     with a_writer(directory) as own:  # which looks after the log first

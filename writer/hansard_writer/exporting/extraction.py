@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Unpack
 
 from hansard.reader import Extent, LogReader, OperationConditions
-from hansard.reader.conditions import select
 from hansard_writer.exporting.encoding import FORMATS, Encoder
 
 ENTRIES_PER_PROGRESS: Final = 1_000
@@ -55,7 +54,7 @@ def export(
     """
     extent = reader.extent()
     encoder = (FORMATS[format] if isinstance(format, str) else format)(extent)
-    selection = select(event_type, conditions)
+    selection = reader.selection(event_type, conditions)
     after_id = max(selection.after_id, extent.pruned_to)
     up_to_id = min(selection.up_to_id, extent.last_id)
     given: dict[str, Any] = {**conditions, "up_to_id": up_to_id}
