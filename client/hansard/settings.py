@@ -154,7 +154,11 @@ def load_settings(
     for key, value in read_settings_file(directory).items():
         if key == DERIVED_SECTION:
             continue
-        sections = "; settings stand without a section" if isinstance(value, dict) else ""
+        sections = (
+            f"; settings stand without a section, derived fields in [{DERIVED_SECTION}.NAME]"
+            if isinstance(value, dict)
+            else ""
+        )
         _require_known(key, f"in {path}{sections}")
         shown[key] = f"{key} in {path}"
         values[key] = _of_type(key, value, shown[key])

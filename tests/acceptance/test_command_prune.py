@@ -69,7 +69,7 @@ def test_old_entries_go_and_the_archive_proves_what_they_were(
     }
     again = hansard("prune", "--dir", directory, "--before", BEFORE)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "nothing to prune: the oldest entry, 2,401, is of" in again.stderr
+    assert "nothing to prune: the first entry, 2,401, is of" in again.stderr
     figures = json.loads(hansard("stats", "--dir", directory).stdout)
     assert (figures["pruned_to"], figures["to_be_pruned"]) == (2_400, 0)
     checked = hansard("prune", "--check-archive", archive, "--key", directory / "writer.pub")

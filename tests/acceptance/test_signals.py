@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from acceptance.conftest import MortalWriter, Script
 from hansard import AuditLog
+from hansard.directory import a_writer_lives
 from support import assert_log_is_sound, count_entries, query, run_worker, wait_until
 
 FROZEN_S = 6.0
@@ -17,6 +20,7 @@ FROZEN_S = 6.0
 PRELUDE = """
 import gc, os, signal, sys, threading
 from hansard import AuditLog
+from hansard.directory import a_writer_lives
 
 log = AuditLog(sys.argv[1])
 """
@@ -224,9 +228,12 @@ def test_an_exception_at_any_step_of_the_spool_costs_no_other_event(
 RECORDS_UNDER_LOAD = """
 import os, sys
 from hansard import AuditLog
+from hansard.directory import a_writer_lives
 
 # Says which events were acked; goes on until its stdin ends.
 log = AuditLog(sys.argv[1], spool_bytes=8 << 20, ack_timeout=30)
+import subprocess
+import sys
 import threading
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
@@ -362,6 +369,7 @@ def test_the_writer_loads_no_second_sqlite(directory: Path, mortal_writer: Morta
 BULK_WORKER = """
 import sys
 from hansard import AuditLog
+from hansard.directory import a_writer_lives
 
 log = AuditLog(sys.argv[1])
 for _ in range(20_000):
@@ -396,3 +404,17 @@ def test_workers_killed_while_the_writer_cannot_commit_leave_it_alive(
         intruder.close()
     assert mortal_writer.end() == 0
     assert_log_is_sound(directory)
+
+
+def test_a_writer_that_a_killed_process_ran_for_a_while_ends_too(directory: Path) -> None:
+    program = (
+        "import sys, time; from hansard_writer import running\n"
+        "with running(sys.argv[1], log_level='error'): print('ready', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
+        assert runner.stdout
+        assert runner.stdout.readline() == b"ready\n"
+        assert a_writer_lives(directory)
+        runner.kill()
+        wait_until(lambda: not a_writer_lives(directory), "the writer has ended")

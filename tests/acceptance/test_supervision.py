@@ -106,7 +106,7 @@ def test_a_writer_whose_supervisor_was_killed_ends_cleanly_and_leaves_the_lock(
         next_one.next_writer()
         assert log.flush(20)
     _, _, err = supervised.end()
-    assert "the supervisor is gone" in err
+    assert "who started this writer is gone" in err
     assert "stopped by SIGTERM" in err
     assert count_entries(directory) == 2
 
@@ -184,6 +184,15 @@ def test_a_directory_that_cannot_be_served_is_not_tried_again(
     assert (status, out) == (2, "")
     assert err.count("Error: ") == 1
     assert "ended with exit status 2 (" in err
+    assert "starts again" not in err
+
+
+def test_a_log_that_is_refused_is_not_tried_again(directory: Path, start: Start) -> None:
+    directory.mkdir()
+    (directory / "log.db-wal").write_bytes(b"of a log that is missing")
+    status, out, err = start().end()
+    assert (status, out) == (1, "")
+    assert "log.db is missing" in err
     assert "starts again" not in err
 
 

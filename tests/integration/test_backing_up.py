@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,8 @@ from hansard_writer.backups.making import COPYING
 from hansard_writer.cli import main
 from hansard_writer.lock import WriterLock
 from hansard_writer.proof import keys, verify
-from integration.test_redacting import redact, secret, wipe
+from integration.test_redacting import operation, redact, secret, wipe
+from integration.test_redacting import record as enter
 from stepped import Log, encode
 from support import held_lock
 
@@ -153,6 +155,26 @@ def test_what_was_redacted_and_wiped_is_in_no_backup(log: Log, to: Path) -> None
     assert wipe(log) == []
     backup(log.directory, to, force=True)
     assert word.encode() not in to.read_bytes()
+
+
+def test_copies_that_balanced_trees_left_behind_are_in_no_backup(log: Log, to: Path) -> None:
+    random = Random(7)
+    hidden = [f"q{random.getrandbits(96):024x}" for _ in range(1_200)]
+    seqs: list[int] = []
+    for start in range(0, 1_200, 100):
+        events = (operation("x", workflow_id=each) for each in hidden[start : start + 100])
+        seqs += enter(log, *events)
+    for part in (1, 2, 3):  # trees shrink, and pages are joined
+        redact(log, *seqs[part::4])
+    assert log.store
+    assert log.store.handle.checkpoint_truncate()
+    database = (log.directory / "log.db").read_bytes()
+    gone = [each.encode() for index, each in enumerate(hidden) if index % 4]
+    assert any(each in database for each in gone), "SQLite overwrote them all: this shows nothing"
+    backup(log.directory, to)
+    copied = to.read_bytes()
+    assert not any(each in copied for each in gone)
+    assert sum(each.encode() in copied for each in hidden) == 300
 
 
 def test_tables_of_ones_own_come_along(log: Log, to: Path) -> None:

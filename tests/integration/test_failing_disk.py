@@ -11,9 +11,9 @@ import pytest
 
 from hansard import wire
 from hansard.settings import MIB
-from hansard_writer.damage import LogUnusable
 from hansard_writer.handle import READ_TRIES_MAX
 from hansard_writer.retries import FALTERS_MAX, StoreFull
+from hansard_writer.unusable import LogUnusable
 from hooked_vfs import HookedVfs
 from stepped import Log, encode, write_lock_taken
 

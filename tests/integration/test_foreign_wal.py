@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hansard_writer import recovered
-from hansard_writer.damage import LogUnusable
+from hansard_writer.unusable import LogUnusable
 from stepped import Log
 
 SIZES = {  # events since the backup: in the database, and in the WAL alone

@@ -13,7 +13,6 @@ import pytest
 
 from hansard import wire
 from hansard_writer import sealing
-from hansard_writer.damage import LogUnusable
 from hansard_writer.proof import keys
 from hansard_writer.proof.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from hansard_writer.proof.key_chain import KeyChain, read_key_chain
@@ -21,6 +20,7 @@ from hansard_writer.proof.keys import read_key, read_verifier_key, write_key
 from hansard_writer.proof.signed_note import SigningKey, UntrustedNote, VerifierKey
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
+from hansard_writer.unusable import LogUnusable
 from stepped import Killed, Log
 
 ROLLBACK = {"accept_rollback": True}

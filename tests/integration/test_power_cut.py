@@ -13,8 +13,8 @@ from faults import power_cut
 from faults.disk import SURVIVORS
 from frames import Chain, event, parts
 from hansard import wire
-from hansard_writer.damage import LogUnusable
 from hansard_writer.sealing import Sealer
+from hansard_writer.unusable import LogUnusable
 from hooked_vfs import HookedVfs, watched_descriptors
 from stepped import TURN_S, Killed, Log, leave_as_after_a_kill
 

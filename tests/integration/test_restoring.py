@@ -1,5 +1,6 @@
 """A backup takes the log's place: what is lost is said once, what was there is put aside whole."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from hansard import wire
 from hansard_writer import backup
 from hansard_writer.backups import swapping
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.intake import LOST
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof import keys, verify
 from hansard_writer.proof.key_chain import ROLLBACK
+from hansard_writer.unusable import LogUnusable
 from integration.test_redacting import redact, wipe
 from stepped import Log
 from support import held_lock, query
@@ -241,7 +242,22 @@ def test_while_a_writer_serves_it_exits_with_4(log: Log, file: Path, restore: Co
     backup(log.directory, file)
     with held_lock(log.directory):
         for option in ("--yes", "--dry-run"):
-            assert restore(log.directory, option).exit_code == 4
+            done = restore(log.directory, option)
+            assert done.exit_code == 4
+            assert "a writer (pid 7) serves" in done.stderr
+            assert "`kill 7`), then run this again" in done.stderr
+
+
+def test_somebody_elses_log_is_left_to_its_owner(
+    log: Log, file: Path, restore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(log.directory, file)
+    log.stop_writer()
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
+    for option in ("--yes", "--dry-run"):
+        done = restore(log.directory, option)
+        assert done.exit_code == 2
+        assert "who alone restores its log: run this as that user" in done.stderr
 
 
 def test_a_dry_run_changes_no_byte(log: Log, file: Path, restore: Command) -> None:
@@ -252,8 +268,8 @@ def test_a_dry_run_changes_no_byte(log: Log, file: Path, restore: Command) -> No
     before = content_of(log.directory), file.read_bytes()
     done = restore(log.directory, "--dry-run")
     assert done.exit_code == 0, done.stderr
-    assert "lost      3 entries: 4 to 6" in done.stderr
-    assert "verified  intact" in done.stderr
+    assert "lost      3 entries: 4 to 6" in done.stdout
+    assert "verified  intact" in done.stdout
     assert (content_of(log.directory), file.read_bytes()) == before
     assert sorted(path.name for path in file.parent.iterdir()) == ["log", file.name]
 
@@ -438,6 +454,8 @@ def test_killed_between_any_two_steps_the_old_log_is_whole_or_the_new_one_or_non
             with pytest.raises(LogUnusable, match=f"hansard restore {file}"):
                 swapping.require_no_restore(log.directory)
             assert restore_killed_at(10_000), "the same command finishes it"
+        swapping.require_no_restore(log.directory)
+        assert not swapping.staging_of(log.directory).exists(), "a backup where no redaction looks"
         entries = query(log.directory, "SELECT event_type FROM entries WHERE seq > 3")
         is_new = entries == [(ROLLBACK,)]
         assert is_new or len(entries) == 3, "the old log"

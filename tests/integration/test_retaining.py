@@ -12,6 +12,7 @@ from hansard.settings import MIB
 from hansard_writer import retaining
 from hansard_writer.disk import Disk
 from hansard_writer.free_space import PAGE_BYTES
+from hansard_writer.proof import verify
 from hansard_writer.pruning import PRUNED
 from hansard_writer.sealing import Sealer
 from hansard_writer.vacuuming import room
@@ -334,6 +335,13 @@ def test_the_oldest_go_when_it_is_too_much_and_a_tenth_more(growing: Log) -> Non
     assert said["reason"].startswith(f"retention_max_bytes is {2 * MIB:,}, and {before:,}"[:40])
     run(growing, 600)
     assert len(growing.entries(PRUNED)) == 1, "not again before it is too much again"
+
+
+def test_entries_of_the_last_moment_that_there_is_go_too(growing: Log) -> None:
+    record(growing, 800, size=3_000, created_at=wire.INT64_MAX)
+    run(growing, 180)
+    assert used(growing) < 2.1 * MIB
+    assert verify(growing.directory).verdict == "pruned"
 
 
 def test_it_is_as_large_as_it_may_be_however_much_comes(growing: Log) -> None:

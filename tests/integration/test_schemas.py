@@ -11,9 +11,9 @@ import pytest
 from hansard.errors import ConfigError
 from hansard.reader import LogReader
 from hansard_writer import schema
-from hansard_writer.damage import LogUnusable
 from hansard_writer.migrating import migrate
 from hansard_writer.proof import verify
+from hansard_writer.unusable import LogUnusable
 from old_logs import RELEASED, OldLog, old_log
 from stepped import Log
 from support import query

@@ -195,7 +195,7 @@ def test_what_makes_no_sense_is_bad_usage(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "pipe"]
 
 
-def test_a_file_that_cannot_be_made_is_named(export: Export, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_is_named(export: Export, tmp_path: Path) -> None:
     result = export("--to", tmp_path / "none" / "a.csv")
-    assert result.exit_code == 1
-    assert "a.csv: No such file or directory" in result.stderr
+    assert result.exit_code == 2
+    assert f"there is no directory {tmp_path / 'none'}: make it" in result.stderr

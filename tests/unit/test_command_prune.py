@@ -109,7 +109,8 @@ def test_nothing_to_prune_is_an_answer(prune: Prune) -> None:
     done = prune("--before", "2024-01-01", "--dry-run")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "There is nothing to prune: the oldest entry, 1, is of 2024-01-01T00:00:00.000000Z.\n"
+        "There is nothing to prune: the first entry, 1, is of 2024-01-01T00:00:00.000000Z, "
+        "and keeps what is behind it.\n"
     )
 
 

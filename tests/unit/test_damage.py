@@ -11,8 +11,9 @@ import apsw
 import pytest
 
 from hansard_writer import damage, schema
-from hansard_writer.damage import LogUnusable, reason_to_end, require_log
+from hansard_writer.damage import reason_to_end, require_log
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from support import is_locked_for_others
 
 

@@ -227,7 +227,7 @@ SICK = [
         "dead letters",
         ACTION,
         "unfit: 2 letters",
-        "import it again; then `hansard dlq drop --reason unfit ",
+        "import that; then `hansard dlq drop --reason unfit ",
     ),
     (with_log(letters_entered=95_000), "dead letters", ACTION, "of 100,000", "dlq drop --entered"),
     (with_log(letters_not_kept=5), "dead letters", NOTE, "5 letters found no room", "--entered"),

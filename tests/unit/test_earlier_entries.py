@@ -13,13 +13,13 @@ import pytest
 import rfc6962
 from frames import Chain, event
 from hansard_writer import schema
-from hansard_writer.damage import LogUnusable
 from hansard_writer.intake import Intake
 from hansard_writer.migrating import migrate
 from hansard_writer.proof import earlier_entries, leaves
 from hansard_writer.proof.merkle_hash_tree import root
 from hansard_writer.proof.stored_tree import READ_ROW, StoredTree
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 
 PRODUCERS = [(0, b"\0" * 32), (1, b"\1" * 32), (2, b"\2" * 32)]
 

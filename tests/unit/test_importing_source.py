@@ -92,3 +92,9 @@ def test_broken_gzip_says_so_in_the_first_pass(tmp_path: Path, damage: slice) ->
 def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="cannot be read: No such file"):
         examine(tmp_path / "none")
+
+
+def test_a_database_says_how_its_tables_are_imported(tmp_path: Path) -> None:
+    path = write(tmp_path, b"SQLite format 3\0" + bytes(100), "old.db")
+    with pytest.raises(Unreadable, match=r"with --sqlite .*old\.db --table TABLE"):
+        examine(path)

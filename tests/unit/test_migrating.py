@@ -17,11 +17,11 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard_writer import database_copy, migrating, schema
 from hansard_writer.cli import main
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken
 from hansard_writer.migrating import Observer, look, migrate
 from hansard_writer.migration_plan import Step
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from old_logs import old_log
 from support import held_lock, query
 
@@ -207,6 +207,15 @@ def test_the_backup_goes_where_it_is_told_to(
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
+def test_a_backup_of_another_name_in_the_logs_directory_is_refused(
+    old: Path, run: Callable[..., Result]
+) -> None:
+    done = run("--backup-to", old / "spool" / ".." / "before.db")
+    assert done.exit_code != 0
+    assert "leave --backup-to off" in done.stderr
+    assert migrating.look(old).steps
+
+
 def test_no_backup_is_made_where_none_is_wanted(old: Path, run: Callable[..., Result]) -> None:
     done = run("--no-backup")
     assert (done.exit_code, backups(old), version(old)) == (0, [], schema.VERSION)
@@ -311,9 +320,12 @@ def test_a_backup_replaces_nothing_and_its_directory_must_be_there(
 ) -> None:
     there = tmp_path / "there"
     there.write_text("mine")
-    for to, said in ((there, "is there already"), (tmp_path / "no" / "way", "No such file")):
+    for to, code, said in (
+        (there, 1, "exists: name another"),
+        (tmp_path / "no" / "way", 2, "there is no directory"),
+    ):
         done = run("--backup-to", to)
-        assert (done.exit_code, version(old)) == (1, VERSION_2)
+        assert (done.exit_code, version(old)) == (code, VERSION_2)
         assert said in done.stderr
     assert there.read_text() == "mine"
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.settings import Settings
 from hansard_writer import process
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun
 from hansard_writer.retries import StoreFull
+from hansard_writer.unusable import LogUnusable
 from support import query
 
 QUIET = Settings(disk_warn=0, disk_suspend=0)
@@ -57,13 +58,6 @@ def test_a_missing_directory_is_made_for_its_owner_alone(directory: Path) -> Non
     assert process.prepare_directory(directory / "deep" / "er", None) is None
     assert mode(directory / "deep" / "er") == 0o700
     assert mode(directory / "deep" / "er" / "spool") == 0o700
-
-
-def test_files_made_from_then_on_are_nobody_elses(directory: Path) -> None:
-    process.prepare_directory(directory, None)
-    assert os.umask(0) == 0o077
-    process.prepare_directory(directory, own_group())
-    assert os.umask(0) == 0o027
 
 
 def test_a_group_gets_in_by_modes(directory: Path) -> None:
@@ -116,7 +110,7 @@ def test_a_directory_of_somebody_else_is_refused_and_its_owner_named(
 # --- a whole life ---
 
 
-def serve_and_stop(directory: Path, number: int = signal.SIGTERM) -> str:
+def serve_and_stop(directory: Path, number: int = signal.SIGTERM, group: str | None = None) -> str:
     """Serve until the ready line is out; the line."""
     lines: list[str] = []
 
@@ -124,7 +118,7 @@ def serve_and_stop(directory: Path, number: int = signal.SIGTERM) -> str:
         lines.append(line)
         os.kill(os.getpid(), number)
 
-    process.serve(directory, QUIET, ready)
+    process.serve(directory, replace(QUIET, group=group), ready)
     return lines[0]
 
 
@@ -149,6 +143,13 @@ def test_no_second_sqlite_can_be_loaded_where_a_log_is_served(directory: Path) -
     serve_and_stop(directory)
     with pytest.raises(ImportError, match="import of _sqlite3 halted"):
         import_module("_sqlite3")
+
+
+def test_files_made_from_then_on_are_nobody_elses(directory: Path) -> None:
+    serve_and_stop(directory)
+    assert os.umask(0) == 0o077
+    serve_and_stop(directory, group=own_group())
+    assert os.umask(0) == 0o027
 
 
 def test_it_can_start_again_where_it_ended(directory: Path) -> None:

@@ -197,7 +197,9 @@ def test_a_key_that_resembles_none_is_refused_without_a_suggestion(directory: Pa
 def test_a_section_in_the_file_is_refused_with_the_way_out(directory: Path) -> None:
     directory.mkdir()
     (directory / SETTINGS_FILE).write_text("[spool]\nbytes = 1\n")
-    with pytest.raises(ConfigError, match=r"'spool' in .*; settings stand without a section$"):
+    with pytest.raises(
+        ConfigError, match=r"'spool' in .*; settings stand without a section, derived"
+    ):
         load_settings(directory)
 
 

@@ -16,12 +16,12 @@ from frames import Chain, event
 from hansard import wire
 from hansard.errors import ConfigError
 from hansard_writer import schema
-from hansard_writer.damage import LogUnusable
 from hansard_writer.decoding import Refused
 from hansard_writer.intake import Batch, Intake, ProducerState
 from hansard_writer.migrating import migrate
 from hansard_writer.retries import StoreBusy, StoreFull
 from hansard_writer.store import OWN_PRODUCER, Store
+from hansard_writer.unusable import LogUnusable
 
 AN_ENTRY = (
     "INTO entries(seq, producer, producer_seq, created_at, event_type, level)"

@@ -7,9 +7,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from hansard_writer.damage import LogUnusable
 from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.lock import WriterRun
+from hansard_writer.unusable import LogUnusable
 
 LOG_ID = b"l" * 16
 FILL = """

@@ -12,11 +12,11 @@ from typing import Final, NoReturn
 
 import apsw
 
-from hansard.errors import AuditLogError
 from hansard_writer import schema
 from hansard_writer.database_header import HEADER_BYTES, read_header
 from hansard_writer.sqlite_errors import Kind as ErrorKind
 from hansard_writer.sqlite_errors import code_of, is_damage, is_failed_sync, kind_of, name_of
+from hansard_writer.unusable import LogRefused, LogUnusable
 
 _WAY_OUT: Final = (
     "move log.db, log.db-wal and log.db-shm away together, put a copy back, and start again; what "
@@ -24,11 +24,6 @@ _WAY_OUT: Final = (
 )
 
 _LOG: Final = logging.getLogger("hansard.writer")
-
-
-class LogUnusable(AuditLogError):
-    """What is in the directory cannot be served as it is, and was not touched. Read what the
-    message says to do."""
 
 
 def require_log(path: Path, *, may_be_old: bool = False) -> None:
@@ -73,59 +68,59 @@ def is_half_made(path: Path) -> bool:
 
 
 def require_version(path: Path, version: int) -> None:
-    """Raises `LogUnusable` for the schema of a later release."""
+    """Raises `LogRefused` for the schema of a later release."""
     if version > schema.VERSION:
-        raise LogUnusable(
+        raise LogRefused(
             f"{path} was written by a newer release (schema {version}, this one knows "
             f"{schema.VERSION}): install that release or a later one"
         )
 
 
 def require_migrated(path: Path, version: int) -> None:
-    """Raises `LogUnusable` for the schema of an earlier release; 0 is that of a new log."""
+    """Raises `LogRefused` for the schema of an earlier release; 0 is that of a new log."""
     if 0 < version < schema.VERSION:
         command = f"hansard migrate --dir {shlex.quote(str(path.parent))}"
-        raise LogUnusable(
+        raise LogRefused(
             f"{path} has schema {version}, of an earlier release, and this one writes "
             f"{schema.VERSION}: run `{command}`, which keeps a backup of it, or start with "
             "`hansard serve --migrate`"
         )
 
 
-def no_version(path: Path) -> LogUnusable:
+def no_version(path: Path) -> LogRefused:
     """For a database with our mark and tables that does not say of which schema they are."""
-    return LogUnusable(f"{path} is damaged (it has tables, and no schema version): {_WAY_OUT}")
+    return LogRefused(f"{path} is damaged (it has tables, and no schema version): {_WAY_OUT}")
 
 
-def another_programs(path: Path, application_id: int) -> LogUnusable:
+def another_programs(path: Path, application_id: int) -> LogRefused:
     """For a database that is no log."""
-    return LogUnusable(
+    return LogRefused(
         f"{path} is a database of another program (application id {application_id}): "
         "move it away, or name another directory"
     )
 
 
-def tree_disagrees(path: Path, entries: int, leaves: int) -> LogUnusable:
+def tree_disagrees(path: Path, entries: int, leaves: int) -> LogRefused:
     """For a log whose entries are not those that its Merkle tree is of."""
-    return LogUnusable(
+    return LogRefused(
         f"{path} has entries up to {entries} and a Merkle tree of {leaves}, and parts of it may be "
         "missing: somebody has changed it from outside; `hansard verify` says more; restore a "
         "backup, or put the file back as it was"
     )
 
 
-def checkpoint_disagrees(path: Path, size: int, entries: int) -> LogUnusable:
+def checkpoint_disagrees(path: Path, size: int, entries: int) -> LogRefused:
     """For a log that is not the one that its own newest checkpoint is of."""
-    return LogUnusable(
+    return LogRefused(
         f"{path} holds a checkpoint of {size} entries that is not one of the {entries} it has: "
         "somebody has changed it from outside; `hansard verify` says more; restore a backup, or "
         "put the file back as it was"
     )
 
 
-def keys_disagree(path: Path, error: Exception) -> LogUnusable:
+def keys_disagree(path: Path, error: Exception) -> LogRefused:
     """For a log of which its own words do not say who signs it."""
-    return LogUnusable(
+    return LogRefused(
         f"{path} does not say any more who signs it ({error}): somebody has changed it from "
         "outside; `hansard verify` says more; restore a backup, or put the file back as it was"
     )
@@ -183,7 +178,7 @@ def end_at_once(path: Path, error: apsw.Error) -> NoReturn:
 def _require_no_wal(path: Path, what: str) -> None:
     if has_wal(path):
         wal = f"{path.name}-wal"
-        raise LogUnusable(
+        raise LogRefused(
             f"{path} {what}, but {wal} beside it holds entries of it: put {path.name} back, "
             f"or move {wal} away to begin a new log"
         )

@@ -12,9 +12,9 @@ from typing import Final
 import apsw
 
 from hansard import directory as layout
-from hansard_writer import damage
 from hansard_writer.durable_files import sync_directory, sync_file
 from hansard_writer.sqlite_errors import NO_ROOM, code_of, is_damage
+from hansard_writer.unusable import LogUnusable
 
 PAGES_AT_ONCE: Final = 1_000
 
@@ -28,7 +28,7 @@ def copy_database(
     and durable it is ``partial``, in the same directory, where what an earlier try has left goes.
 
     ``progress`` hears how many of how many bytes are copied. Raises
-    `hansard_writer.damage.LogUnusable` where it cannot be written, and SQLite's error for damage.
+    `hansard_writer.unusable.LogUnusable` where it cannot be written, and SQLite's error for damage.
     """
     try:
         partial.unlink(missing_ok=True)
@@ -63,10 +63,10 @@ def _copy(source: apsw.Connection, to: Path, progress: Callable[[int, int], None
         target.close()
 
 
-def _not_written(to: Path, error: OSError | apsw.Error) -> damage.LogUnusable:
+def _not_written(to: Path, error: OSError | apsw.Error) -> LogUnusable:
     if isinstance(error, OSError):
         is_full, why = error.errno in NO_ROOM, error.strerror
     else:
         is_full, why = isinstance(error, apsw.FullError), str(error)
     way_out = "make room there" if is_full else "see to its directory"
-    return damage.LogUnusable(f"cannot write {to} ({why}): {way_out}, or name another file")
+    return LogUnusable(f"cannot write {to} ({why}): {way_out}, or name another file")

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import apsw
 
-from hansard_writer.damage import LogUnusable
 from hansard_writer.lock import WriterRun
+from hansard_writer.unusable import LogRefused
 
 _FRAMES_AT: Final = 32  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 _FRAME_HEADER_BYTES: Final = 24
@@ -25,7 +25,7 @@ _LOCK_BYTE: Final = 1 << 30  # the page that holds it is never written
 
 
 def require_own_wal(connection: apsw.Connection, path: Path, predecessor: WriterRun | None) -> None:
-    """Raises `LogUnusable` where the database at ``path`` and its WAL do not make one whole, or not
+    """Raises `LogRefused` where the database at ``path`` and its WAL do not make one whole, or not
     the log of the run that ``predecessor`` says wrote the WAL.
 
     MUST be called before anything is written or checkpointed through the connection, which has
@@ -44,7 +44,7 @@ def require_own_wal(connection: apsw.Connection, path: Path, predecessor: Writer
     if predecessor is None or predecessor.wal_inode != Path(connection.filename_wal).stat().st_ino:
         if fits and _is_whole(connection):
             return
-        raise LogUnusable(
+        raise LogRefused(
             f"{path} and {path.name}-wal are not of one moment (a copy of a log that was in use, "
             "or a backup beside another log's WAL?): stop the writer of the log that was copied, "
             f"copy all its files again, and start again; or move {path.name}-wal and "
@@ -56,7 +56,7 @@ def require_own_wal(connection: apsw.Connection, path: Path, predecessor: Writer
         and (_are_all_there(pages, in_database, frames, page_bytes) or _is_whole(connection))
     ):
         return
-    raise LogUnusable(
+    raise LogRefused(
         f"{path} is not the database that {path.name}-wal was written for (a backup that was "
         f"copied over it?): to use it, move {path.name}-wal and {path.name}-shm away; to go on "
         "with the old one, put that back beside them; then start again"

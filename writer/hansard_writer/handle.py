@@ -28,6 +28,7 @@ from hansard_writer.retries import (
     StoreUnready,
 )
 from hansard_writer.sqlite_errors import NO_ROOM, Kind, code_of, kind_of, name_of
+from hansard_writer.unusable import LogUnusable
 
 FRAME_BYTES: Final = PAGE_BYTES + 24  # of the WAL, which is named in them
 PAGE_CACHE_KIB: Final = 64 << 10
@@ -65,7 +66,7 @@ class Handle:
         try:
             self.connection = apsw.Connection(str(path), vfs=vfs)
         except apsw.Error as error:
-            raise damage.LogUnusable(damage.reason_to_end(path, error)) from error
+            raise LogUnusable(damage.reason_to_end(path, error)) from error
         self._execute = self.connection.execute
         self.wal = Path(self.connection.filename_wal)
 
@@ -75,7 +76,7 @@ class Handle:
 
         Until its end a close is no checkpoint, so that what is refused stays as it was; but a new
         database leaves no WAL, which might be taken for one of the database before it. Raises
-        `hansard_writer.damage.LogUnusable`, and `StoreFull`.
+        `hansard_writer.unusable.LogUnusable`, and `StoreFull`.
         """
         if not self._is_new:
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -221,13 +222,13 @@ class Handle:
             why = f"{self.wal} cannot be written once more ({error.strerror})"
             if error.errno in NO_ROOM:
                 return StoreFull(why)
-            return damage.LogUnusable(f"{why}: look after the disk, and start again")
+            return LogUnusable(f"{why}: look after the disk, and start again")
         cause = error.__cause__ if isinstance(error, StoreUnready) else error
         if not isinstance(cause, apsw.Error) or damage.is_ours(cause):
             return None
         if self._kind(cause) is Kind.FULL:
             return StoreFull("the disk that holds log.db is full")
-        return damage.LogUnusable(damage.reason_to_end(self._path, cause))
+        return LogUnusable(damage.reason_to_end(self._path, cause))
 
     # --- the start ---
 

@@ -15,7 +15,6 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hansard import directory as layout
-from hansard_writer.damage import LogUnusable
 from hansard_writer.handle import Handle
 from hansard_writer.own_entries import OwnEntries
 from hansard_writer.proof import keys
@@ -35,6 +34,7 @@ from hansard_writer.rollback_guard import (
 from hansard_writer.signing import Signing, read_optional_key
 from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogRefused, LogUnusable
 
 WRITE_META: Final = "INSERT INTO meta VALUES(?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
@@ -97,7 +97,7 @@ class Identity:
         self, own: Ed25519PrivateKey | None, following: Ed25519PrivateKey | None, backwards: str
     ) -> Plan:
         if backwards and not (self._accept_rollback or self._restored):
-            raise LogUnusable(
+            raise LogRefused(
                 f"{self._directory / layout.DATABASE} went back in time, or was replaced: "
                 f"{backwards}. Put back what belongs together; or run `hansard serve "
                 "--accept-rollback` once: it says so in the log for ever and begins a new origin, "
@@ -126,11 +126,11 @@ class Identity:
     def _has_signed(self) -> bool:
         return bool(self._said.newest or self._claimed)
 
-    def _lost_key(self, known: VerifierKey, *, is_there: bool) -> LogUnusable:
+    def _lost_key(self, known: VerifierKey, *, is_there: bool) -> LogRefused:
         path = self._directory / layout.KEY
         what = f"{path} is not the key that signs this log" if is_there else f"{path} is missing"
         takes = "takes the one that is there" if is_there else "makes a new one"
-        return LogUnusable(
+        return LogRefused(
             f"{what}: put that one back, whose public half is {known} (`hansard keys rotate --key "
             f"FILE` gives a log another); if it is lost, run `hansard serve --accept-lost-key` "
             f"once: it {takes}, says so in the log for ever, and begins a new origin"

@@ -15,9 +15,9 @@ import apsw
 from hansard import directory as layout
 from hansard.errors import AuditLogError
 from hansard_writer import wal_readers
-from hansard_writer.damage import LogUnusable
 from hansard_writer.handle import START_BUSY_MS
 from hansard_writer.lock import WriterLock
+from hansard_writer.unusable import LogUnusable
 from hansard_writer.vacuuming import Room, room
 
 MARGIN_BYTES: Final = 16 << 20  # of the disk, for whoever else is on it

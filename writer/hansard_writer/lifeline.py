@@ -1,7 +1,8 @@
-"""The lifeline between a supervisor and its writer: a pair of sockets, an end for each.
+"""The lifeline between a supervisor, or who runs a writer for a while, and that writer: a pair of
+sockets, an end for each.
 
-The writer says over it what sd_notify(3) has words for; its end of file tells the writer that the
-supervisor is gone, however that came about. It starts and ends no process.
+The writer says over it what sd_notify(3) has words for; its end of file tells the writer that who
+started it is gone, however that came about. It starts and ends no process.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import threading
 from collections.abc import MutableMapping
 from typing import Final
 
-from hansard_writer.sd_notify import REASON, Notifier, watchdog_seconds
+from hansard_writer.sd_notify import REASON, REFUSED, Notifier, watchdog_seconds
 
 READ_BYTES: Final = 65_536  # more than a writer says in hours
 LINE_BYTES_MAX: Final = 4_096  # what is longer was not said by a writer
@@ -31,6 +32,7 @@ class Heard:
         self.ready = False
         self.stopping = False
         self.reason = ""  # why it could not go on
+        self.refused = False  # what another start would not change
         self._begun = b""  # a line whose end has not come yet
         lifeline.setblocking(False)
 
@@ -43,6 +45,7 @@ class Heard:
         for line in said:
             self.ready |= line == "READY=1"
             self.stopping |= line == "STOPPING=1"
+            self.refused |= line == f"{REFUSED}=1"
             if line.startswith(f"{REASON}="):
                 self.reason = line.partition("=")[2]
         return [line for line in said if line.startswith(_PASSED_ON)]
@@ -59,7 +62,7 @@ class Heard:
 
 
 def speak_over(descriptor: int, environment: MutableMapping[str, str]) -> Notifier:
-    """The writer's end: who speaks over it. From now on the supervisor's end is as good as a
+    """The writer's end: who speaks over it. From now on the end of who started it is as good as a
     SIGTERM."""
     lifeline = socket.socket(fileno=descriptor)
     lifeline.set_inheritable(False)
@@ -72,5 +75,5 @@ def speak_over(descriptor: int, environment: MutableMapping[str, str]) -> Notifi
 def _wait(lifeline: socket.socket) -> None:
     with lifeline, contextlib.suppress(ConnectionError):  # of one that had not read all
         lifeline.recv(1)
-    _LOG.warning("the supervisor is gone: ending as on SIGTERM")
+    _LOG.warning("who started this writer is gone: ending as on SIGTERM")
     os.kill(os.getpid(), signal.SIGTERM)

@@ -23,6 +23,7 @@ from hansard_writer.handle import START_BUSY_MS, Handle
 from hansard_writer.lock import DirectoryTaken, WriterLock, WriterRun, without_writer
 from hansard_writer.migration_plan import STEPS, Plan, Step, plan_for
 from hansard_writer.retries import StoreFull
+from hansard_writer.unusable import LogUnusable
 
 BACKUP_PREFIX: Final = f"{layout.DATABASE}.before-v"
 BACKUPS_NAMED_MAX: Final = 10
@@ -83,7 +84,7 @@ def migrate(
         try:
             lock = WriterLock(directory, mode)
         except OSError as error:
-            raise damage.LogUnusable(f"cannot lock {error.filename}: {error.strerror}") from error
+            raise LogUnusable(f"cannot lock {error.filename}: {error.strerror}") from error
     try:
         done = migrate_locked(
             directory, lock, backup=backup, backup_to=backup_to, observer=observer
@@ -114,6 +115,8 @@ def migrate_locked(
         return Migrated(plan, None)
     path.with_name(_PARTIAL).unlink(missing_ok=True)  # a killed one's
     to = (backup_to or _beside(path)) if backup else None
+    if backup_to is not None:
+        _require_elsewhere(directory, backup_to)
     _require_room(plan, to)
     reached = plan.version
     handle = Handle(path, layout.PRIVATE_FILE_MODE, may_be_old=True)
@@ -124,9 +127,9 @@ def migrate_locked(
             for step in plan.steps:
                 _migrate(handle, path, step, observer)
                 reached = step.version
-    except (damage.LogUnusable, StoreFull) as error:
+    except (LogUnusable, StoreFull) as error:
         still = "still " if reached == plan.version else ""
-        raise damage.LogUnusable(f"{error} (its schema is {still}{reached})") from error
+        raise LogUnusable(f"{error} (its schema is {still}{reached})") from error
     handle.close()
     return Migrated(plan, to)
 
@@ -207,23 +210,35 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{BACKUP_PREFIX}{schema.VERSION}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
 
 
+def _require_elsewhere(directory: Path, to: Path) -> None:
+    if to.parent.resolve().is_relative_to(directory.resolve()):
+        raise LogUnusable(
+            f"{to} is in the log's own directory, where no redaction knows it by that name: name a "
+            "file elsewhere, or leave --backup-to off"
+        )
+
+
 def _require_room(plan: Plan, to: Path | None) -> None:
     """Raises `LogUnusable` where the backup cannot be put, or the disk could not hold it all."""
     wanted = [(plan.path.parent, plan.room_bytes, "the migration")]
     if to is not None:
         if os.path.lexists(to):
-            raise damage.LogUnusable(f"{to} is there already: name another file")
+            raise LogUnusable(f"{to} exists: name another file")
+        if not to.parent.is_dir():
+            raise ConfigError(
+                f"there is no directory {to.parent}: make it, or name a file elsewhere"
+            )
         wanted.append((to.parent, plan.backup_bytes, "the backup"))
     needs: dict[int, int] = {}
     for directory, size, what in wanted:
         try:
             facts, device = os.statvfs(directory), directory.stat().st_dev
         except OSError as error:
-            raise damage.LogUnusable(f"cannot use {directory}: {error.strerror}") from error
+            raise LogUnusable(f"cannot use {directory}: {error.strerror}") from error
         needs[device] = needs.get(device, 0) + size
         free = facts.f_bavail * facts.f_frsize
         if free < needs[device]:
-            raise damage.LogUnusable(
+            raise LogUnusable(
                 f"{what} needs {size:,} bytes, and with it {needs[device]:,} are wanted on the "
                 f"disk of {directory}, where {free:,} are free: make room there"
                 + ("" if to is None else ", or put the backup elsewhere with --backup-to FILE")
@@ -260,7 +275,7 @@ def _migrate(handle: Handle, path: Path, step: Step, observer: Observer) -> None
                 handle.connection.execute(statement)
             handle.connection.execute(f"PRAGMA user_version = {step.version}")
     except apsw.SQLError as error:
-        raise damage.LogUnusable(
+        raise LogUnusable(
             f"{path} cannot get schema {step.version} ({error}): if it has a table, view or index "
             "of your own with that name, drop it, and run this again"
         ) from error

@@ -15,6 +15,7 @@ from hansard_writer.foreign_wal import require_own_wal
 from hansard_writer.handle import START_BUSY_MS
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof.earlier_entries import hash_earlier_entries
+from hansard_writer.unusable import LogUnusable
 
 HASHED_BYTES: Final = 192  # of an entry that gets its proof: its columns, its leaf, and their WAL
 
@@ -57,7 +58,7 @@ def plan_for(path: Path, predecessor: WriterRun | None, *, leaves_no_trace: bool
         finally:
             connection.close()
     except apsw.Error as error:
-        raise damage.LogUnusable(damage.reason_to_end(path, error)) from error
+        raise LogUnusable(damage.reason_to_end(path, error)) from error
 
 
 def _opened(path: Path, *, leaves_no_trace: bool) -> apsw.Connection:

@@ -24,7 +24,7 @@ from hansard.wording import counted
 from hansard_writer.adoption import Adopter
 from hansard_writer.backups.swapping import require_no_restore
 from hansard_writer.collecting import Collector
-from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.damage import end_at_once
 from hansard_writer.derived.definitions import read_declared
 from hansard_writer.disk import Reserve
 from hansard_writer.durable_files import replace_file
@@ -40,6 +40,7 @@ from hansard_writer.retries import StoreFull
 from hansard_writer.sd_notify import NOBODY, Notifier
 from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 from hansard_writer.writer import Writer
 
 PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
@@ -77,6 +78,7 @@ def serve(
     forbid_second_sqlite()
     functions = load(operations)
     gid = prepare_directory(directory, settings.group)
+    os.umask(0o077 if gid is None else 0o027)
     shared = gid is not None
     mode = layout.GROUP_DATABASE_MODE if shared else layout.PRIVATE_FILE_MODE
     patience_s = 0.0 if supervised_restarts is None else PREDECESSOR_S
@@ -96,7 +98,7 @@ def serve(
         accept_lost_key=accept_lost_key,
     )
     try:
-        require_no_restore(directory)
+        with_room(partial(require_no_restore, directory))
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
@@ -217,7 +219,6 @@ def prepare_directory(directory: Path, group: str | None) -> int | None:
         raise ConfigError(f"{directory} is not a directory: name another") from None
     except OSError as error:
         raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
-    os.umask(0o027 if gid is not None else 0o077)
     return gid
 
 

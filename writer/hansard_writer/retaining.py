@@ -157,7 +157,7 @@ class Retaining:
             return None, False
         self._complain("size", "")
         reason = f"retention_max_bytes is {self._max_bytes:,}, and {used:,} were used"
-        before = found.newest // 1_000 * 1_000 + 1_000
+        before = min(found.newest // 1_000 * 1_000 + 1_000, wire.INT64_MAX)
         return wire.Prune(found.last, before, BY, reason, None), False
 
     def _complain(self, rule: str, complaint: str) -> None:

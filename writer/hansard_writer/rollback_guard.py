@@ -13,7 +13,6 @@ import orjson
 
 from hansard import directory as layout
 from hansard_writer import damage
-from hansard_writer.damage import LogUnusable
 from hansard_writer.handle import Handle
 from hansard_writer.proof.checkpoint import (
     Checkpoint,
@@ -31,6 +30,7 @@ from hansard_writer.proof.key_chain import (
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.proof.signed_note import NoteError, VerifierKey
 from hansard_writer.proof.stored_tree import READ_ROW, NodeMissing, StoredTree
+from hansard_writer.unusable import LogRefused, LogUnusable
 
 ORIGIN_PREFIX: Final = "hansard/"
 NOTE_BYTES_READ_MAX: Final = 1 << 20
@@ -100,7 +100,7 @@ def claimed_by(path: Path, said: Said, given: Iterable[bytes]) -> Checkpoint | N
         known |= dict.fromkeys(said.chain.keys if said.chain else ())
         return open_checkpoint(note, known)
     except NoteError as error:
-        raise LogUnusable(
+        raise LogRefused(
             f"{path} is not what this log's writer left there ({error}): put it back as it was, or "
             "the key it was signed with; or move it away, and then nothing shows any more whether "
             "the log went back in time"

@@ -4,6 +4,7 @@ import contextlib
 import grp
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -61,24 +62,29 @@ def running(
     migrate: bool = False,
     **settings: Any,
 ) -> Iterator[RunningWriter]:
-    """``with running("DIR") as writer:`` a writer serves DIR within the block.
+    """``with running("DIR") as writer:`` a writer serves DIR within the block, and no longer than
+    this process lives.
 
     ``operations`` are modules of named operations; settings as in the README's table;
     ``accept_rollback`` and ``migrate`` as for `hansard serve`. Raises `AuditLogError` when it does
     not start; why, it has said on stderr.
     """
-    writer = start(
-        Path(directory),
-        operations=operations,
-        log_level=log_level,
-        accept_rollback=accept_rollback,
-        migrate=migrate,
-        **settings,
-    )
-    try:
-        yield writer
-    finally:
-        writer.stop()
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            writer = start(
+                Path(directory),
+                operations=operations,
+                log_level=log_level,
+                accept_rollback=accept_rollback,
+                migrate=migrate,
+                lifeline=theirs.fileno(),
+                **settings,
+            )
+        try:
+            yield writer
+        finally:
+            writer.stop()
 
 
 @contextlib.contextmanager
@@ -104,9 +110,11 @@ def start(
     log_level: str = "info",
     accept_rollback: bool = False,
     migrate: bool = False,
+    lifeline: int | None = None,
     **settings: Any,
 ) -> RunningWriter:
-    """Start a writer process and wait until it can be used; whoever calls it stops it."""
+    """Start a writer process and wait until it can be used; whoever calls it stops it. With a
+    ``lifeline``, an end of a socket pair, it stops by itself once nobody has the other end."""
     settings = {name: value for name, value in settings.items() if value is not None}
     load_settings(directory, settings)  # the caller learns of a mistake here, and by its name
     environment = {**os.environ}
@@ -119,12 +127,15 @@ def start(
         command.append("--accept-rollback")
     if migrate:
         command.append("--migrate")
+    if lifeline is not None:
+        command.append(f"--lifeline={lifeline}")
     process = subprocess.Popen(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
         env=environment,
+        pass_fds=() if lifeline is None else [lifeline],
     )
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -16,6 +16,7 @@ from typing import Final
 SEND_S: Final = 0.5  # for a manager whose queue is full
 STATUS_CHARS_MAX: Final = 500
 REASON: Final = "X_HANSARD_REASON"  # of our own, for a supervisor of ours; others ignore it
+REFUSED: Final = "X_HANSARD_REFUSED"
 
 _SOCKET: Final = "NOTIFY_SOCKET"
 _WATCHDOG_US: Final = "WATCHDOG_USEC"
@@ -50,9 +51,10 @@ class Notifier:
         """How it is doing, for people."""
         self._say(_status(status))
 
-    def failed(self, reason: str) -> None:
-        """It ends, because it cannot go on."""
-        self._say(_status(reason), f"{REASON}={_line(reason)}")
+    def failed(self, reason: str, *, is_refused: bool = False) -> None:
+        """It ends, because it cannot go on; ``is_refused``: nor could another start."""
+        refused = [f"{REFUSED}=1"] if is_refused else []
+        self._say(_status(reason), f"{REASON}={_line(reason)}", *refused)
 
     def pass_on(self, lines: Iterable[str]) -> None:
         """Say what a child has said."""

@@ -74,7 +74,7 @@ class Store:
 
     With ``enforce_tasks`` only events of registered tasks are entered. ``predecessor`` is the run
     whose WAL may be there, as far as it is known; ``standing`` is asked whether to go on. Raises
-    `hansard_writer.damage.LogUnusable` for what cannot be served, which is not touched then, and
+    `hansard_writer.unusable.LogUnusable` for what cannot be served, which is not touched then, and
     `StoreFull`. What SQLite raises later and is no `StoreUnready` MUST end the process.
     """
 

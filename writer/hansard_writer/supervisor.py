@@ -72,12 +72,14 @@ class Restarts:
 
 class End(NamedTuple):
     """How a writer ended: its status as `subprocess` gives it, whether it was because it had been
-    asked to, by whomever, whether it had to be killed for that, and the end in words."""
+    asked to, by whomever, whether it had to be killed for that, the end in words, and whether it
+    refused what it was to serve."""
 
     status: int
     was_stopping: bool
     was_overdue: bool
     words: str
+    was_refusal: bool = False
 
 
 def final_status(end: End, settled: Container[int], *, asked: bool) -> int | None:
@@ -88,7 +90,7 @@ def final_status(end: End, settled: Container[int], *, asked: bool) -> int | Non
     """
     if end.status in _ENDED_BY_STOP:
         return 0
-    if end.was_stopping or end.was_overdue or end.status in settled:
+    if end.was_stopping or end.was_overdue or end.was_refusal or end.status in settled:
         return end.status if end.status >= 0 else 128 - end.status
     return 0 if asked else None  # it crashed, and then nobody wanted it any more
 
@@ -224,8 +226,8 @@ class _Life:
             self._listen()
             self._look(time.monotonic())
         self._listen()
-        said_stopping = self._heard.stopping
-        return End(status, said_stopping, self._overdue, self._in_words(status))
+        heard = self._heard
+        return End(status, heard.stopping, self._overdue, self._in_words(status), heard.refused)
 
     def _wait_at_most(self, now: float) -> float:
         """Where the writer does not speak for itself, the manager hears from us that all is well:

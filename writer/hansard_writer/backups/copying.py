@@ -1,7 +1,8 @@
 """The pages of a log, copied as of one moment into a database that needs no WAL.
 
 One read transaction for all of it: beside a writer it rests between pieces while the WAL has hardly
-grown, and hurries once it has. It writes one new file, and decides nothing about its name.
+grown, and hurries once it has. Old copies in pages, which redactions leave until they are wiped,
+are in none of the copy's. It writes one new file, and decides nothing about its name.
 """
 
 import contextlib
@@ -17,12 +18,15 @@ from hansard import directory as layout
 from hansard.reader.resting import REST_SHARE
 from hansard.reader_connection import ReadConnection
 from hansard_writer.backups import BackupFailed
+from hansard_writer.database_file import DatabaseFile
 from hansard_writer.durable_files import sync_file
+from hansard_writer.free_space import PAGE_BYTES, TELLABLE_PAGES_MAX
 
 PIECE_PAGES: Final = 2_048  # 8 MiB: some ms, then others have their turn
 WAL_GROWTH_BYTES_MAX: Final = 64 << 20  # beyond, the sooner it is over the better
 FILE_MODE: Final = 0o600
 
+_LAYOUT: Final = "SELECT * FROM pragma_page_size, pragma_auto_vacuum"
 _FIRST_ROW: Final = "SELECT max(seq) FROM entries"  # with it the moment is fixed
 
 
@@ -56,7 +60,18 @@ def copy_log(
                         pace.rest()
     with _opened(target) as connection:
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # what it copied says WAL
+        page_bytes, auto_vacuum = connection.execute(_LAYOUT).get
+    if page_bytes == PAGE_BYTES:
+        _clear_pages(target, has_maps=bool(auto_vacuum))
     sync_file(target)
+
+
+def _clear_pages(target: Path, *, has_maps: bool) -> None:
+    """Of what belongs to nothing, as far as pages can be told apart."""
+    with contextlib.closing(DatabaseFile(target)) as file:
+        if file.pages < TELLABLE_PAGES_MAX:
+            for first in range(1, file.pages + 1, PIECE_PAGES):
+                file.clear(first, PIECE_PAGES, has_maps=has_maps)
 
 
 @contextlib.contextmanager

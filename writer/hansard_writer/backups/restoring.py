@@ -24,9 +24,9 @@ from hansard_writer.backups import BackupFailed, Progress, staging, swapping
 from hansard_writer.backups.contents import Contents, contents_in, have_one_history
 from hansard_writer.backups.making import COPYING, VERIFYING, key_file_of
 from hansard_writer.backups.swapping import Plan
-from hansard_writer.damage import LogUnusable, end_at_once
+from hansard_writer.damage import end_at_once
 from hansard_writer.identity import Identity
-from hansard_writer.lock import WriterLock
+from hansard_writer.lock import DirectoryTaken, WriterLock
 from hansard_writer.process import prepare_directory
 from hansard_writer.proof import keys
 from hansard_writer.proof.checkpoint import read_checkpoint
@@ -37,6 +37,7 @@ from hansard_writer.retries import StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import read_optional_key
 from hansard_writer.store import Store
+from hansard_writer.unusable import LogUnusable
 
 
 class Present(NamedTuple):
@@ -76,11 +77,35 @@ class Restored(NamedTuple):
     aside: Path | None
 
 
+def _served(directory: Path) -> DirectoryTaken:
+    pid = layout.read_lock_file(directory).get("pid", "unknown")
+    return DirectoryTaken(
+        f"a writer (pid {pid}) serves {directory}: stop it first (`systemctl stop hansard`, or "
+        f"`kill {pid}`), then run this again"
+    )
+
+
+def _require_owner(directory: Path) -> None:
+    """Raises `ConfigError` where the log is somebody else's."""
+    try:
+        owner = directory.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
+    if owner != os.geteuid():
+        raise ConfigError(layout.foreign_owner(directory, "restores its log"))
+
+
 def foresee(
     directory: Path, file: Path, given: Sequence[VerifierKey], *, verifies: bool, progress: Progress
 ) -> Prospect:
     """What a restore would do, with nothing changed. Raises `BackupFailed` where it would do
-    nothing, and `hansard.ConfigError`."""
+    nothing, `hansard_writer.lock.DirectoryTaken` while a writer serves, and `hansard.ConfigError`.
+    """
+    _require_owner(directory)
+    if layout.a_writer_lives(directory):
+        raise _served(directory)
     if plan := swapping.unfinished(directory):
         raise BackupFailed(_cut_short(directory, plan))
     staging.require_backup(file)
@@ -107,6 +132,7 @@ def restore(
     was, `hansard.ConfigError`, and `LogUnusable` where it is decided but cannot be finished now:
     then no writer starts before it is.
     """
+    _require_owner(directory)
     file = file.absolute()
     plan = swapping.unfinished(directory)
     if plan and plan.file != str(file):
@@ -301,7 +327,10 @@ def _store(directory: Path, mode: int, identity: Identity, settings: Settings) -
 
 @contextmanager
 def _locked(directory: Path, mode: int) -> Iterator[WriterLock]:
-    lock = WriterLock(directory, mode)
+    try:
+        lock = WriterLock(directory, mode)
+    except DirectoryTaken as error:
+        raise _served(directory) from error
     try:
         yield lock
     finally:

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from hansard import directory as layout
-from hansard_writer.damage import LogUnusable
 from hansard_writer.durable_files import replace_file, sync_directory, sync_file
+from hansard_writer.unusable import LogUnusable
 
 PLAN: Final = "plan.json"
 ASIDE_PREFIX: Final = "before-restore-"
@@ -49,12 +49,16 @@ def unfinished(directory: Path) -> Plan | None:
 
 
 def require_no_restore(directory: Path) -> None:
-    """Raises `LogUnusable` where a log is neither what it was nor what it is to be."""
+    """Raises `LogUnusable` where a log is neither what it was nor what it is to be. What one has
+    left that was killed before it was decided goes: no redaction would reach it. Whoever calls it
+    MUST hold the lock. Raises OSError too."""
     if plan := unfinished(directory):
         raise LogUnusable(
             f"a restore of {plan.file} into {directory} was cut short: finish it with `hansard "
             f"restore {plan.file} --dir {directory}`, and start again"
         )
+    if staging_of(directory).exists():
+        clear(directory)
 
 
 def present_files(directory: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import orjson
 from hansard.errors import WriterUnavailable
 from hansard.reader.derived import shown
 from hansard.reader_connection import ReadConnection
+from hansard.settings import load_settings
 from hansard.wording import counted
 from hansard_writer.backfilling import (
     AnotherBackfill,
@@ -32,8 +32,9 @@ from hansard_writer.cli.backfill_verify import print_verification
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
 from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
+from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
-from hansard_writer.derived.definitions import BUILT_IN, read_declared
+from hansard_writer.derived.definitions import BUILT_IN, TYPES, read_declared
 from hansard_writer.running import a_writer
 
 
@@ -46,7 +47,7 @@ def _built_in() -> str:
     return "\n".join(lines)
 
 
-_HELP: Final = f"""Fill derived fields of entries that were made before the fields were declared.
+_HELP: Final = f"""Fill derived fields of earlier entries, and check them.
 
 A derived field is drawn out of the payload for fast queries: entries to come have it when they are
 entered, earlier ones through this command. Which fields there are is declared in hansard.toml; the
@@ -55,6 +56,16 @@ which a value is looked for, in this order:
 
 \b
 {_built_in()}
+
+\b
+One of your own, in hansard.toml, below all settings:
+  [derived.lane]
+  paths = ["lane", "job.lane"]          # the first with a value; default: NAME
+  type = "text"                         # default; or {", ".join(TYPES[1:])}
+  event_types = ["job.*", "task.done"]  # default: all
+
+The view derived(id, field, value) has the values, a timestamp in ns since 1970 UTC; task_audits
+shows those built in.
 
 \b
 A timestamp is ISO 8601 (without a zone: UTC), or a number of seconds, ms, µs
@@ -124,6 +135,7 @@ def command(
     if verify and (dry_run or rebuild):
         raise click.UsageError("--verify fills nothing: it goes with --field and --format alone.")
     gc.disable()  # or it would walk thousands of values that no cycle holds
+    load_settings(directory)  # a section whose name is misspelt would declare nothing
     read_declared(directory)  # what is wrong with it is better said before a writer is started
     ReadConnection(directory, leaves_no_trace=True).close()  # as is that there is no log
     try:
@@ -157,7 +169,7 @@ def _fill(directory: Path, names: tuple[str, ...], batch_size: int, rebuild: boo
     except WriterUnavailable as error:
         raise NoWriter(f"{error}; what is filled stays, and the same command goes on") from error
     except OSError as error:
-        raise Failed(f"cannot write {error.filename}: {error.strerror}") from error
+        raise Failed(f"cannot write {error.filename or directory}: {error.strerror}") from error
     except KeyboardInterrupt:
         raise Interrupted(
             "Interrupted: what is filled stays, and the same command goes on."
@@ -223,19 +235,15 @@ class _Shown(Observer):
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._through = 0
-        self._began = time.monotonic()
 
     def begin(self, entries: int) -> None:
         if self._bar:
             self._bar.length = entries
-            self._began = time.monotonic()
 
     def through(self, entries: int) -> None:
         if self._bar:
             self._through += entries
-            seconds = max(time.monotonic() - self._began, 1e-9)
-            self._bar.label = f"{self._through / seconds:,.0f} entries/s"
-            self._bar.update(entries)
+            self._bar.update(entries, self._through)
 
     def step_back(self) -> None:
         step_back()
@@ -250,5 +258,5 @@ def _progress(label: str) -> Iterator[_Shown]:
     if not sys.stderr.isatty():
         yield _Shown(None)
         return
-    with click.progressbar(length=0, label=label, file=sys.stderr, show_pos=True) as bar:
+    with rated_bar(0, label) as bar:
         yield _Shown(bar)

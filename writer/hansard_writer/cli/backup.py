@@ -10,7 +10,7 @@ from hansard.wording import counted
 from hansard_writer.backups import Backup, BackupFailed, back_up
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import directory_option
-from hansard_writer.cli.phases import Phases
+from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
 
 WIDTH: Final = 12
@@ -53,7 +53,9 @@ def command(directory: Path, to: Path, with_key: bool, no_verify: bool, force: b
     redacted later stays in it: that is yours to delete.
 
     Without the key nobody can sign as this log: keep writer.key in another place once, or use
-    --with-key. writer.pub and checkpoint are not needed: FILE holds what they say.
+    --with-key. writer.pub and checkpoint are not needed: FILE holds what they say. hansard.toml is
+    not in it: keep a copy of that too, or the fields that it declares are gone after a restore
+    elsewhere, until it is there again and `hansard backfill` has run.
 
     Exits with 1, and leaves no FILE, when the copy is not intact.
     """

@@ -62,7 +62,7 @@ def command(
     timeout: float,
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Look after the health of a log: one page, each finding with what to do.
+    """Tell on one page how a log is, and what is to be done.
 
     It looks at the directory, its modes and its disk, the writer, the database and its WAL, what is
     signed and verified, dead letters, losses, spools and their owners, settings, the clock, and

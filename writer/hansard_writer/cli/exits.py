@@ -21,6 +21,7 @@ from hansard.errors import (
 from hansard.wire import WireError
 from hansard_writer.cli.streams import OutputFailed, drop_output
 from hansard_writer.lock import DirectoryTaken
+from hansard_writer.unusable import LogRefused
 
 DONE: Final = 0
 NO: Final = 1
@@ -53,6 +54,10 @@ class Failed(click.ClickException):
     """It could not be done."""
 
     exit_code = NO
+
+
+class Refused(Failed):
+    """It cannot be done before somebody has decided or mended something."""
 
 
 class Unusable(click.ClickException):
@@ -91,5 +96,7 @@ def errors_as_exits() -> Iterator[None]:
         raise NoWriter(str(error)) from error
     except (ConfigError, InvalidEvent, ProtocolMismatch) as error:
         raise Unusable(str(error)) from error
+    except LogRefused as error:
+        raise Refused(str(error)) from error
     except (AuditLogError, WireError) as error:
         raise Failed(str(error)) from error

@@ -1,7 +1,6 @@
 """``hansard export``: entries for other programs, to stdout or as a file."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from hansard.wording import counted
 from hansard_writer import exporting
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
 from hansard_writer.cli.options import NUMBER, directory_option
+from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
 from hansard_writer.exporting import Exported, Progress
 from hansard_writer.exporting.comma_separated import EscapedFormulas
@@ -140,6 +140,8 @@ def _destination(
         return nullcontext(sys.stdout.buffer.write)
     if to.exists() and not to.is_file():
         raise Unusable(f"{to} is no file: leave out --to, and redirect stdout")
+    if not to.parent.is_dir():
+        raise Unusable(f"there is no directory {to.parent}: make it, or name a file elsewhere")
     if to.resolve().is_relative_to(directory.resolve()):
         raise Unusable(f"{to} is in the log's own directory: name a place outside")
     return _file(to, replace=replace)
@@ -206,14 +208,7 @@ def _progress(*, shown: bool) -> Iterator[Progress]:
     if not (shown and sys.stderr.isatty()):
         yield lambda _through, _of, _written: None
         return
-    began = time.monotonic()
-
-    def rate(written: int | None) -> str:
-        return f"{(written or 0) / (time.monotonic() - began):,.0f} entries/s"
-
-    with click.progressbar(
-        length=1, label="exporting", file=sys.stderr, item_show_func=rate
-    ) as bar:
+    with rated_bar(1, "exporting") as bar:
 
         def progress(through: int, of: int, written: int) -> None:
             bar.length = of

@@ -1,7 +1,6 @@
 """What ``hansard import`` says on stderr, and on stdout of a dry run: progress, refusals, sums."""
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from hansard import directory as layout
 from hansard.refusals import timestamp
 from hansard.wording import counted
 from hansard_writer import importing
+from hansard_writer.cli.progress import rated_bar
 
 SHOWN_MAX: Final = 10  # refused rows, unless all are asked for
 _SAMPLE_CHARS: Final = 500
@@ -29,7 +29,6 @@ class Progress(importing.Observer):
         self._directory = directory
         self._wait = wait
         self._shown_max = shown_max
-        self._began = time.monotonic()
         self._through = 0
         self.causes: Counter[str] = Counter()
 
@@ -41,9 +40,7 @@ class Progress(importing.Observer):
     def through(self, lines: int) -> None:
         self._through += lines
         if self._bar:
-            rate = self._through / max(time.monotonic() - self._began, 1e-9)
-            self._bar.label = f"importing, {rate:,.0f}/s"
-            self._bar.update(lines)
+            self._bar.update(lines, self._through)
 
     def unanswered(self) -> None:
         state = "is slow" if layout.a_writer_lives(self._directory) else "is away"
@@ -61,7 +58,7 @@ def progress(
 ) -> Iterator[Progress]:
     """Within, somebody who is told of an import's course."""
     if sys.stderr.isatty():
-        with click.progressbar(length=total, label="importing", file=sys.stderr) as bar:
+        with rated_bar(total, "importing", "records") as bar:
             yield Progress(bar, directory, wait, shown_max)
     else:
         yield Progress(None, directory, wait, shown_max)

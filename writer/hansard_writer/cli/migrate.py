@@ -1,12 +1,9 @@
 """``hansard migrate``: a log of an earlier release becomes one of this release."""
 
 import shlex
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -14,6 +11,7 @@ from hansard.wording import counted
 from hansard_writer import migrating, schema
 from hansard_writer.cli.exits import Interrupted
 from hansard_writer.cli.options import directory_option
+from hansard_writer.cli.progress import Phases
 from hansard_writer.migrating import Observer
 from hansard_writer.migration_plan import Plan, Step
 
@@ -59,10 +57,10 @@ def command(directory: Path, dry_run: bool, no_backup: bool, backup_to: Path | N
         for line in _planned(migrating.look(directory), no_backup, backup_to):
             click.echo(line)
         return
-    with _watching() as observer:
+    with Phases(_UNITS) as phases:
         try:
             done = migrating.migrate(
-                directory, backup=not no_backup, backup_to=backup_to, observer=observer
+                directory, backup=not no_backup, backup_to=backup_to, observer=_Shown(phases)
             )
         except KeyboardInterrupt:
             raise Interrupted(
@@ -102,60 +100,19 @@ def _way_back(path: Path, backup: Path) -> str:
     return f"rm -f {log}-wal {log}-shm && mv {copy} {log}"
 
 
-class _Words(Observer):
+class _Shown(Observer):
     """What is done, on stderr, as it is done."""
 
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._phases(what, done, total)
+
     def backed_up(self, backup: Path) -> None:
+        self._phases.end()
         click.echo(f"backed up to {backup}", err=True)
 
     def migrated(self, step: Step) -> None:
+        self._phases.end()
         click.echo(f"schema {step.version}: {step.summary}", err=True)
-
-
-class _Bars(_Words):
-    """The same, with a bar for each thing that takes time."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._what = ""
-        self._began = 0.0
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self.end()
-            self._what, self._began = what, time.monotonic()
-            self._bar = click.progressbar(
-                length=total, label=what, file=sys.stderr, item_show_func=self._rate
-            ).__enter__()
-        self._bar.update(done - self._bar.pos, done)
-
-    def backed_up(self, backup: Path) -> None:
-        self.end()
-        super().backed_up(backup)
-
-    def migrated(self, step: Step) -> None:
-        self.end()
-        super().migrated(step)
-
-    def end(self) -> None:
-        """Leave the bar's line."""
-        bar, self._bar, self._what = self._bar, None, ""
-        if bar is not None:
-            bar.__exit__(None, None, None)
-
-    def _rate(self, done: int | None) -> str:
-        name, size = _UNITS[self._what]
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        return f"{(done or 0) / size / seconds:,.0f} {name}/s"
-
-
-@contextmanager
-def _watching() -> Iterator[_Words]:
-    if not sys.stderr.isatty():
-        yield _Words()
-        return
-    bars = _Bars()
-    try:
-        yield bars
-    finally:
-        bars.end()

@@ -119,9 +119,10 @@ def command(
 
     That is all in front of the first that is not older than TIME.
 
-    Entries are not always in the order of their times (a spool that was found late): one that is
-    newer keeps what is behind it. An entry hansard.pruned says who, why and up to where; it is
-    signed before anything goes. What stays is proven as before, and so is what was proven before.
+    Entries are not always in the order of their times (a spool that was found late, an import of
+    old records, whose ledger is as new as the import): one that is newer keeps what is behind it.
+    An entry hansard.pruned says who, why and up to where; it is signed before anything goes. What
+    stays is proven as before, and so is what was proven before.
 
     The writer deletes piece by piece, after a restart too, and at last the words in the index of
     full text. The file does not become smaller by that: its pages are zeroed, and used again. Dead
@@ -276,6 +277,6 @@ def _nothing(prefix: Prefix, keep_last: int) -> str:
         kept = " that is not kept by --keep-last" if keep_last else ""
         return f"There is nothing to prune: the log has no entry{kept}."
     return (
-        f"There is nothing to prune: the oldest entry, {prefix.first:,}, is of "
-        f"{timestamp(prefix.kept_since)}."
+        f"There is nothing to prune: the first entry, {prefix.first:,}, is of "
+        f"{timestamp(prefix.kept_since)}, and keeps what is behind it."
     )

@@ -7,14 +7,13 @@ from typing import Final
 
 import click
 
-from hansard import directory as layout
 from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer.backups.restoring import Prospect, Restored, foresee, restore
-from hansard_writer.cli.exits import AnswerIsNo, Taken, Unusable
+from hansard_writer.cli.exits import AnswerIsNo, Unusable
 from hansard_writer.cli.options import TEXT, directory_option
 from hansard_writer.cli.output import printable
-from hansard_writer.cli.phases import Phases
+from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
 
 WIDTH: Final = 10
@@ -73,16 +72,14 @@ def command(
         raise Unusable("The files of --key hold no key.")
     with Phases() as progress:
         if dry_run:
-            if layout.a_writer_lives(directory):
-                raise Taken(f"a writer serves {directory}: stop it first")
             prospect = foresee(directory, file, given, verifies=not no_verify, progress=progress)
             progress.end()
-            _say(prospect)
+            _say(prospect, err=False)
             return
 
         def confirm(prospect: Prospect) -> bool:
             progress.end()
-            _say(prospect)
+            _say(prospect, err=True)
             return yes or prospect.present is None or _confirmed()
 
         restored = restore(
@@ -106,8 +103,8 @@ def _confirmed() -> bool:
     return click.confirm("Put it in place of the present log?", default=False, err=True)
 
 
-def _say(prospect: Prospect) -> None:
-    """What will happen, before it does."""
+def _say(prospect: Prospect, *, err: bool) -> None:
+    """What will happen, before it does; it is what a dry run is asked for."""
     backup, report = prospect.backup, prospect.report
     for name, value in (
         ("backup", f"{prospect.file}: {counted(backup.entries, 'entry', 'entries')}"),
@@ -117,7 +114,7 @@ def _say(prospect: Prospect) -> None:
         ("replaces", _replaced(prospect)),
         ("lost", _lost(prospect)),
     ):
-        click.echo(f"  {name:<{WIDTH}}{printable(value)}", err=True)
+        click.echo(f"  {name:<{WIDTH}}{printable(value)}", err=err)
 
 
 def _replaced(prospect: Prospect) -> str:

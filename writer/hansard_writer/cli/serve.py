@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from hansard.settings import load_settings, log_directory
-from hansard_writer.cli.exits import NO, TAKEN, USAGE, errors_as_exits
+from hansard_writer.cli.exits import NO, TAKEN, USAGE, Refused, errors_as_exits
 from hansard_writer.cli.options import directory_option
 from hansard_writer.cli.streams import STDERR, OutputFailed, drop_output
 from hansard_writer.lifeline import speak_over
@@ -66,6 +66,7 @@ class _Serve(click.Command):
     help="Migrate a log of an earlier schema first, with a backup beside it. For one start.",
 )
 @click.option("--supervised", type=(int, int), hidden=True)  # lifeline and restarts so far
+@click.option("--lifeline", type=int, hidden=True)  # of whoever runs it for a while
 @click.option(
     "--print-unit",
     is_flag=True,
@@ -101,6 +102,7 @@ def command(
     migrate: bool,
     supervise: bool,
     supervised: tuple[int, int] | None,
+    lifeline: int | None,
     print_unit: bool,
     user: str | None,
     log_level: str,
@@ -141,7 +143,7 @@ def command(
         raise click.UsageError("--user is for --print-unit: a writer runs as who starts it.")
     configure_logging(log_level, log_format)
     faulthandler.enable(STDERR)  # who ends us for hanging, by SIGABRT, gets to see where
-    lifeline, restarts = supervised or (None, None)
+    lifeline, restarts = supervised or (lifeline, None)
     told = service_manager if lifeline is None else partial(speak_over, lifeline)
     notifier = told(os.environ)
     with _failures_told(notifier, log_format):
@@ -151,7 +153,7 @@ def command(
 
         path = log_directory(directory)
         settings = load_settings(path, {"group": group})
-        ready = partial(_print_ready, must=lifeline is None)
+        ready = partial(_print_ready, must=supervised is None)
         serve(
             path,
             settings,
@@ -188,7 +190,7 @@ def _failures_told(notifier: Notifier, log_format: str) -> Iterator[None]:
         with errors_as_exits():
             yield
     except click.ClickException as error:
-        notifier.failed(error.format_message())
+        notifier.failed(error.format_message(), is_refused=isinstance(error, Refused))
         if not as_json:
             raise
         _LOG.error(error.format_message())

@@ -4,8 +4,6 @@ Piece by piece through the writer, where one serves; else through one that it st
 and a log of an earlier release is laid out anew. It deletes no entry.
 """
 
-import grp
-import stat
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +19,7 @@ from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
 from hansard_writer.cli.progress import progress_bar
 from hansard_writer.free_space import PAGE_BYTES
 from hansard_writer.laying_out import lay_out_anew
-from hansard_writer.running import running
+from hansard_writer.running import a_writer
 from hansard_writer.vacuuming import PIECE_BYTES, Room, room
 
 ANSWER_S: Final = 30.0  # for one piece
@@ -59,13 +57,15 @@ def would_give_back(found: Room, *, behind_pruning: bool) -> str:
 
 def give_back(directory: Path, deadline: float | None) -> str:
     """Do it, until the deadline at most (by `time.monotonic`); what came of it, in words."""
-    before, found = size_on_disk(directory), room_in(directory)
+    found, before = room_in(directory), size_on_disk(directory)
     if not found.free and found.is_in_pieces and before == found.bytes:
         raise AnswerIsNo(f"There is nothing to give back: log.db is full, with {size(before)}.")
-    if layout.a_writer_lives(directory):
-        _in_pieces(directory, found, deadline)
-    else:
-        _alone(directory, found, deadline)
+    with a_writer(directory) as own:  # which looks after the log first
+        if found.is_in_pieces or own is None:
+            _in_pieces(directory, found, deadline)
+    if not found.is_in_pieces:
+        with progress_bar(found.used_bytes, "laying out anew") as advance:
+            lay_out_anew(directory, advance)
     after = size_on_disk(directory)
     back = size(max(before - after, 0))
     return f"Gave back {back}: log.db had {size(before)} and has {size(after)}."
@@ -76,33 +76,15 @@ def size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count:,} bytes"
 
 
-def _alone(directory: Path, found: Room, deadline: float | None) -> None:
-    """On a log that nobody serves, by a writer for the time, which sees that the log is whole."""
-    with running(directory, log_level="warning", group=_group_of(directory)):
-        if found.is_in_pieces:
-            _in_pieces(directory, found, deadline)
-    if not found.is_in_pieces:
-        with progress_bar(found.used_bytes, "laying out anew") as advance:
-            lay_out_anew(directory, advance)
-
-
-def _group_of(directory: Path) -> str | None:
-    """Whom the log is shared with; so it stays."""
-    facts = directory.stat()
-    return grp.getgrgid(facts.st_gid).gr_name if facts.st_mode & stat.S_ISGID else None
-
-
 def _in_pieces(directory: Path, found: Room, deadline: float | None) -> None:
     """What was free when it began: others may free pages all the time."""
     left = found.free
     with progress_bar(found.free, "giving back") as advance:
         pieces = _Pieces(directory, deadline)
-        while left:
+        while left > 0:
             done = pieces.ask(wire.Vacuum(left))
             advance(min(done.freed, left))
             left = min(left - done.freed, done.free)
-            if left <= 0:
-                break
         while pieces.ask(wire.Vacuum(0)).held_up_by:
             pass
 
@@ -145,7 +127,9 @@ class _Pieces:
             except WriterUnavailable as error:
                 raise NoWriter(f"{error}; {self._so_far()}") from error
             except wire.WireError as error:
-                if not str(error).endswith("try again") or time.monotonic() > tries_until:
+                if not str(error).endswith("try again"):
+                    raise
+                if time.monotonic() > tries_until:
                     needed = f"a piece needs {size(PIECE_BYTES)} on the disk"
                     raise Failed(f"{error} ({needed}); {self._so_far()}") from error
                 time.sleep(LOOK_S)

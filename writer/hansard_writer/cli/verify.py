@@ -6,8 +6,9 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import orjson
@@ -18,15 +19,17 @@ from hansard_writer.cli.exits import NO, Unusable
 from hansard_writer.cli.given_files import read_given
 from hansard_writer.cli.options import Number, directory_option
 from hansard_writer.cli.output import printable
+from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof.checkpoint import encode_root, read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
-from hansard_writer.proof.verifying import Progress, Report, verify
+from hansard_writer.proof.verifying import Report, verify
 from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
 from hansard_writer.proof.verifying.kept_verdict import keep_verdict
 
 NOTE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_VERIFYING: Final = "verifying"
 _WIDTH: Final = 13
 
 
@@ -89,7 +92,8 @@ def command(
         raise Unusable("The files of --key hold no key.")
     if layout.a_writer_lives(directory):
         step_back()
-    with _without_collector(), _progress() as progress:
+    with _without_collector(), Phases({_VERIFYING: ("entries", 1.0)}) as phases:
+        progress = partial(phases, _VERIFYING)
         report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
     keep_verdict(directory, report)
     if format == "json":
@@ -200,18 +204,3 @@ def _without_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _all: None
-        return
-    with click.progressbar(length=1, label="verifying", file=sys.stderr) as bar:
-        yield lambda done, all_: _show(bar, done, all_)
-
-
-def _show(bar: Any, done: int, all_: int) -> None:
-    bar.length = all_
-    bar.update(done - bar.pos)

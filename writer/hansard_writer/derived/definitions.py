@@ -136,7 +136,10 @@ def _declared(name: str, section: Any) -> DerivedField:
         raise ConfigError(f"{shown} is no section: write [derived.{name}], then paths and type")
     unknown = sorted(section.keys() - {"paths", "type", "event_types"})
     if unknown:
-        raise ConfigError(f"{shown} has {unknown[0]!r}: it takes paths, type and event_types")
+        raise ConfigError(
+            f"{shown} has {unknown[0]!r}: it takes paths, type and event_types; "
+            "settings stand above all sections"
+        )
     kind = section.get("type", "text")
     if not isinstance(kind, str):
         raise ConfigError(f"{shown} has type {kind!r}: it must be of {', '.join(TYPES)}")

@@ -104,8 +104,8 @@ def check_entries(facts: Facts) -> Iterator[Finding]:
     pruned = f" ({log.first - 1:,} pruned)" if log.first > 1 else ""
     yield ok(
         ENTRIES,
-        f"{log.last - log.first + 1:,}{pruned}, {amounts.moment(log.first_at)} to "
-        f"{amounts.moment(log.last_at)}; the newest {log.recent:,} in "
+        f"{log.last - log.first + 1:,}{pruned}, the first made {amounts.moment(log.first_at)}, "
+        f"the last {amounts.moment(log.last_at)}; the newest {log.recent:,} made within "
         f"{amounts.since(log.recent_since, facts.now)}; "
         f"{counted(log.producers, 'producer')} ever",
     )

@@ -80,8 +80,8 @@ def _about(facts: Facts, log: LogFacts, letters: Letters) -> Finding:
         return action(
             LETTERS,
             told,
-            f"{listed} says what does not fit: correct it at the source, and import it again; "
-            f"then {drop}",
+            f"{listed} says what does not fit: correct it in a table, view or file of its own, "
+            f"and import that; then {drop}",
         )
     why = "says which rule each breaks" if letters.about == INVALID else "says why"
     return action(LETTERS, told, f"{listed} {why}; {replay} once the reason is gone; {drop}")

@@ -50,11 +50,6 @@ class Report:
     kept: int = 0
     orphaned: int = 0
 
-    @property
-    def left(self) -> int:
-        """How many are neither: the import ended before."""
-        return max(self.total - self.entered - self.already - self.refused, 0)
-
 
 class Observer:
     """Who is told of an import's course, from within it. Does nothing unless told to."""

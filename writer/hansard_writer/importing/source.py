@@ -23,6 +23,7 @@ _KEY: Final = b"hansard import\0"
 LINE_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
 _READ_BYTES: Final = 1 << 20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 JSON_SPACE: Final = b" \t\r\n"
 
@@ -72,6 +73,11 @@ def examine(path: Path) -> Content:
     last = b"\n"
     with _opened(path) as file:
         while block := file.read(_READ_BYTES):
+            if not lines and block.startswith(_SQLITE_MAGIC):
+                raise Unreadable(
+                    f"{path} is an SQLite database, whose rows are no lines: import a table of it "
+                    f"with --sqlite {path} --table TABLE"
+                )
             digest.update(block)
             lines += block.count(b"\n")
             last = block[-1:]

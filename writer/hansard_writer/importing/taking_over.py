@@ -4,8 +4,8 @@ And the same looked at only: what would be entered, what would not and why.
 """
 
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,8 +36,7 @@ def take_over(
 
     Raises as `Import.enter`, and `ImportTaken` where another does it already.
     """
-    logging.getLogger("hansard").setLevel(logging.ERROR)  # the observer says what goes wrong
-    with ImportLock(directory, name) as lock:
+    with _quiet(), ImportLock(directory, name) as lock:
         run = Import(directory, workers=workers, wait_s=wait_s, observer=observer, guard=lock.guard)
         ledgers = Ledgers(directory, name, run.note_silence)
         try:
@@ -45,6 +44,18 @@ def take_over(
                 run.enter(parts)
         except Forgotten as error:
             raise ImportFailed(str(error)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, the client warns of nothing: the observer is told."""
+    logger = logging.getLogger("hansard")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _parts(
