@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +36,28 @@ def log(directory: Path) -> Iterator[Log]:
     log.close()
 
 
-class Question:
+class Line:
     """The writer does what it is asked when the answer is wanted."""
 
-    def __init__(self, ask: Callable[[wire.Request], object], request: wire.Request) -> None:
-        self.ask, self.request = ask, request
+    def __init__(self, ask: Callable[[wire.Request], object]) -> None:
+        self.ask = ask
+        self.request: wire.Request | None = None
+
+    def send_as_owner(self, request: wire.Request, timeout: float) -> None:
+        assert self.request is None, "one question at a time"
+        self.request = request
 
     def answer(self) -> tuple[str, object]:
-        return "", self.ask(self.request)
+        assert self.request is not None
+        request, self.request = self.request, None
+        return "", self.ask(request)
 
     def close(self) -> None:
-        pass
+        self.request = None
 
 
 def backfill(log: Log, *names: str, ask: Any = None, **options: Any) -> dict[str, Tally]:
-    options = {"patience_s": 0.0, "ask": partial(Question, ask or log.ask), **options}
+    options = {"patience_s": 0.0, "line": Line(ask or log.ask), **options}
     tallies = Backfill(log.directory, names, **options).run()
     return {each.field.name: each for each in tallies}
 

@@ -5,9 +5,8 @@ however that came. It changes nothing itself.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +25,7 @@ from hansard_writer.derived.deriving import StoredField
 from hansard_writer.lock import DirectoryTaken
 
 BATCH_ENTRIES: Final = 1_000
+FIRST_ENTRIES: Final = 100  # doubled each time: or the writer would wait for the whole of few
 ANSWER_S: Final = 30.0  # for one question to the writer
 PATIENCE_S: Final = 60.0  # for a writer that was there, and is to come back
 LOOK_S: Final = 0.25  # between two looks for it
@@ -38,14 +38,12 @@ REST_S_MIN: Final = 0.01
 CLEARING_REST_S: Final = 0.05
 
 
-class Question(Protocol):
-    """As `requester.Question`."""
+class Line(Protocol):
+    """As `requester.Line`."""
 
+    def send_as_owner(self, request: wire.Request, timeout: float) -> None: ...
     def answer(self) -> tuple[str, object]: ...
     def close(self) -> None: ...
-
-
-Ask = Callable[[wire.Request], Question]
 
 
 class Backfill:
@@ -53,7 +51,7 @@ class Backfill:
 
     ``batch_size`` entries are kept in one transaction at most, fewer while others use the writer.
     ``anew``: entries that were looked at before are so again. For ``patience_s`` it waits for a
-    writer that went away. ``ask`` asks it, and does not wait for the answer.
+    writer that went away. ``line`` leads to it.
     """
 
     def __init__(
@@ -65,10 +63,10 @@ class Backfill:
         anew: bool = False,
         patience_s: float = PATIENCE_S,
         observer: Observer | None = None,
-        ask: Ask | None = None,
+        line: Line | None = None,
     ) -> None:
         self._directory = directory
-        self._ask = ask or partial(requester.question_as_owner, directory, timeout=ANSWER_S)
+        self._line: Line = line or requester.Line(directory)
         self._names = names
         self._batch_size = batch_size
         self._anew = anew
@@ -76,29 +74,29 @@ class Backfill:
         self._observer = observer or Observer()
         self._fields: list[StoredField] = []
         self._tallies: dict[int, Tally] = {}
+        self._next_size = min(FIRST_ENTRIES, batch_size)
         self._as_of = 0
         self._has_retired = False
         self._is_considerate = False
         self._in_use = False
         self._failures = 0
-        self._under_way: tuple[Stretch, Piece, Question] | None = None
+        self._under_way: tuple[Stretch, Piece] | None = None
         self._rests = Rests()
 
     def run(self) -> list[Tally]:
         """Fill all that is left; what came of it, by field. Raises `NoSuchField`,
         `WriterUnavailable` and `wire.WireError` where the writer cannot, and `DirectoryTaken` where
         it is of a release that knows no derived fields. What is filled by then stays."""
-        self._declare()
-        self._observer.begin(entries_left(self._fields))
-        while True:
-            try:
-                self._fill()
-                self._clear()
-                return [self._tally(each) for each in self._fields]
-            except (WriterUnavailable, wire.WireError) as error:
-                self._come_back(error)
-            finally:
-                self._forget()
+        with closing(self._line):
+            self._declare()
+            self._observer.begin(entries_left(self._fields))
+            while True:
+                try:
+                    self._fill()
+                    self._clear()
+                    return [self._tally(each) for each in self._fields]
+                except (WriterUnavailable, wire.WireError) as error:
+                    self._come_back(error)
 
     # --- the fields ---
 
@@ -113,7 +111,7 @@ class Backfill:
 
     def _declared(self, request: wire.Declare) -> list[StoredField]:
         try:
-            content = self._ask(request).answer()[1]
+            content = self._asked(request)
         except wire.WireError as error:
             if "is no verb" not in str(error):
                 raise
@@ -149,37 +147,44 @@ class Backfill:
                 self._settle()
 
     def _entries_max(self) -> int:
-        return min(self._batch_size, CONSIDERATE_ENTRIES_MAX) if self._in_use else self._batch_size
+        if self._in_use:
+            return min(self._batch_size, CONSIDERATE_ENTRIES_MAX)
+        size, self._next_size = self._next_size, min(2 * self._next_size, self._batch_size)
+        return size
 
     def _send(self, stretch: Stretch, piece: Piece) -> None:
         """The next piece is drawn while the writer keeps this one."""
         values = wire.pack_values(piece.values)
         fill = wire.Fill(piece.after, piece.upto, self._as_of, values)
-        self._under_way = stretch, piece, self._ask(fill)
+        self._line.send_as_owner(fill, ANSWER_S)
+        self._under_way = stretch, piece
 
     def _settle(self) -> None:
         """Wait until the piece that is under way is kept."""
         if self._under_way is None:
             return
-        (stretch, piece, question), self._under_way = self._under_way, None
-        self._heard(wire.filled_of(question.answer()[1]))
+        (stretch, piece), self._under_way = self._under_way, None
+        self._heard(wire.filled_of(self._line.answer()[1]))
         self._failures = 0
         self._fields = filled(self._fields, stretch, piece.upto)
         for stored, tally in zip(stretch.fields, piece.tallies, strict=True):
             self._tally(stored).add(tally)
         self._observer.through(piece.upto - piece.after)
 
+    def _asked(self, request: wire.Request) -> object:
+        self._line.send_as_owner(request, ANSWER_S)
+        return self._line.answer()[1]
+
     def _forget(self) -> None:
         """What is under way may be kept or not: the writer knows."""
-        if self._under_way is not None:
-            self._under_way[-1].close()
-            self._under_way = None
+        self._line.close()
+        self._under_way = None
 
     def _clear(self) -> None:
         """Of definitions that are none any more."""
         nothing = wire.Fill(0, 0, 0, wire.pack_values([]))
         while self._has_retired:
-            content = self._ask(nothing).answer()[1]
+            content = self._asked(nothing)
             self._heard(wire.filled_of(content))
             self._failures = 0
             if self._in_use:
