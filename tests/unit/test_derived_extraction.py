@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
+from hansard_writer.derived import extraction
 from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.derived.deriving import Deriving, StoredField
-from hansard_writer.derived.extraction import TEXT_BYTES_MAX, Cause, Extractor, Payload
+from hansard_writer.derived.extraction import (
+    EXACT_CHARS_MAX,
+    TEXT_BYTES_MAX,
+    Cause,
+    Extractor,
+    Payload,
+)
 
 NOON = 1_704_110_400 * 10**9  # 2024-01-01T12:00:00Z
 
@@ -41,6 +48,15 @@ def test_a_timestamp_is_read_in_each_usual_form(given: Any) -> None:
 def test_a_timestamp_keeps_every_digit_that_is_written() -> None:
     assert drawn("timestamp", {"v": "2024-01-01T12:00:00.123456789Z"}) == NOON + 123_456_789
     assert drawn("timestamp", b'{"v": 1704110400.123456789}') == NOON + 123_456_789
+
+
+def test_a_long_payload_is_not_parsed_again_for_a_floats_last_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extraction, "parse_exactly", None)
+    long = {"v": NOON / 1e9 + 0.25, "note": "x" * EXACT_CHARS_MAX}
+    assert drawn("timestamp", long) == NOON + 250_000_000
+    assert drawn("real", long) == NOON / 1e9 + 0.25
 
 
 @pytest.mark.parametrize("given", ["", "soon", "2024-13-01", "1969-12-31", -1, 10**20])
