@@ -16,9 +16,7 @@ from hansard_writer.json_path import Number, Path, parse_exactly
 from hansard_writer.moments import parse_time
 
 TEXT_BYTES_MAX: Final = 1_024  # of a text field: it is a key of an index
-EXACT_CHARS_MAX: Final = (
-    16 << 10
-)  # of a payload that is parsed once more for a float's digits: 3 ms
+EXACT_CHARS_MAX: Final = 16 << 10  # of a payload that is parsed again for a float's digits: 3 ms
 
 Value: TypeAlias = str | int | float
 
