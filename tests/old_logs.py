@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from hansard_writer import schema
 
 SCHEMAS = Path(__file__).resolve().parent / "data" / "schemas"
-RELEASED = range(1, schema.VERSION)  # the newest is nobody's past yet
+RELEASED = range(1, schema.VERSION + 1)
+EARLIER = range(1, schema.VERSION)
 
 
 class OldLog(NamedTuple):

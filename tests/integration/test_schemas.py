@@ -14,7 +14,7 @@ from hansard_writer import schema
 from hansard_writer.migrating import migrate
 from hansard_writer.proof import verify
 from hansard_writer.unusable import LogUnusable
-from old_logs import RELEASED, OldLog, old_log
+from old_logs import EARLIER, RELEASED, OldLog, old_log
 from stepped import Log
 from support import query
 
@@ -22,16 +22,22 @@ HEADER_BYTES = 100  # which counts changes
 GIVEN_BY_THE_PROOF = ("salt", "payload_hash")
 
 
-@pytest.fixture(params=RELEASED, ids=lambda version: f"schema {version}")
+@pytest.fixture(params=EARLIER, ids=lambda version: f"schema {version}")
 def old(request: pytest.FixtureRequest, directory: Path) -> OldLog:
+    """One that is to be migrated."""
+    return old_log(request.param, directory)
+
+
+@pytest.fixture(params=RELEASED, ids=lambda version: f"schema {version}")
+def released(request: pytest.FixtureRequest, directory: Path) -> OldLog:
     return old_log(request.param, directory)
 
 
 @pytest.fixture
-def log(old: OldLog) -> Iterator[Log]:
+def log(released: OldLog) -> Iterator[Log]:
     """The migrated log, with nobody serving it yet."""
-    migrate(old.directory)
-    log = Log(old.directory)
+    migrate(released.directory)
+    log = Log(released.directory)
     yield log
     log.close()
 
@@ -76,10 +82,10 @@ def test_a_writer_and_a_reader_refuse_it_and_say_what_to_run(old: OldLog) -> Non
         LogReader(old.directory)
 
 
-def test_migrated_it_holds_what_it_held_byte_for_byte(old: OldLog, log: Log) -> None:
-    assert len(old.held["entries"]) > 20
-    for table, held in old.held.items():
-        found = rows(old.directory, table)
+def test_migrated_it_holds_what_it_held_byte_for_byte(released: OldLog, log: Log) -> None:
+    assert len(released.held["entries"]) > 20
+    for table, held in released.held.items():
+        found = rows(released.directory, table)
         assert len(found) == len(held), table
         for now, before in zip(found, held, strict=True):
             if table == "entries" and before["payload_hash"] is None and before["payload"]:
@@ -97,10 +103,10 @@ def test_migrated_its_schema_is_that_of_a_new_log(log: Log, tmp_path: Path) -> N
     assert query(log.directory, "PRAGMA user_version") == [(schema.VERSION,)]
 
 
-def test_migrated_it_verifies_and_a_writer_goes_on_with_it(old: OldLog, log: Log) -> None:
+def test_migrated_it_verifies_and_a_writer_goes_on_with_it(released: OldLog, log: Log) -> None:
     assert verify(log.directory).is_good
     log.start_writer()
-    before = len(old.held["entries"])
+    before = len(released.held["entries"])
     log.worker().record(3)
     log.settle()
     assert log.entered("w") == [1, 2, 3]
