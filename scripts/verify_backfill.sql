@@ -224,10 +224,14 @@ GROUP BY f.id, c.event_type ORDER BY f.id, c.event_type;
 
 .print 'Range of the values; timestamps in UTC.'
 SELECT f.name AS field,
-    iif(f.type = 'timestamp', strftime('%Y-%m-%dT%H:%M:%S', min(v.value) / 1000000000, 'unixepoch')
-        || printf('.%06dZ', min(v.value) % 1000000000 / 1000), min(v.value)) AS least,
-    iif(f.type = 'timestamp', strftime('%Y-%m-%dT%H:%M:%S', max(v.value) / 1000000000, 'unixepoch')
-        || printf('.%06dZ', max(v.value) % 1000000000 / 1000), max(v.value)) AS greatest
+    CASE f.type WHEN 'timestamp'
+        THEN strftime('%Y-%m-%dT%H:%M:%S', min(v.value) / 1000000000, 'unixepoch')
+            || printf('.%06dZ', min(v.value) % 1000000000 / 1000)
+        WHEN 'boolean' THEN iif(min(v.value), 'true', 'false') ELSE min(v.value) END AS least,
+    CASE f.type WHEN 'timestamp'
+        THEN strftime('%Y-%m-%dT%H:%M:%S', max(v.value) / 1000000000, 'unixepoch')
+            || printf('.%06dZ', max(v.value) % 1000000000 / 1000)
+        WHEN 'boolean' THEN iif(max(v.value), 'true', 'false') ELSE max(v.value) END AS greatest
 FROM field AS f JOIN derived_values AS v ON v.field = f.id GROUP BY f.id ORDER BY f.id;
 
 .print 'Lag, in seconds: from one moment to the other.'

@@ -124,7 +124,9 @@ def assert_same(said: dict[str, Any], script: dict[str, list[dict[str, str]]]) -
         assert len(said[name]) == len(script[name]), name
         for ours, theirs in zip(said[name], script[name], strict=True):
             for column, value in ours.items():
-                if isinstance(value, float):
+                if isinstance(value, bool):
+                    assert theirs[column] == str(value).lower(), (name, column)
+                elif isinstance(value, float):
                     assert float(theirs[column]) == pytest.approx(value, abs=2e-6), (name, column)
                 else:
                     assert theirs[column] == str(value), (name, column, ours, theirs)

@@ -57,7 +57,7 @@ def test_entries_are_chosen_by_the_options_of_query_and_by_no_others() -> None:
     export, query = options(export_command), options(query_command)
     shared = export.keys() & query.keys() - {"format", "limit"}
     assert {name: export[name] for name in shared} == {name: query[name] for name in shared}
-    assert query.keys() - export.keys() == {"oldest_first", "count"}
+    assert query.keys() - export.keys() == {"oldest_first", "count", "show_derived"}
     assert export.keys() - query.keys() == {"to", "force", "escape_formulas"}
 
 
