@@ -26,7 +26,7 @@ from bench import sync
 from bench.entered import WrongEntries
 from bench.figures import Figure, percentile
 from bench.processes import SPAWN, started
-from hansard import AuditLog
+from hansard import AuditLog, requester, wire
 from hansard.reader_connection import ReadConnection
 
 PART: Final = "backfill"
@@ -176,6 +176,10 @@ def _make(directory: Path, entries: int) -> None:
         if not log.flush(FLUSH_S_MAX):
             raise TimeoutError("the log to be filled could not be written")
     settings.unlink()
+    with hansard_writer.running(directory, log_level="error"):
+        nothing = wire.Fill(0, 0, 0, wire.pack_values([]))  # clears what the file had declared
+        while wire.filled_of(requester.ask_as_owner(directory, nothing, FLUSH_S_MAX)).has_retired:
+            pass
 
 
 def _payloads(count: int) -> Iterator[dict[str, Any]]:
