@@ -1,5 +1,7 @@
 """Fixtures of all tests: a fresh directory, and a real writer for it."""
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +14,22 @@ from support import assert_verifies
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No HANSARD_* variable of the caller, and a home of the test's own."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("HANSARD_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def unchanged_process() -> Iterator[None]:
+    """What commands do to their own process they do not do to that of the tests: no test is slowed
+    down by one that has read beside a writer, or keeps what nobody collects."""
+    nice, scheduler = os.nice, os.sched_setscheduler
+    os.nice = lambda _increment: 0
+    os.sched_setscheduler = lambda *_: None
+    yield
+    os.nice, os.sched_setscheduler = nice, scheduler
+    assert gc.isenabled(), "the test has switched the collector off"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """``hansard backfill``: derived fields of entries that were made before they were declared."""
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from hansard_writer.backfilling.looking import PIECE_ENTRIES_MAX
 from hansard_writer.backfilling.preview import Preview
 from hansard_writer.backfilling.run import BATCH_ENTRIES, PATIENCE_S
 from hansard_writer.cli.backfill_verify import print_verification
+from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
 from hansard_writer.cli.options import TEXT, Number, directory_option
 from hansard_writer.cli.output import printable
@@ -122,6 +122,7 @@ Examples:
     show_default=True,
     help="How the report is printed.",
 )
+@without_collector()
 def command(
     directory: Path,
     dry_run: bool,
@@ -134,7 +135,6 @@ def command(
 ) -> None:
     if verify and (dry_run or rebuild):
         raise click.UsageError("--verify fills nothing: it goes with --field and --format alone.")
-    gc.disable()  # or it would walk thousands of values that no cycle holds
     load_settings(directory)  # a section whose name is misspelt would declare nothing
     read_declared(directory)  # what is wrong with it is better said before a writer is started
     ReadConnection(directory, leaves_no_trace=True).close()  # as is that there is no log

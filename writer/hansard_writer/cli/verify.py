@@ -1,11 +1,9 @@
 """``hansard verify``: whether a log is what was entered and signed."""
 
-import gc
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,6 +13,7 @@ import orjson
 
 from hansard import directory as layout
 from hansard.wording import counted
+from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import NO, Unusable
 from hansard_writer.cli.given_files import read_given
 from hansard_writer.cli.options import Number, directory_option
@@ -92,7 +91,7 @@ def command(
         raise Unusable("The files of --key hold no key.")
     if layout.a_writer_lives(directory):
         step_back()
-    with _without_collector(), Phases({_VERIFYING: ("entries", 1.0)}) as phases:
+    with without_collector(), Phases({_VERIFYING: ("entries", 1.0)}) as phases:
         progress = partial(phases, _VERIFYING)
         report = verify(directory, keys=keys, checkpoints=notes, since=since, progress=progress)
     keep_verdict(directory, report)
@@ -192,15 +191,3 @@ def _fitted(line: str) -> str:
     if not sys.stdout.isatty() or max(map(len, line.split())) > columns - len(indent):
         return line
     return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """No collection within: it would walk millions of tuples that no cycle holds."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
