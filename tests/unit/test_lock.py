@@ -30,6 +30,16 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(
         WriterLock(tmp_path, 0o600)
 
 
+@pytest.mark.usefixtures("held")
+def test_who_has_just_taken_it_is_named_once_that_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [{}, {"pid": 2**30}, {"pid": os.getpid()}]  # nothing yet; who had it before; who has it
+    monkeypatch.setattr(lock.layout, "read_lock_file", lambda _: said.pop(0))
+    with pytest.raises(DirectoryTaken, match=f"pid {os.getpid()}"):
+        WriterLock(tmp_path, 0o600)
+
+
 def test_who_is_refused_leaves_what_the_holder_wrote(tmp_path: Path, held: WriterLock) -> None:
     before = (tmp_path / layout.LOCK).read_bytes()
     for _ in range(3):

@@ -20,6 +20,7 @@ from hansard.errors import AuditLogError
 _LOG: Final = logging.getLogger("hansard.writer")
 
 POLL_S: Final = 0.05  # between two tries while others hold the lock, who may let it go
+NAMED_S_MAX: Final = 0.5  # for who has just taken it, to write down who that is
 
 
 class DirectoryTaken(AuditLogError):
@@ -119,7 +120,7 @@ class WriterLock:
         return f"readers of {self._directory} that hold its lock"
 
     def _other_writer(self) -> str:
-        pid = layout.read_lock_file(self._directory).get("pid", "unknown")
+        pid = self._holder()
         left_s = self._patient_until - time.monotonic()
         if left_s <= 0:
             raise DirectoryTaken(
@@ -127,6 +128,16 @@ class WriterLock:
                 "use that one, or stop it first"
             )
         return f"another writer (pid {pid}) of {self._directory} to end"
+
+    def _holder(self) -> object:
+        """Its pid. It writes that down a moment after it has taken the lock: until then the file
+        is empty, or names who had it before."""
+        until = time.monotonic() + NAMED_S_MAX
+        while True:
+            pid = layout.read_lock_file(self._directory).get("pid", "unknown")
+            if Path(f"/proc/{pid}").exists() or time.monotonic() >= until:
+                return pid
+            time.sleep(POLL_S)
 
 
 @contextlib.contextmanager
