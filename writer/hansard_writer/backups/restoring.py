@@ -268,7 +268,7 @@ def _plan(directory: Path, prospect: Prospect, by: str, *, accept_lost_key: bool
     at = time.gmtime()
     aside = None
     if prospect.present:
-        aside = f"{swapping.ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', at)}"
+        aside = f"{layout.ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', at)}"
         while (directory / aside).exists():  # a second restore within a second
             aside += "-2"
     facts = {

@@ -22,7 +22,10 @@ TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
 
 DIRECTORY: Final = "directory"
 
-_IMPORTS: Final = (".import", ".workers")  # locks of an import, as `importing` names them
+_IN_SPOOL: Final = (
+    *(SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX),
+    *(layout.IMPORT_SUFFIX, layout.IMPORT_WORKERS_SUFFIX),
+)
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+|partial)")  # by `durable_files`, backup, migrate
 
 
@@ -83,7 +86,7 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             "keep them for who finds out what happened (the disk?), then "
             f"`rm {paths(facts, damaged)}`",
         )
-    aside = [each for each in facts.files if PUT_ASIDE.fullmatch(each.name)]
+    aside = [each for each in facts.files if each.name.startswith(PUT_ASIDE)]
     if aside:
         yield note(
             DIRECTORY,
@@ -106,7 +109,6 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
 def _is_not_ours(file: FileFacts) -> bool:
     if file.name in KNOWN or file.name == layout.RESTORING:
         return False
-    if _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
+    if _TEMPORARY.fullmatch(file.name) or file.name.startswith(PUT_ASIDE):
         return False
-    endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX, *_IMPORTS)
-    return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(endings))
+    return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(_IN_SPOOL))
