@@ -105,6 +105,25 @@ def spool_file_mode(spool_directory: Path) -> int:
     return SHARED_FILE_MODE if shared else PRIVATE_FILE_MODE
 
 
+def group_of(directory: Path) -> str | None:
+    """The group that a directory is shared with; None where it is private, or not there. Raises
+    `ConfigError` for one without a name."""
+    import grp
+
+    try:
+        facts = directory.stat()
+    except OSError:
+        return None
+    if not facts.st_mode & stat.S_ISGID:
+        return None
+    try:
+        return grp.getgrgid(facts.st_gid).gr_name
+    except KeyError:
+        raise ConfigError(
+            f"{directory} is shared with a group that has no name ({facts.st_gid}): give it one"
+        ) from None
+
+
 class SocketPaths:
     """The ipc endpoints of a directory, whatever the length of its path.
 
