@@ -79,11 +79,11 @@ def require_version(path: Path, version: int) -> None:
 def require_migrated(path: Path, version: int) -> None:
     """Raises `LogRefused` for the schema of an earlier release; 0 is that of a new log."""
     if 0 < version < schema.VERSION:
-        command = f"hansard migrate --dir {shlex.quote(str(path.parent))}"
+        where = f"--dir {shlex.quote(str(path.parent))}"
         raise LogRefused(
             f"{path} has schema {version}, of an earlier release, and this one writes "
-            f"{schema.VERSION}: run `{command}`, which keeps a backup of it, or start with "
-            "`hansard serve --migrate`"
+            f"{schema.VERSION}: run `hansard migrate {where}`, which keeps a backup of it, or "
+            f"start with `hansard serve --migrate {where}`"
         )
 
 
