@@ -29,6 +29,14 @@ def rss_max_bytes(pid: int) -> int:
     raise LookupError(f"/proc/{pid}/status names no VmHWM")
 
 
+def written_bytes(pid: int) -> int:
+    """What a process has written to files so far; what it sends over sockets is not counted."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("wchar:"):
+            return int(line.split()[1])
+    raise LookupError(f"/proc/{pid}/io names no wchar")
+
+
 def own_cpu_s() -> float:
     """CPU time (s) of this process, user and system, all threads."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
