@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print(table.table(facts, found.figures))
+    for note in found.notes:
+        print(f"note: {note}")
     if options.json:
         settings = {"workers": options.workers, "events": options.events, "quick": options.quick}
         saved.write(options.json, facts, settings, found)

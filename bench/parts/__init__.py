@@ -10,6 +10,7 @@ from bench.parts import (
     crowded,
     growth,
     ingest,
+    peers,
     proof,
     proof_cost,
     readers,
@@ -49,6 +50,7 @@ _ALL: Final = (
          lambda run: Found(verify.run(run.place))),
     Part(backfill.PART, "a field derived from what a log holds",
          lambda run: Found(backfill.run(run.place, million=not run.is_quick))),
+    Part(peers.PART, "what people would use instead, by turns with Hansard", peers.run),
     Part(crowded.PART, "one synchronous caller beside 16 bulk producers",
          lambda run: Found(crowded.run(run.place))),
 )  # fmt: skip
