@@ -56,7 +56,7 @@ class _Measured(NamedTuple):
 
 def run(directory: Path, events_count: int) -> list[Figure]:
     """Record about ``events_count`` events each way, and check ours. Raises `WrongEntries`."""
-    with hansard_writer.running(directory):
+    with hansard_writer.running(directory, log_level="warning"):
         measured = in_fresh_process(_measure, directory, events_count)
     recorded = [event for block in _blocks(events_count) for event in block.events]
     entered.check(directory, {measured.producer_hash: recorded})
