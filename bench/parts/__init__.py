@@ -33,7 +33,7 @@ class Part(NamedTuple):
 _ALL: Final = (
     Part(ingest.PART, "workers record, until the last event is committed", ingest.run),
     Part(record.PART, "what one record() costs its caller",
-         lambda run: Found(record.run(run.place, run.events))),
+         lambda run: record.run(run.place, run.events)),
     Part(sync.PART, "how long a caller waits for an ack",
          lambda run: Found(sync.run(run.place, max(run.events // SYNC_SHARE, 1)))),
     Part(proof_cost.PART, "what the proof costs the writer",
