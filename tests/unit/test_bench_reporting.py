@@ -152,10 +152,38 @@ def test_the_readme_shows_the_figures_with_their_reach_and_names_what_is_absent(
     assert len(lines_of(shown, "| 45,265 events/s |")) == 1
     assert "20,000" not in shown, "the first workload is what stands there"
     assert lines_of(shown, "| 0.30 x | at most 0.2 |")
-    (absent,) = lines_of(shown, "Not in this run: ")
-    assert "`record(sync=True)`" in absent
+    (absent,) = lines_of(shown, "Not in this run, or not all of it: ")
+    assert "sync" in absent
+    assert "ingest" not in absent
     assert "![record latency](bench/runs/record-latency.svg)" in shown
     assert "Made by `scripts/bench --quick` on 2026-11-21: A CPU, 2 cores" in shown
+
+
+def test_the_readme_sets_hansard_beside_its_peers() -> None:
+    def peers(
+        name: str, value: float, unit: str = "events/s", reach: float | None = None
+    ) -> Figure:
+        return Figure("peers", name, value, unit, reach_min=reach, workload="tasks")
+
+    shown = readme.block(
+        a_run(
+            peers("Hansard: 4 processes, fsync a commit", 45_000.0),
+            peers("Hansard: caller's p50", 3.5, "µs"),
+            peers("Hansard: caller's p99", 9.25, "µs"),
+            peers("sqlite3, one commit an event: 4 processes, fsync each", 2_000.0),
+            peers("sqlite3, one commit an event: caller's p50", 1_500.0, "µs"),
+            peers("bare executemany: one process, fsync a commit", 90_000.0),
+            peers("Hansard / sqlite3, one commit an event", 21.0, "x")._replace(reach_min=15.0),
+            notes=["Redis Streams always is skipped: redis not installed"],
+        )
+    )
+    assert shown.splitlines()[2:5] == [
+        "| **Hansard** | 4 processes, fsync a commit | 45,000 | 3.50 µs | 9.25 µs |  |",
+        "| sqlite3, one commit an event | 4 processes, fsync each | 2,000 | 1,500 µs | — | 21 |",
+        "| bare executemany | one process, fsync a commit | 90,000 | — | — | 0.50 |",
+    ]
+    assert lines_of(shown, "| … / stdlib `sqlite3` from 4 processes | 21 x | at least 15 |")
+    assert "\nRedis Streams always is skipped: redis not installed.\n" in shown
 
 
 def test_nothing_but_its_block_is_changed() -> None:
