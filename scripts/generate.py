@@ -17,7 +17,7 @@ from hansard_writer.cli import main as command
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-SAVED_RUN = ROOT / "bench" / "quick.json"
+SAVED_RUN = ROOT / "bench" / "runs" / "quick.json"
 BLOCK = "<!-- {name}: made by scripts/check --fix -->\n"
 END = "\n<!-- end of {name} -->"
 

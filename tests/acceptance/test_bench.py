@@ -9,8 +9,10 @@ import apsw
 import pytest
 
 from bench import __main__ as bench
-from bench import backfill, crowded, entered, ingest, proof, proof_cost, readers, search, verify
-from bench.workload import Event, events
+from bench.measuring import entered
+from bench.parts import backfill, crowded, ingest, proof, proof_cost, readers, search, verify
+from bench.workloads.event import Event
+from bench.workloads.tasks import events
 from hansard import AuditLog
 from hansard_writer import RunningWriter
 
@@ -34,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     )
     assert done.returncode == 0, done.stderr
     content = json.loads(report.read_text())
-    assert content["settings"] == {"workers": WORKERS, "events": EVENTS}
+    assert content["settings"] == {"workers": WORKERS, "events": EVENTS, "quick": True}
     assert content["machine"]["cores"] >= 1
     for figure in content["figures"]:
         assert figure["name"] in done.stdout
@@ -145,7 +147,7 @@ def test_wrong_entries_are_exit_1(
     def one_is_missing(*_: object) -> ingest.Result:
         raise entered.WrongEntries("worker 0 recorded 5 events, and the log has 4 of it")
 
-    monkeypatch.setattr(ingest, "run", one_is_missing)
+    monkeypatch.setattr(ingest, "measure", one_is_missing)
     assert bench.main(["--only", "ingest", "--dir", str(tmp_path)]) == 1
     assert "the log has 4" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from bench import anatomy, limit
-from bench.entered import WrongEntries
-from bench.figures import Figure
+from bench import anatomy
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure
+from bench.parts import limit
 from hansard import wire
 from hansard_writer import entering
 from hansard_writer.intake import Intake

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import apsw
 
-from bench import machine
-from bench.entered import WrongEntries
-from bench.figures import Figure
-from bench.processes import in_fresh_process
+from bench.measuring import machine
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure
+from bench.measuring.processes import in_fresh_process
 from hansard.directory import DATABASE, PRIVATE_FILE_MODE
 from hansard.settings import Settings
 from hansard_writer.free_space import PAGE_BYTES

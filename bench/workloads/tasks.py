@@ -6,7 +6,9 @@ recorded makes it again. It is no traffic model: only sizes, and keys that lie a
 
 import random
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from bench.workloads.event import Event
 
 TASKS_OPEN: Final = 8  # of a worker at a time: their events come mixed
 STEPS_MIN: Final = 6
@@ -15,16 +17,6 @@ STEPS_MAX: Final = 26
 _STEPS: Final = ("tool.called", "tool.finished", "llm.answered", "file.changed")
 _OPERATIONS: Final = ("read_file", "write_file", "run_tests", "search", "apply_patch")
 _MODULES: Final = ("parser", "planner", "storage", "transport", "scheduler", "interface")
-
-
-class Event(NamedTuple):
-    """The arguments of one `record()`."""
-
-    event_type: str
-    payload: dict[str, Any]
-    level: str
-    actor: str
-    task_id: str
 
 
 def events(worker: int, count: int) -> list[Event]:

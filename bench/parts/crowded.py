@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import hansard_writer
-from bench import sync
-from bench.figures import Figure, percentile
-from bench.processes import SPAWN, started
-from bench.workload import events
+from bench.measuring.figures import Figure, percentile
+from bench.measuring.processes import SPAWN, started
+from bench.parts import sync
+from bench.workloads.tasks import events
 from hansard import AuditLog
 
 PART: Final = "crowded"

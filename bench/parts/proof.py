@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench import limit
-from bench.entered import WrongEntries
-from bench.figures import Figure, percentile
-from bench.processes import in_fresh_process
-from bench.workload import events
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure, percentile
+from bench.measuring.processes import in_fresh_process
+from bench.parts import limit
+from bench.workloads.tasks import events
 from hansard import wire
 from hansard.events import encode_payload
 from hansard.reader_connection import ReadConnection

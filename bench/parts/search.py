@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import orjson
 
-from bench import limit
-from bench.entered import WrongEntries
-from bench.figures import Figure, percentile
-from bench.processes import in_fresh_process
-from bench.workload import Event, events
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure, percentile
+from bench.measuring.processes import in_fresh_process
+from bench.parts import limit
+from bench.workloads.event import Event
+from bench.workloads.tasks import events
 from hansard.operations import ENV_OPERATION
 from hansard.reader import Event as Row
 from hansard.reader import LogReader

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import orjson
 
-from bench import limit
-from bench.entered import WrongEntries
-from bench.figures import Figure
-from bench.processes import in_fresh_process
-from bench.workload import events
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure
+from bench.measuring.processes import in_fresh_process
+from bench.parts import limit
+from bench.workloads.tasks import events
 from hansard import wire
 from hansard_writer.decoding import Run
 from hansard_writer.proof import verify

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 import hansard_writer
-from bench import entered
-from bench.figures import Figure, distribution, percentile
-from bench.processes import in_fresh_process
-from bench.workload import Event, events
+from bench.measuring import entered
+from bench.measuring.figures import Figure, distribution, percentile
+from bench.measuring.processes import in_fresh_process
+from bench.workloads.event import Event
+from bench.workloads.tasks import events
 from hansard import AuditLog
 
 PART: Final = "record"

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import hansard_writer
-from bench import entered, machine
-from bench.figures import Figure
-from bench.processes import SPAWN
-from bench.workload import events
+from bench.measuring import entered, machine
+from bench.measuring.figures import Figure, Found
+from bench.measuring.processes import SPAWN
+from bench.measuring.run import Run
+from bench.parts import limit
+from bench.workloads.tasks import events
 from hansard import AuditLog, requester, wire
 from hansard.directory import DATABASE
 
@@ -25,7 +27,7 @@ FLUSH_S_MAX: Final = 120.0
 
 
 class Result(NamedTuple):
-    """What the parts that follow compare themselves with."""
+    """What the limit is held against."""
 
     figures: list[Figure]
     writer_cpu_us: float  # an event
@@ -42,10 +44,19 @@ class _Share(NamedTuple):
     cpu_s: float
 
 
-def run(directory: Path, workers: int, events_each: int) -> Result:
+def run(share: Run) -> Found:
+    """Record into a fresh log, and insert the same rows bare. Raises `WrongEntries`."""
+    share.place.mkdir()
+    directory = share.place / "log"
+    result = measure(directory, share.workers, max(share.events // share.workers, 1))
+    batch, cpu_us = result.events_per_commit, result.writer_cpu_us
+    return Found(result.figures + limit.run(directory, share.place / "bare", batch, cpu_us))
+
+
+def measure(directory: Path, workers: int, events_each: int) -> Result:
     """Record ``workers * events_each`` events into a fresh log in ``directory``, and check it.
 
-    Raises `bench.entered.WrongEntries`.
+    Raises `WrongEntries`.
     """
     total = workers * events_each
     with hansard_writer.running(directory) as writer:

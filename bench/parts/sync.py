@@ -16,10 +16,11 @@ from typing import Any, Final
 import zmq
 
 import hansard_writer
-from bench import entered, limit
-from bench.figures import Figure, distribution, percentile
-from bench.processes import SPAWN, in_fresh_process
-from bench.workload import events
+from bench.measuring import entered
+from bench.measuring.figures import Figure, distribution, percentile
+from bench.measuring.processes import SPAWN, in_fresh_process
+from bench.parts import limit
+from bench.workloads.tasks import events
 from hansard import AuditLog
 
 PART: Final = "sync"
@@ -29,9 +30,11 @@ ANSWER_MS_MAX: Final = 10_000
 ANSWER_S_MAX: Final = 120.0  # beside others
 
 
-def run(directory: Path, bare: Path, events_count: int) -> list[Figure]:
-    """Record ``events_count`` events synchronously, and as many requests to a bare committer with
-    a database in ``bare``. Raises `bench.entered.WrongEntries`."""
+def run(place: Path, events_count: int) -> list[Figure]:
+    """Record ``events_count`` events synchronously, and as many requests to a bare committer.
+    Raises `WrongEntries`."""
+    place.mkdir()
+    directory, bare = place / "log", place / "bare"
     ready = SPAWN.Event()
     committer = SPAWN.Process(target=_commit_each, args=(bare, ready), daemon=True)
     committer.start()

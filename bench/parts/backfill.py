@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import hansard_writer
-from bench import sync
-from bench.entered import WrongEntries
-from bench.figures import Figure, percentile
-from bench.processes import SPAWN, started
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Figure, percentile
+from bench.measuring.processes import SPAWN, started
+from bench.parts import sync
 from hansard import AuditLog, requester, wire
 from hansard.reader_connection import ReadConnection
 

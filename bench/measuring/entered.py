@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import orjson
 
-from bench.workload import Event
+from bench.workloads.event import Event
 from hansard.directory import DATABASE
 
 
