@@ -47,10 +47,8 @@ def leaf_hashes(rows: Sequence[Row], producers: Mapping[int, bytes | None]) -> b
     """The leaf hashes of rows, joined; ``producers`` has the hash of every producer by its id."""
     version, pack = leaves.LEAF_VERSION, leaves.pack_list
     packed = [
-        pack(
-            [version, seq, producers[producer], number, at, event_type, level, actor, task, hidden]
-        )
-        for seq, producer, number, at, event_type, level, actor, task, hidden, _ in rows
+        pack([version, seq, producers[owner], number, at, event_type, level, actor, task, hidden])
+        for seq, owner, number, at, event_type, level, actor, task, hidden, _ in rows
     ]
     return b"".join(leaves.leaf_digests(packed))
 
