@@ -14,13 +14,13 @@ class Digests:
     __slots__ = ("_begun",)
 
     def __init__(self, beginning: bytes = b"") -> None:
-        self._begun = hashlib.sha256(beginning).copy
+        self._begun = hashlib.sha256(beginning)
 
     def __call__(self, pieces: Iterable[bytes]) -> list[bytes]:
         """The digest of each: of the beginning, and the piece behind it."""
         begun, found = self._begun, []
         for piece in pieces:
-            hashing = begun()
+            hashing = begun.copy()
             hashing.update(piece)
             found.append(hashing.digest())
         return found
