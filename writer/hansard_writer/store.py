@@ -55,6 +55,14 @@ class Pruned(NamedTuple):
     before: int = 0
 
 
+class Newest(NamedTuple):
+    """The entries of the newest batch: their seqs, and the event types among them."""
+
+    first: int
+    last: int
+    event_types: set[str]
+
+
 class DryRun(Exception):
     """Ends a transaction whose outcome was only to be seen."""
 
@@ -93,6 +101,7 @@ class Store:
         require_sqlite()
         self.path = path
         self.commits = 0
+        self.newest = Newest(1, 0, set())
         self.handle = handle = Handle(path, mode, vfs)
         self._connection, self._execute = handle.connection, handle.connection.execute
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
@@ -339,9 +348,11 @@ class Store:
         self.commits += 1
         for state in batch.touched.values():
             state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
+        first = self.size + 1
         self._position = entering.position
         if batch.refused or entering.registered:
             self._refusals.clear()
+        self.newest = Newest(first, self.size, entering.event_types)
         letters.committed()
         if self.tasks:
             self.tasks.committed()

@@ -6,6 +6,7 @@ provable; and without the salt nobody can guess a short payload from its hash.
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from hansard_writer.proof.digests import Digests
 LEAF_VERSION: Final = 1
 SALT_BYTES: Final = 16
 
+_salts = struct.Struct(f"{SALT_BYTES}s").iter_unpack  # faster than slices
 _pack = msgpack.Packer().pack  # shortest integers, str, bin, nil
 _sha256 = hashlib.sha256
 
@@ -54,9 +56,7 @@ def hide(payloads: Sequence[str | None]) -> tuple[list[bytes | None], list[bytes
     """Fresh salts for payloads, and their hashes; None for None."""
     sha256 = _sha256
     random = os.urandom(SALT_BYTES * len(payloads))
-    salts: list[bytes | None] = [
-        random[at : at + SALT_BYTES] for at in range(0, len(random), SALT_BYTES)
-    ]
+    salts: list[bytes | None] = [salt for (salt,) in _salts(random)]
     hashes: list[bytes | None] = [
         None if payload is None else sha256(salt + payload.encode()).digest()  # type: ignore[operator]
         for salt, payload in zip(salts, payloads, strict=True)
