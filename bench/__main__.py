@@ -6,109 +6,130 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import (
-    backfill,
-    crowded,
-    ingest,
-    limit,
-    machine,
-    proof,
-    proof_cost,
-    readers,
-    record,
-    report,
-    search,
-    sync,
-    verify,
-)
-from bench.entered import WrongEntries
-from bench.figures import Figure
+from bench.measuring import machine
+from bench.measuring.entered import WrongEntries
+from bench.measuring.figures import Found
+from bench.measuring.run import Run
+from bench.parts import PARTS, QUICK
+from bench.reporting import compare, plots, readme, saved, table
+from bench.reporting.progress import Progress
+from bench.reporting.saved import Saved
 from hansard.settings import ENVIRONMENT_PREFIX
 
-QUICK_PARTS: Final = (ingest.PART, record.PART, sync.PART, proof_cost.PART)
-PARTS: Final = (*QUICK_PARTS, readers.PART, search.PART, proof.PART, verify.PART,
-                backfill.PART, crowded.PART)  # fmt: skip
 WORKERS: Final = 4
 EVENTS: Final = 200_000
-SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        earlier = _prepared(options)
+        if options.readme:
+            readme.write(CHECKOUT)
+    except (saved.NoRun, plots.NoMatplotlib, OSError) as error:
+        parser.error(str(error))
+    if options.list:
+        print(_parts())
+    return 0 if options.list or options.readme else _measure(options, earlier)
+
+
+def run(place: Path, options: argparse.Namespace) -> Found:
+    """What the parts find; their logs are made in ``place``. Raises `WrongEntries`."""
+    names: Sequence[str] = options.only or (QUICK if options.quick else tuple(PARTS))
+    found = Found()
+    with Progress(len(names)) as progress:
+        for name in names:
+            directory = place / name.replace(" ", "-")
+            share = Run(directory, options.workers, options.events, options.quick,
+                        progress.begin(name))  # fmt: skip
+            found.add(PARTS[name].run(share))
+            shutil.rmtree(directory, ignore_errors=True)
+            progress.end()
+    return found
+
+
+def _prepared(options: argparse.Namespace) -> Saved | None:
+    """The run to compare with. What would fail at the end of a run fails here."""
+    if options.plots or options.readme:
+        plots.require()
+    if options.plots:
+        options.plots.mkdir(parents=True, exist_ok=True)
+    if options.json and not os.access(options.json.parent, os.W_OK):
+        raise NotADirectoryError(f"no file can be written in {options.json.parent}")
+    return saved.read(options.compare) if options.compare else None
+
+
+def _measure(options: argparse.Namespace, earlier: Saved | None) -> int:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]  # the defaults are what is measured
     place = Path(tempfile.mkdtemp(prefix="hansard-bench-", dir=options.dir or _default_place()))
     try:
         facts = machine.facts(place)
-        parts = options.only or QUICK_PARTS
-        figures = run(place, parts, options.workers, options.events, million=options.million)
+        found = run(place, options)
     except WrongEntries as error:
         print(f"wrong: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing is saved", file=sys.stderr)
+        return 130
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print(report.table(facts, figures))
-    if options.json:
-        settings = {"workers": options.workers, "events": options.events}
-        options.json.write_text(report.as_json(facts, settings, figures))
+    settings = {"workers": options.workers, "events": options.events, "quick": options.quick}
+    _report(Saved(facts, settings, found), earlier, options)
     return 0
 
 
-def run(
-    place: Path, parts: Sequence[str], workers: int, events: int, *, million: bool = False
-) -> list[Figure]:
-    """The figures of the parts; their logs are made in ``place``. Raises `WrongEntries`."""
-    figures: list[Figure] = []
-    if ingest.PART in parts:
-        result = ingest.run(place / "ingest", workers, max(events // workers, 1))
-        figures += result.figures
-        figures += limit.run(
-            place / "ingest", place / "limit", result.events_per_commit, result.writer_cpu_us
-        )
-    others: dict[str, Callable[[], list[Figure]]] = {
-        record.PART: lambda: record.run(place / "record", events),
-        sync.PART: lambda: sync.run(place / "sync", place / "bare", max(events // SYNC_SHARE, 1)),
-        proof_cost.PART: lambda: proof_cost.run(place / "proof-cost", max(events // 8, 1)),
-        readers.PART: lambda: readers.run(place / "readers", max(events // workers, 1)),
-        search.PART: lambda: search.run(place / "search"),
-        proof.PART: lambda: proof.run(place / "proof"),
-        verify.PART: lambda: verify.run(place / "verify"),
-        backfill.PART: lambda: backfill.run(place / "backfill", million=million),
-        crowded.PART: lambda: crowded.run(place / "crowded"),
-    }
-    for part, measured in others.items():
-        if part in parts:
-            figures += measured()
-    return figures
+def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) -> None:
+    if options.json:
+        saved.write(options.json, whole)
+    print(compare.table(whole, earlier) if earlier else table.table(whole))
+    if options.plots:
+        for path in plots.draw(whole.found.curves, options.plots):
+            print(f"drawn: {path}")
+
+
+def _parts() -> str:
+    """What there is to be run, and what it is held against."""
+    names = "\n".join(f"  {part.name:11} {part.about}" for part in PARTS.values())
+    return f"Parts, of which --quick runs {', '.join(QUICK)}:\n{names}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measure Hansard on this machine, beside what it is held against.",
-        epilog="Exit 1 when the log does not hold what was recorded, whatever the figures.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure Hansard on this machine, beside what people would use instead.",
+        epilog="Exit 1 when the log does not hold what was recorded, whatever the figures.\n"
+        "Example: scripts/bench --only ingest --json run.json --plots pictures",
     )
+    parser.add_argument("--quick", action="store_true", help="under a minute, no servers")
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
+                        help="this part, as --list names it (repeatable)")  # fmt: skip
     parser.add_argument(
-        "--quick", action="store_true", help="what needs no servers, in under a minute (default)"
-    )
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part (repeatable)")
-    parser.add_argument(
-        "--workers", type=_natural, default=WORKERS, help="that ingest (default %(default)s)"
+        "--workers", type=_natural, default=WORKERS, help="that record (default %(default)s)"
     )
     parser.add_argument(
         "--events", type=_natural, default=EVENTS, help="of a part (default %(default)s)"
     )
-    parser.add_argument(
-        "--million", action="store_true", help="backfill 1,000,000 entries too: some minutes"
-    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw the curves there, as SVG")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="beside the figures of a run saved there"
+    )
     parser.add_argument("--dir", type=Path, help="where the logs are made, and removed again")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--list", action="store_true", help="show parts and peers; run nothing")
+    instead.add_argument(
+        "--readme", action="store_true",
+        help=f"make the README's figures and pictures from {readme.RUN}; run nothing",
+    )  # fmt: skip
     return parser
 
 

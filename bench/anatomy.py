@@ -21,8 +21,8 @@ from typing import Any, Final
 import msgpack
 import orjson
 
-from bench import limit
-from bench.workload import events
+from bench.parts import limit
+from bench.workloads.tasks import events
 from hansard import AuditLog, wire
 from hansard.entry import QUEUED, Entry
 from hansard.events import EventEncoder, encode_payload

@@ -1,0 +1,2 @@
+"""How the bench measures: facts of the machine, processes, figures, and the count that must be
+right."""
