@@ -39,14 +39,16 @@ def dying(spool: Spool, bytes_left: int) -> Iterator[None]:
     spool._map.close()
     mortal = spool._map = _Mortal(spool._descriptor, spool._size)
     mortal.left = bytes_left
-    with mock.patch.multiple(
-        live,
-        _pack_record=_pack_record,
-        _pack_length=_pack_length,
-        _PACK_SMALL=[_pack_record] * live._SMALL_BYTES,
-        LENGTH=SimpleNamespace(
-            size=LENGTH.size, unpack_from=LENGTH.unpack_from, pack_into=_pack_length
+    with (
+        mock.patch.multiple(
+            live,
+            _pack_record=_pack_record,
+            _pack_length=_pack_length,
+            LENGTH=SimpleNamespace(
+                size=LENGTH.size, unpack_from=LENGTH.unpack_from, pack_into=_pack_length
+            ),
         ),
+        mock.patch.object(spool, "_pack_small", (_pack_record,) * live._SMALL_BYTES),
     ):
         yield
     if mortal.left >= 0:
