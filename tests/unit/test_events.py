@@ -99,6 +99,51 @@ def nested(depth: int) -> dict[str, Any]:
     return payload
 
 
+# --- the bytes of an event ---
+
+
+@pytest.mark.parametrize("size", [8, 31, 32, 33, 132, 133, 255, 256, 511, 512, 513, 70_000])
+def test_an_event_of_any_size_has_the_bytes_that_msgpack_gives_it(size: int) -> None:
+    """A small one is put together from parts that are packed already."""
+    encoder = EventEncoder(None, None)
+    payload = {"": "x" * (size - len('{"":""}'))}
+    event = ("task.created", "info", "agent:1", "t" * 40)
+    text = orjson.dumps(payload)
+    expected = msgpack.packb((0, 1 << 60, *event, text), use_bin_type=False)
+    event_type, level, actor, task_id = event
+    for _ in range(2):  # with parts that are new, and that are known
+        assert encoder.encode(event_type, payload, level, actor, task_id, 1 << 60) == expected
+
+
+def test_an_event_without_a_task_or_an_actor_has_none() -> None:
+    expected = (0, 1 << 60, "task.created", "info", None, None, '{"n":1}')
+    assert tuple(msgpack.unpackb(encode(created_at=1 << 60))) == expected
+
+
+def test_more_texts_than_are_remembered_are_encoded_all_the_same() -> None:
+    encoder = EventEncoder(None, "agent:default")
+    for number in range(10_000):
+        data = encoder.encode(f"type.{number}", {}, "info", None, f"T{number}", 1)
+        assert msgpack.unpackb(data)[2:6] == [
+            f"type.{number}",
+            "info",
+            "agent:default",
+            f"T{number}",
+        ]
+    assert len(encoder._texts) <= 4_096
+    assert len(encoder._types) <= 4_096
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"level": "loud"}, {"event_type": ["x"]}, {"actor": 5}, {"task_id": ["T"]}, {"task_id": 5}],
+)
+def test_a_small_event_is_checked_like_any_other(wrong: dict[str, Any]) -> None:
+    for payload in ({"n": 1}, {"n": "x" * 600}, None):
+        with pytest.raises(InvalidEvent, match=next(iter(wrong))):
+            encode(payload=payload, **wrong)
+
+
 # --- payloads that are JSON already ---
 
 json_texts = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
