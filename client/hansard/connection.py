@@ -14,7 +14,7 @@ from hansard import directory as layout
 from hansard import wire
 
 RECONNECT_MS: Final = 20
-RECONNECT_MS_MAX: Final = 200
+RECONNECT_MS_MAX: Final = 100  # a new writer is met so much later at most
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # plain numbers: the enums' operators are Python
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
