@@ -4,6 +4,7 @@ time."""
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Found
 from bench.measuring.run import Run
 from bench.parts import PARTS, QUICK
+from bench.peers import PEERS
 from bench.reporting import compare, plots, readme, saved, table
 from bench.reporting.progress import Progress
 from bench.reporting.saved import Saved
@@ -98,7 +100,10 @@ def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) ->
 def _parts() -> str:
     """What there is to be run, and what it is held against."""
     names = "\n".join(f"  {part.name:11} {part.about}" for part in PARTS.values())
-    return f"Parts, of which --quick runs {', '.join(QUICK)}:\n{names}"
+    peers = "\n".join(
+        f"  {peer.name}: {peer.missing() or peer.durability}" for peer in PEERS.values()
+    )
+    return f"Parts, of which --quick runs {', '.join(QUICK)}:\n{names}\nPeers:\n{peers}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,4 +152,5 @@ def _default_place() -> Path:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end, logs are removed
     sys.exit(main())
