@@ -138,8 +138,8 @@ def _cells(figure: Figure) -> tuple[str, str]:
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    head, *lines = (f"| {' | '.join(row)} |" for row in (heading, *rows))
+    return "\n".join([head, "|" + "---|" * len(heading), *lines])
 
 
 def _made_by(run: Saved) -> str:
