@@ -43,7 +43,7 @@ class Curve(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """All that a part has found. ``notes`` are sentences for people: what was skipped, and why."""
+    """All that a part has found. ``notes``: what it could not measure, and why, a sentence each."""
 
     figures: list[Figure] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)

@@ -10,6 +10,7 @@ from bench.parts import (
     crowded,
     growth,
     ingest,
+    peers,
     proof,
     proof_cost,
     readers,
@@ -33,7 +34,7 @@ class Part(NamedTuple):
 _ALL: Final = (
     Part(ingest.PART, "workers record, until the last event is committed", ingest.run),
     Part(record.PART, "what one record() costs its caller",
-         lambda run: Found(record.run(run.place, run.events))),
+         lambda run: record.run(run.place, run.events)),
     Part(sync.PART, "how long 1, 4, 16 and 64 callers wait for an ack", sync.run),
     Part(growth.PART, "the same load on logs of 0.1, 1 and 10 million entries", growth.run),
     Part(recover.PART, "from a kill of the writer until all is in that was spooled", recover.run),
@@ -49,6 +50,7 @@ _ALL: Final = (
          lambda run: Found(verify.run(run.place))),
     Part(backfill.PART, "a field derived from what a log holds",
          lambda run: Found(backfill.run(run.place, million=not run.is_quick))),
+    Part(peers.PART, "what people would use instead, by turns with Hansard", peers.run),
     Part(crowded.PART, "one synchronous caller beside 16 bulk producers",
          lambda run: Found(crowded.run(run.place))),
 )  # fmt: skip

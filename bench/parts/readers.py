@@ -89,7 +89,7 @@ def _median(values: tuple[float, ...]) -> float:
 
 
 def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Result:
-    with hansard_writer.running(directory):
+    with hansard_writer.running(directory, log_level="warning"):
         _fill(directory)
         stop, ready = SPAWN.Event(), SPAWN.Barrier(kind.readers + 1)
         began = time.monotonic()

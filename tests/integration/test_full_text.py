@@ -142,6 +142,44 @@ def test_entries_without_text_cost_no_commit_until_the_mark_is_far_behind(
     assert mark(log) == 106
 
 
+def test_a_batch_whose_types_have_no_text_is_not_read_for_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_text, "_TEXTS", "no statement at all")
+    worker = log.worker()
+    for _ in range(3):
+        worker.record(10)
+        log.settle()
+        assert log.writer.figures()["full_text_tail"] == 0
+        idle(log)
+    assert log.query("SELECT max(seq) FROM entries") == [(30,)]
+
+
+def test_what_is_left_before_such_a_batch_is_still_indexed(log: Log) -> None:
+    record_operations(log, 2)
+    log.workers[0].record(10)
+    log.settle()
+    assert log.writer.figures()["full_text_tail"] == 12
+    idle(log)
+    assert mark(log) == 12
+    assert counted_in_index(log, "common") == [(2, 2)]
+
+
+def test_an_operation_and_a_named_type_are_not_passed_over(make_log: Any) -> None:
+    log = make_log(fts_event_types=("note.added",))
+    worker = log.worker()
+    note = encode({"text": "kestrel"}, event_type="note.added")
+    for packed in (note, encode_operation({"stderr": "common"})):
+        worker.record(5)
+        worker.producer.append(packed)
+        worker.record(5)
+        log.settle()
+        assert log.writer.figures()["full_text_tail"] == 11
+        idle(log)
+    assert counted_in_index(log, "kestrel") == [(1, 1)]
+    assert counted_in_index(log, "common") == [(1, 1)]
+
+
 def test_while_the_disk_is_full_nothing_is_indexed(log: Log) -> None:
     record_operations(log, 3)
     log.writer._disk.reason = "the disk is full"

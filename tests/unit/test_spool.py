@@ -322,6 +322,13 @@ def test_bytes_used_are_those_of_the_records(kept: Kept) -> None:
     assert kept.spool.bytes_used == HEAD + 60
 
 
+def test_an_event_is_kept_the_same_whatever_its_size(wide: Kept) -> None:
+    """The small ones are written by one call, the large ones by two."""
+    for length in (1, 2, 510, 511, 512, 513, 5_000):
+        assert wide.append(length)
+    assert_as_kept(wide)
+
+
 def test_what_an_interrupted_append_left_is_overwritten(kept: Kept) -> None:
     kept.append(50)
     kept.spool.append(2, 9, b"\xff" * 200)
@@ -633,6 +640,20 @@ def test_a_file_that_was_cut_short_is_an_end(kept: Kept) -> None:
     for size in range(RECORDS_AT + 2 * 56, RECORDS_AT + 3 * 56):
         assert read(image[:size])[1] == kept.events[:2]
     assert read(image[: RECORDS_AT + 1])[1] == []
+
+
+@pytest.mark.parametrize("window", [1, 16, 50, 1_000])
+def test_records_that_lie_across_two_reads_are_whole(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr("hansard.spool.orphan.WINDOW_BYTES", window)
+    for length in (40, 3, 90, 41, 7):
+        kept.append(length)
+        kept.append_run(3, length)
+    kept.free(4)
+    while kept.append(33):
+        continue
+    assert read(kept.image(), kept.runs)[1] == kept.events, "beyond the end of the ring, too"
 
 
 def test_a_kill_between_the_two_copies_of_the_state_leaves_one(kept: Kept) -> None:

@@ -52,6 +52,7 @@ class Entering:
         self._size = self._edge.size
         self._leaves: list[bytes] = []
         self._runs: list[tuple[int, int, int, int]] = []
+        self.event_types: set[str] = set()
         self.registered: dict[str, None] = {}  # tasks, each once, in order
         self.newest_runs: dict[int, tuple[int, int, int]] = {}  # by producer, as `runs` has them
 
@@ -70,7 +71,11 @@ class Entering:
             _INSERT_ENTRY,
             zip(seqs, repeat(producer), numbers, *facts, payloads, salts, hashes, strict=False),
         )
-        self._many(INSERT_VALUE, self._deriving.rows(seq, facts[1], payloads))
+        types = set(facts[1])
+        self.event_types |= types
+        if concerned := self._deriving.concerned(types):
+            rows = self._deriving.rows(concerned, seq, facts[1], payloads)
+            self._many(INSERT_VALUE, rows)
         for task in run.tasks:
             self._many(_INSERT_TASK, [task])
             self.registered[task[0]] = None

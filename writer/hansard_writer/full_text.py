@@ -14,9 +14,10 @@ import apsw
 
 from hansard import wire
 from hansard.errors import ConfigError
+from hansard.operations import ENV_OPERATION
 from hansard_writer.retries import StoreUnready
 from hansard_writer.sqlite_errors import code_of
-from hansard_writer.store import Store
+from hansard_writer.store import Newest, Store
 
 PIECE_ENTRIES_MAX: Final = 2_000  # looked at in one go, ...
 PIECE_TEXT_BYTES_MAX: Final = 256 << 10  # ... and of their text what fits, or one entry's
@@ -79,6 +80,7 @@ class FullText:
                     f"fts_event_types has {each!r:.300}: it must be event types, of letters, "
                     f"digits and _ . : / -, at most {wire.EVENT_TYPE_CHARS_MAX} in all"
                 )
+        self._searched = {ENV_OPERATION, *(event_types or ())}
         wanted = json.dumps(sorted(set(event_types or ())))
         self.indexed_to, types = self._state()
         if types != wanted:
@@ -105,6 +107,7 @@ class FullText:
     def keep_up(self) -> bool:
         """Under load: look at twice what was committed since the last time, so that the tail
         stays short, whatever its length was. Whether something was written."""
+        self._pass_over(self._store.newest)
         if self.tail < TAIL_ENTRIES_MAX:
             return False
         end = min(self.seen_to + 2 * (self._store.size - self._worked_to), self._store.size)
@@ -185,6 +188,14 @@ class FullText:
         self._traces = traces
 
     # --- inside ---
+
+    def _pass_over(self, newest: Newest) -> None:
+        """A batch whose types have no text need not be read for that: if nothing before it is left
+        to look at, and the mark need not be moved yet."""
+        is_next = self.seen_to == newest.first - 1
+        is_near = newest.last - self.indexed_to < MARK_BEHIND_MAX
+        if is_next and is_near and self._searched.isdisjoint(newest.event_types):
+            self.seen_to = self._worked_to = newest.last
 
     def _index_piece(self) -> bool:
         seen_to, texts = self._store.handle.read(self._next_texts)

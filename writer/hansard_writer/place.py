@@ -3,6 +3,7 @@
 It looks, and changes nothing.
 """
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -26,23 +27,24 @@ class Place:
     _FILES: Final = (layout.LOCK, layout.DATABASE)
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._known = {name: _identity(directory / name) for name in self._FILES}
+        files = [str(directory / name) for name in self._FILES]
+        self._known = [(file, _identity(file)) for file in files]
 
     def require(self) -> None:
         """Raises `DirectoryReplaced` unless both are still there: somebody else may lock another
         lock, and what is entered into a database without a name is lost when its writer ends."""
-        for name, known in self._known.items():
-            if _identity(self._directory / name) != known:
+        for file, known in self._known:
+            if _identity(file) != known:
                 raise DirectoryReplaced(
-                    f"{self._directory / name} was removed, moved or replaced under its writer, "
+                    f"{file} was removed, moved or replaced under its writer, "
                     "which ends: what is in spools there is left for the next one"
                 )
 
 
-def _identity(path: Path) -> _Identity | None:
+def _identity(file: str) -> _Identity | None:
+    """By `os.stat`: it is asked behind each commit, and `Path.stat` takes three times as long."""
     try:
-        facts = path.stat()
+        facts = os.stat(file)  # noqa: PTH116
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
