@@ -135,7 +135,8 @@ def test_callers_are_measured_alone_and_together_as_threads_and_tasks(tmp_path: 
         name for _, name in values
     }
     assert {curve.name for curve in found.curves} == {
-        "bare REQ/REP and commit", "1 caller", "64 callers", "64 asyncio callers",
+        "bare REQ/REP and commit", "Hansard, 1 caller", "Hansard, 64 callers",
+        "Hansard, 64 asyncio callers",
     }  # fmt: skip
 
 
