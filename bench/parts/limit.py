@@ -25,10 +25,10 @@ from hansard_writer.wal_governor import PASSIVE_SHARE
 PART: Final = "limit"
 RATIO_MAX: Final = 2.7  # 1.5 for the rows, and 1.8 times that with their proof
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "seq, producer, producer_seq, created_at, event_type, level, actor, task_id, payload"
 )
-INSERT: Final = f"INSERT INTO entries({_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?)"
+INSERT: Final = f"INSERT INTO entries({COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?)"
 _PASSIVE_PAGES: Final = Settings().wal_bytes_target // PASSIVE_SHARE // PAGE_BYTES
 
 
@@ -82,6 +82,6 @@ def _insert(source: Path, directory: Path, batch: int) -> tuple[int, float, floa
 def _rows(source: Path) -> list[tuple[Any, ...]]:
     connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        return connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY seq").fetchall()
+        return connection.execute(f"SELECT {COLUMNS} FROM entries ORDER BY seq").fetchall()
     finally:
         connection.close()
