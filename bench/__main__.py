@@ -15,8 +15,9 @@ from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Found
 from bench.measuring.run import Run
 from bench.parts import PARTS, QUICK
-from bench.reporting import saved, table
+from bench.reporting import compare, plots, readme, saved, table
 from bench.reporting.progress import Progress
+from bench.reporting.saved import Saved
 from hansard.settings import ENVIRONMENT_PREFIX
 
 WORKERS: Final = 4
@@ -26,7 +27,46 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        earlier = _prepared(options)
+        if options.readme:
+            readme.write(CHECKOUT)
+    except (saved.NoRun, plots.NoMatplotlib, OSError) as error:
+        parser.error(str(error))
+    if options.list:
+        print(_parts())
+    return 0 if options.list or options.readme else _measure(options, earlier)
+
+
+def run(place: Path, options: argparse.Namespace) -> Found:
+    """What the parts find; their logs are made in ``place``. Raises `WrongEntries`."""
+    names: Sequence[str] = options.only or (QUICK if options.quick else tuple(PARTS))
+    found = Found()
+    with Progress(len(names)) as progress:
+        for name in names:
+            directory = place / name.replace(" ", "-")
+            share = Run(directory, options.workers, options.events, options.quick,
+                        progress.begin(name))  # fmt: skip
+            found.add(PARTS[name].run(share))
+            shutil.rmtree(directory, ignore_errors=True)
+            progress.end()
+    return found
+
+
+def _prepared(options: argparse.Namespace) -> Saved | None:
+    """The run to compare with. What would fail at the end of a run fails here."""
+    if options.plots or options.readme:
+        plots.require()
+    if options.plots:
+        options.plots.mkdir(parents=True, exist_ok=True)
+    if options.json and not os.access(options.json.parent, os.W_OK):
+        raise NotADirectoryError(f"no file can be written in {options.json.parent}")
+    return saved.read(options.compare) if options.compare else None
+
+
+def _measure(options: argparse.Namespace, earlier: Saved | None) -> int:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         del os.environ[name]  # the defaults are what is measured
     place = Path(tempfile.mkdtemp(prefix="hansard-bench-", dir=options.dir or _default_place()))
@@ -41,40 +81,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print(table.table(facts, found.figures))
-    if options.json:
-        settings = {"workers": options.workers, "events": options.events, "quick": options.quick}
-        saved.write(options.json, facts, settings, found)
+    settings = {"workers": options.workers, "events": options.events, "quick": options.quick}
+    _report(Saved(facts, settings, found), earlier, options)
     return 0
 
 
-def run(place: Path, options: argparse.Namespace) -> Found:
-    """What the parts find; their logs are made in ``place``. Raises `WrongEntries`."""
-    names: Sequence[str] = options.only or (QUICK if options.quick else tuple(PARTS))
-    found = Found()
-    with Progress(len(names)) as progress:
-        for name in names:
-            directory = place / name.replace(" ", "-")
-            share = Run(directory, options.workers, options.events, options.quick,
-                        progress.begin(name))  # fmt: skip
-            found.add(PARTS[name].run(share))
-            shutil.rmtree(directory, ignore_errors=True)
-    return found
+def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) -> None:
+    if options.json:
+        saved.write(options.json, whole)
+    print(compare.table(whole, earlier) if earlier else table.table(whole))
+    if options.plots:
+        for path in plots.draw(whole.found.curves, options.plots):
+            print(f"drawn: {path}")
+
+
+def _parts() -> str:
+    """What there is to be run, and what it is held against."""
+    names = "\n".join(f"  {part.name:11} {part.about}" for part in PARTS.values())
+    return f"Parts, of which --quick runs {', '.join(QUICK)}:\n{names}"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parts = "\n".join(f"  {part.name:11} {part.about}" for part in PARTS.values())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure Hansard on this machine, beside what people would use instead.",
-        epilog=f"Parts, of which --quick runs {', '.join(QUICK)}:\n{parts}\n\n"
-        "Exit 1 when the log does not hold what was recorded, whatever the figures.\n"
-        "Example: scripts/bench --only ingest --json run.json",
+        epilog="Exit 1 when the log does not hold what was recorded, whatever the figures.\n"
+        "Example: scripts/bench --only ingest --json run.json --plots pictures",
     )
     parser.add_argument("--quick", action="store_true", help="under a minute, no servers")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
-                        help="this part (repeatable)")  # fmt: skip
+                        help="this part, as --list names it (repeatable)")  # fmt: skip
     parser.add_argument(
         "--workers", type=_natural, default=WORKERS, help="that record (default %(default)s)"
     )
@@ -82,7 +119,17 @@ def _parser() -> argparse.ArgumentParser:
         "--events", type=_natural, default=EVENTS, help="of a part (default %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw the curves there, as SVG")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="beside the figures of a run saved there"
+    )
     parser.add_argument("--dir", type=Path, help="where the logs are made, and removed again")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--list", action="store_true", help="show parts and peers; run nothing")
+    instead.add_argument(
+        "--readme", action="store_true",
+        help=f"make the README's figures and pictures from {readme.RUN}; run nothing",
+    )  # fmt: skip
     return parser
 
 

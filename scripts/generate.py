@@ -4,11 +4,8 @@ python scripts/generate.py           exit 1 and name what is stale
 python scripts/generate.py --write   write it
 """
 
-import json
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,10 +13,12 @@ from hansard.settings import settings_table
 from hansard_writer.cli import main as command
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # which are not installed
+
+from bench.reporting import readme, saved  # noqa: E402
+from tampering import suite  # noqa: E402
+
 README = ROOT / "README.md"
-SAVED_RUN = ROOT / "bench" / "runs" / "quick.json"
-BLOCK = "<!-- {name}: made by scripts/check --fix -->\n"
-END = "\n<!-- end of {name} -->"
 
 
 def commands_table() -> str:
@@ -34,66 +33,20 @@ def commands_table() -> str:
     return "\n".join(rows)
 
 
-SHOWN = {
-    ("ingest", "to the last commit"): "4 workers → commit (`synchronous=FULL`, all indexes)",
-    ("limit", "bare executemany"): "bare `apsw.executemany`, same rows without proof, one process",
-    ("limit", "writer CPU / bare executemany"): "writer CPU an event, proven / bare `executemany`",
-    ("proof cost", "with the proof / without"): "writer CPU an event, with the proof / without it",
-    ("record", "record() p50"): "`record()` p50",
-    ("record", "record() p99"): "`record()` p99",
-    ("record", "QueueHandler p50"): "`logging` QueueHandler p50, same payload",
-    ("record", "record() p50 / QueueHandler p50"): "`record()` / QueueHandler, p50",
-    ("sync", "record(sync=True) p50"): "`record(sync=True)` p50, one caller",
-    ("sync", "bare REQ/REP and commit p50"): "a bare REQ/REP round trip and a commit of one row",
-}
-
-
-def figures_table() -> str:
-    """The figures of the saved run that the README shows, and the machine they were made on."""
-    run: dict[str, Any] = json.loads(SAVED_RUN.read_text())
-    found = {(figure["part"], figure["name"]): figure for figure in run["figures"]}
-    rows = ["| figure | measured | reach |", "|---|---|---|"]
-    for key, what in SHOWN.items():
-        figure = found[key]
-        reach = f"at most {figure['reach_max']:g}" if figure["reach_max"] else ""
-        rows.append(f"| {what} | {_number(figure['value'])} {figure['unit']} | {reach} |")
-    machine = run["machine"]
-    rows += [
-        "",
-        (
-            f"Made by `scripts/bench --quick` on {machine['at'][:10]}: {machine['cpu']}, "
-            f"{machine['cores']} cores shared by workers and writer, {machine['file_system']}, "
-            f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}."
-        ),
-    ]
-    return "\n".join(rows)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-
-
 def filled(text: str) -> str:
     """The README with every generated block as it should be."""
     blocks = {
         "settings": settings_table(),
         "commands": commands_table(),
-        "figures": figures_table(),
+        readme.NAME: readme.block(saved.read(ROOT / readme.RUN)),
     }
     for name, content in blocks.items():
-        begin, end = BLOCK.format(name=name), END.format(name=name)
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"README.md has no block {name!r}: {begin}{end}")
-        text = pattern.sub(lambda _, whole=begin + content + end: whole, text)
+        text = readme.with_block(text, name, content)
     return text
 
 
 def generated() -> dict[Path, str]:
     """All files that are made here, wholly or in part, as they should be."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from tampering import suite
-
     return {README: filled(README.read_text()), suite.PAGE: suite.page()}
 
 
@@ -111,7 +64,11 @@ def main() -> int:
     ]
     if stale:
         print(f"stale: {', '.join(stale)}; run scripts/check --fix", file=sys.stderr)
-    return 1 if stale else 0
+    pictures = [str(path) for path in readme.stale_pictures(ROOT)]
+    if pictures:
+        print(f"not of {readme.RUN}: {', '.join(pictures)}; run scripts/bench --readme",
+              file=sys.stderr)  # fmt: skip
+    return 1 if stale or pictures else 0
 
 
 if __name__ == "__main__":

@@ -17,23 +17,26 @@ class WrongEntries(Exception):
     """The log does not hold what was recorded. Says which producer's, and what is wrong."""
 
 
-def check(directory: Path, recorded: Mapping[bytes, Sequence[Event]]) -> None:
-    """Raises `WrongEntries` unless the log holds what each producer (by hash) recorded."""
+def check(directory: Path, recorded: Mapping[bytes, Sequence[Event]], behind: int = 0) -> None:
+    """Raises `WrongEntries` unless the log holds what each producer (by hash) recorded, and nothing
+    else behind the entry ``behind``."""
     connection = apsw.Connection(str(directory / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
-        _check_counts(connection, {key: len(events) for key, events in recorded.items()})
+        counts = {key: len(events) for key, events in recorded.items()}
+        _check_counts(connection, counts, behind)
         for producer_hash, events in recorded.items():
-            _check_content(connection, producer_hash, events)
+            _check_content(connection, producer_hash, events, behind)
     finally:
         connection.close()
 
 
-def _check_counts(connection: apsw.Connection, recorded: Mapping[bytes, int]) -> None:
+def _check_counts(connection: apsw.Connection, recorded: Mapping[bytes, int], behind: int) -> None:
     entered: dict[bytes, int] = dict(
         connection.execute(
             "SELECT p.producer_hash, count(*) FROM entries AS e"
-            " JOIN producers AS p ON p.id = e.producer GROUP BY e.producer"
+            " JOIN producers AS p ON p.id = e.producer WHERE e.seq > ? GROUP BY e.producer",
+            (behind,),
         )
     )
     for producer_hash in recorded.keys() | entered.keys():
@@ -46,12 +49,13 @@ def _check_counts(connection: apsw.Connection, recorded: Mapping[bytes, int]) ->
 
 
 def _check_content(
-    connection: apsw.Connection, producer_hash: bytes, events: Sequence[Event]
+    connection: apsw.Connection, producer_hash: bytes, events: Sequence[Event], behind: int
 ) -> None:
     rows = connection.execute(
         "SELECT producer_seq, event_type, payload, level, actor, task_id FROM entries"
-        " WHERE producer = (SELECT id FROM producers WHERE producer_hash = ?) ORDER BY seq",
-        (producer_hash,),
+        " WHERE seq > ? AND producer = (SELECT id FROM producers WHERE producer_hash = ?)"
+        " ORDER BY seq",
+        (behind, producer_hash),
     )
     for number, (event, row) in enumerate(zip(events, rows, strict=True), 1):
         event_type, payload, *rest = event

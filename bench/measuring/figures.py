@@ -43,15 +43,17 @@ class Curve(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """All that a part has found."""
+    """All that a part has found. ``notes``: what it could not measure, and why, a sentence each."""
 
     figures: list[Figure] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, other: "Found") -> None:
         """What another has found too."""
         self.figures += other.figures
         self.curves += other.curves
+        self.notes += other.notes
 
 
 def percentile(values: Sequence[int], share: float) -> int:

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,36 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def tree_cpu_s(pid: int) -> float:
+    """CPU time (s) of a process, its children and theirs, those that have ended included: their
+    time is their parent's once they are gone, so it is read last."""
+    living = 0.0
+    for child in _children(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            living += tree_cpu_s(child)
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return living + sum(map(int, numbers)) / os.sysconf("SC_CLK_TCK")
+
+
+def directory_bytes(directory: Path) -> int:
+    """Bytes of all the files in a directory, at any depth."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
 def rss_max_bytes(pid: int) -> int:
     """The largest resident size that a process has had."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
     raise LookupError(f"/proc/{pid}/status names no VmHWM")
+
+
+def written_bytes(pid: int) -> int:
+    """What a process has written to files so far; what it sends over sockets is not counted."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("wchar:"):
+            return int(line.split()[1])
+    raise LookupError(f"/proc/{pid}/io names no wchar")
 
 
 def own_cpu_s() -> float:
@@ -53,6 +78,11 @@ def facts(directory: Path) -> dict[str, Any]:
         "orjson": orjson.__version__,
         "msgpack": ".".join(map(str, msgpack.version)),
     }
+
+
+def _children(pid: int) -> list[int]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for text in map(Path.read_text, lists) for child in text.split()]
 
 
 def _cpu_model() -> str:

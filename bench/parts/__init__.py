@@ -8,17 +8,18 @@ from bench.measuring.run import Run
 from bench.parts import (
     backfill,
     crowded,
+    growth,
     ingest,
+    peers,
     proof,
     proof_cost,
     readers,
     record,
+    recover,
     search,
     sync,
     verify,
 )
-
-SYNC_SHARE: Final = 200  # one of so many events is recorded synchronously
 
 
 class Part(NamedTuple):
@@ -33,9 +34,10 @@ class Part(NamedTuple):
 _ALL: Final = (
     Part(ingest.PART, "workers record, until the last event is committed", ingest.run),
     Part(record.PART, "what one record() costs its caller",
-         lambda run: Found(record.run(run.place, run.events))),
-    Part(sync.PART, "how long a caller waits for an ack",
-         lambda run: Found(sync.run(run.place, max(run.events // SYNC_SHARE, 1)))),
+         lambda run: record.run(run.place, run.events)),
+    Part(sync.PART, "how long 1, 4, 16 and 64 callers wait for an ack", sync.run),
+    Part(growth.PART, "the same load on logs of 0.1, 1 and 10 million entries", growth.run),
+    Part(recover.PART, "from a kill of the writer until all is in that was spooled", recover.run),
     Part(proof_cost.PART, "what the proof costs the writer",
          lambda run: Found(proof_cost.run(run.place, max(run.events // 8, 1)))),
     Part(readers.PART, "those who record, beside processes that scan the log",
@@ -48,6 +50,7 @@ _ALL: Final = (
          lambda run: Found(verify.run(run.place))),
     Part(backfill.PART, "a field derived from what a log holds",
          lambda run: Found(backfill.run(run.place, million=not run.is_quick))),
+    Part(peers.PART, "what people would use instead, by turns with Hansard", peers.run),
     Part(crowded.PART, "one synchronous caller beside 16 bulk producers",
          lambda run: Found(crowded.run(run.place))),
 )  # fmt: skip

@@ -27,7 +27,7 @@ def run(place: Path, *, producers: int = PRODUCERS, calls: int = CALLS) -> list[
     """Call so often while the others record as fast as they can."""
     place.mkdir()
     stop, flowing = SPAWN.Event(), SPAWN.Semaphore(0)
-    with hansard_writer.running(place):
+    with hansard_writer.running(place, log_level="warning"):
         crowd = [started(_record, place, n, stop, flowing) for n in range(producers)]
         for _ in crowd:
             if not flowing.acquire(timeout=START_S_MAX):

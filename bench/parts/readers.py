@@ -18,7 +18,7 @@ import hansard_writer
 from bench.measuring.figures import Figure, percentile
 from bench.measuring.processes import SPAWN, started
 from bench.parts import sync
-from bench.workloads.tasks import events
+from bench.workloads import TASKS
 from hansard import AuditLog
 from hansard.reader import LogReader
 from hansard_writer.cli.selecting import step_back
@@ -68,17 +68,20 @@ def run(place: Path, events_each: int, *, rounds: int = ROUNDS, calls: int = CAL
 
 
 def _figures(kind: _Kind, results: dict[_Kind, list[_Result]]) -> Iterator[Figure]:
+    def figure(what: str, value: float, unit: str, reach: float | None = None) -> Figure:
+        return Figure(PART, f"{kind.name}: {what}", value, unit, reach, workload=TASKS.name)
+
     rate, p99, scanned = map(_median, zip(*results[kind], strict=True))
-    yield Figure(PART, f"{kind.name}: ingest", rate, "events/s")
-    yield Figure(PART, f"{kind.name}: sync p99", p99 / 1e3, "µs")
+    yield figure("ingest", rate, "events/s")
+    yield figure("sync p99", p99 / 1e3, "µs")
     if kind is _ALONE:
         return
     alone_rate, alone_p99, _ = map(_median, zip(*results[_ALONE], strict=True))
     slower = 1 / RATE_SHARE_MIN if kind.considerate else None
     later = P99_RATIO_MAX if kind.considerate else None
-    yield Figure(PART, f"{kind.name}: scanned", scanned, "entries/s")
-    yield Figure(PART, f"{kind.name}: ingest alone / with them", alone_rate / rate, "x", slower)
-    yield Figure(PART, f"{kind.name}: sync p99 with them / alone", p99 / alone_p99, "x", later)
+    yield figure("scanned", scanned, "entries/s")
+    yield figure("ingest alone / with them", alone_rate / rate, "x", slower)
+    yield figure("sync p99 with them / alone", p99 / alone_p99, "x", later)
 
 
 def _median(values: tuple[float, ...]) -> float:
@@ -86,7 +89,7 @@ def _median(values: tuple[float, ...]) -> float:
 
 
 def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Result:
-    with hansard_writer.running(directory):
+    with hansard_writer.running(directory, log_level="warning"):
         _fill(directory)
         stop, ready = SPAWN.Event(), SPAWN.Barrier(kind.readers + 1)
         began = time.monotonic()
@@ -115,7 +118,7 @@ def _bulk_rate(directory: Path, events_each: int) -> float:
 
 def _fill(directory: Path) -> None:
     with AuditLog(directory) as log:
-        for event_type, payload, level, actor, task_id in events(99, SCANNED):
+        for event_type, payload, level, actor, task_id in TASKS.events(99, SCANNED):
             log.record(event_type, payload, level=level, actor=actor, task_id=task_id)
         if not log.flush(FLUSH_S_MAX):
             raise TimeoutError("the log to be scanned could not be written")
@@ -124,7 +127,7 @@ def _fill(directory: Path) -> None:
 def _record(
     directory: Path, number: int, count: int, barrier: Barrier, result: "Connection[Any, Any]"
 ) -> None:
-    prepared = events(number, count)
+    prepared = TASKS.events(number, count)
     with closing(result), AuditLog(directory) as log:
         barrier.wait(START_S_MAX)
         began_ns = time.monotonic_ns()

@@ -17,14 +17,16 @@ from typing import Final, NamedTuple, Self
 
 import hansard_writer
 from bench.measuring import entered
-from bench.measuring.figures import Figure, distribution, percentile
+from bench.measuring.figures import Figure, Found, distribution, latency_curve, percentile
 from bench.measuring.processes import in_fresh_process
 from bench.workloads.event import Event
 from bench.workloads.tasks import events
 from hansard import AuditLog
 
 PART: Final = "record"
-RATIO_MAX: Final = 0.25
+PLOT: Final = "record latency"
+P50_RATIO_MAX: Final = 0.2
+P99_RATIO_MAX: Final = 1.0
 BLOCKS: Final = 20  # of each kind
 PACE_S: Final = 0.001
 PACED_SHARE: Final = 100  # one of so many events is recorded at a pace
@@ -54,25 +56,33 @@ class _Measured(NamedTuple):
     peer: _Durations
 
 
-def run(directory: Path, events_count: int) -> list[Figure]:
+def run(directory: Path, events_count: int) -> Found:
     """Record about ``events_count`` events each way, and check ours. Raises `WrongEntries`."""
-    with hansard_writer.running(directory):
+    with hansard_writer.running(directory, log_level="warning"):
         measured = in_fresh_process(_measure, directory, events_count)
     recorded = [event for block in _blocks(events_count) for event in block.events]
     entered.check(directory, {measured.producer_hash: recorded})
     ours, peer = measured.ours, measured.peer
-    ratio = _p50(ours.in_a_row) / _p50(peer.in_a_row)
-    return [
+    p50, p99 = (_ratio(ours.in_a_row, peer.in_a_row, share) for share in (0.50, 0.99))
+    figures = [
         *distribution(PART, "record()", ours.in_a_row),
         *distribution(PART, "QueueHandler", peer.in_a_row),
-        Figure(PART, "record() p50 / QueueHandler p50", ratio, "x", RATIO_MAX),
+        Figure(PART, "record() p50 / QueueHandler p50", p50, "x", P50_RATIO_MAX),
+        Figure(PART, "record() p99 / QueueHandler p99", p99, "x", P99_RATIO_MAX),
         *distribution(PART, "record(), one a ms", ours.paced),
         *distribution(PART, "QueueHandler, one a ms", peer.paced),
     ]
+    curves = [
+        latency_curve(PLOT, "Hansard, in a row", ours.in_a_row),
+        latency_curve(PLOT, "Hansard, one a ms", ours.paced),
+        latency_curve(PLOT, "QueueHandler, in a row", peer.in_a_row),
+        latency_curve(PLOT, "QueueHandler, one a ms", peer.paced),
+    ]
+    return Found(figures, curves)
 
 
-def _p50(durations: "array[int]") -> int:
-    return percentile(sorted(durations), 0.5)
+def _ratio(ours: "array[int]", peer: "array[int]", share: float) -> float:
+    return percentile(sorted(ours), share) / percentile(sorted(peer), share)
 
 
 def _blocks(count: int) -> list[_Block]:

@@ -2,7 +2,7 @@
 
 The least is a process that answers each request over a REQ/REP pair of ipc sockets with the
 commit of one row, ``synchronous=FULL``: no threads, no validation, no batch. Alternating blocks,
-one caller.
+one caller. Behind it come many callers at once, which are `callers`.
 """
 
 import time
@@ -17,41 +17,53 @@ import zmq
 
 import hansard_writer
 from bench.measuring import entered
-from bench.measuring.figures import Figure, distribution, percentile
+from bench.measuring.figures import Figure, Found, distribution, latency_curve, percentile
 from bench.measuring.processes import SPAWN, in_fresh_process
-from bench.parts import limit
-from bench.workloads.tasks import events
+from bench.measuring.run import Run
+from bench.parts import callers, limit
+from bench.workloads import TASKS
 from hansard import AuditLog
 
 PART: Final = "sync"
+CALLS_SHARE: Final = 200  # one call for so many events of a run
 BLOCKS: Final = 10  # of each kind
 START_S_MAX: Final = 30.0
 ANSWER_MS_MAX: Final = 10_000
 ANSWER_S_MAX: Final = 120.0  # beside others
+RATIO_MAX: Final = 2.0
 
 
-def run(place: Path, events_count: int) -> list[Figure]:
-    """Record ``events_count`` events synchronously, and as many requests to a bare committer.
-    Raises `WrongEntries`."""
-    place.mkdir()
+def run(share: Run) -> Found:
+    """One caller and the least by turns; then many callers. Raises `WrongEntries`."""
+    share.place.mkdir()
+    calls = max(share.events // CALLS_SHARE, 1)
+    share.tell("1 caller and the least")
+    found = _alone(share.place, calls)
+    found.add(callers.run(share.place / "callers", calls, share.tell, is_quick=share.is_quick))
+    return found
+
+
+def _alone(place: Path, calls: int) -> Found:
     directory, bare = place / "log", place / "bare"
     ready = SPAWN.Event()
     committer = SPAWN.Process(target=_commit_each, args=(bare, ready), daemon=True)
     committer.start()
-    with hansard_writer.running(directory):
+    with hansard_writer.running(directory, log_level="warning"):
         if not ready.wait(START_S_MAX):
             raise TimeoutError("the bare committer did not start")
-        producer_hash, ours, least = in_fresh_process(
-            _measure, directory, _endpoint(bare), events_count
-        )
+        producer_hash, ours, least = in_fresh_process(_measure, directory, _endpoint(bare), calls)
     committer.join()
-    entered.check(directory, {producer_hash: events(0, len(ours))})
+    entered.check(directory, {producer_hash: TASKS.events(0, len(ours))})
     p50, least_p50 = (percentile(sorted(each), 0.5) for each in (ours, least))
-    return [
-        *distribution(PART, "record(sync=True)", ours),
-        *distribution(PART, "bare REQ/REP and commit", least),
-        Figure(PART, "record(sync=True) p50 / bare p50", p50 / least_p50, "x"),
-    ]
+    return Found(
+        [
+            *distribution(PART, "record(sync=True)", ours, TASKS.name),
+            *distribution(PART, "bare REQ/REP and commit", least, TASKS.name),
+            Figure(PART, "record(sync=True) p50 / bare p50", p50 / least_p50, "x",
+                   RATIO_MAX, workload=TASKS.name),
+        ],
+        [latency_curve(callers.PLOT, "bare REQ/REP and commit", least)],
+    )  # fmt: skip
 
 
 def call(directory: Path, count: int, result: "Connection[Any, Any]") -> None:
@@ -75,7 +87,7 @@ def _measure(
 ) -> tuple[bytes, "array[int]", "array[int]"]:
     ours, least, clock = array("q"), array("q"), time.perf_counter_ns
     size = max(count // BLOCKS, 1)
-    source = events(0, BLOCKS * size)
+    source = TASKS.events(0, BLOCKS * size)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with (
         AuditLog(directory, sync=True, best_effort=False) as log,

@@ -1,54 +1,88 @@
-"""The figures as a table for people. Pure."""
+"""The figures as a table for people, part by part, for a terminal of 100 columns. Pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from bench.measuring.figures import Figure
+from bench.reporting import wording
+from bench.reporting.saved import Saved
+
+WIDTH: Final = 100
+NAME_WIDTH_MAX: Final = 56  # of a figure with its workload; a longer one takes two lines
+_INDENT: Final = "  "
 
 
-def table(machine: Mapping[str, Any], figures: Sequence[Figure]) -> str:
-    """The figures, one a line, under the machine's facts."""
-    rows = [("part", "workload", "what", "value", "unit", "reach"), *map(_row, figures)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line(row, widths) for row in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([_machine(machine), "", *lines])
+class Column(NamedTuple):
+    """What stands beside each figure: a heading, and a figure's cell. ``is_number``s are aligned
+    at their right."""
+
+    heading: str
+    cell: Callable[[Figure], str]
+    is_number: bool = False
 
 
-def number(value: float) -> str:
-    """As many digits as a figure is worth."""
-    if value >= 1_000 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if value >= 100 else f"{value:,.2f}"
+VALUE: Final = Column("value", lambda figure: wording.number(figure.value), is_number=True)
+UNIT: Final = Column("", lambda figure: figure.unit)
+REACH: Final = Column("reach", wording.verdict)
 
 
-def reach(figure: Figure) -> str:
-    """What it should be: "at most 2", "at least 15", or nothing."""
-    if figure.reach_max is not None:
-        return f"at most {figure.reach_max:,.4g}"
-    return "" if figure.reach_min is None else f"at least {figure.reach_min:,.4g}"
+def table(run: Saved, beside: Sequence[Column] = (REACH,)) -> str:
+    """The figures under the machine's facts; behind them the notes, and what misses its reach."""
+    figures = _by_part(run.found.figures)
+    machine = textwrap.wrap(wording.machine(run.machine), WIDTH)
+    sections = [machine, _figures(figures, (VALUE, UNIT, *beside))]
+    sections += [run.found.notes, wording.misses(figures)]
+    return "\n\n".join("\n".join(section) for section in sections if section)
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
-    memory_gib = machine["memory_bytes"] / (1 << 30)
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, {memory_gib:.0f} GiB, "
-        f"{machine['file_system']}, Linux {machine['kernel']}, load {machine['load_before']:.1f}\n"
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}, "
-        f"hansard {machine['hansard']}, {machine['at']}"
-    )
+def _by_part(figures: Sequence[Figure]) -> list[Figure]:
+    """The same, with those of a part together, where its first one is."""
+    parts = list(dict.fromkeys(figure.part for figure in figures))
+    return sorted(figures, key=lambda figure: parts.index(figure.part))
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
-    verdict = reach(figure)
-    if figure.is_reached is not None:
-        verdict += ": reached" if figure.is_reached else ": missed"
-    return (figure.part, figure.workload, figure.name, number(figure.value), figure.unit, verdict)
+def _figures(figures: Sequence[Figure], columns: Sequence[Column]) -> list[str]:
+    """A heading, and under the name of each part its figures."""
+    names = _names(figures)
+    rows = [tuple(column.cell(figure) for column in columns) for figure in figures]
+    headings = tuple(column.heading for column in columns)
+    widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
+    name_width = max((len(line) for name in names for line in name), default=0)
+
+    def line(name: str, cells: Sequence[str]) -> str:
+        aligned = [
+            cell.rjust(width) if column.is_number else cell.ljust(width)
+            for column, cell, width in zip(columns, cells, widths, strict=True)
+        ]
+        return f"{name:{name_width}}  {'  '.join(aligned)}".rstrip()
+
+    lines, part = [line("", headings)], ""
+    for figure, name, cells in zip(figures, names, rows, strict=True):
+        if figure.part != part:
+            part = figure.part
+            lines += ["", part]
+        lines += [*name[:-1], line(name[-1], cells)]
+    return lines
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    part, workload, what, value, unit, verdict = (
-        cell.rjust(width) if index == 3 else cell.ljust(width)
-        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return f"{part}  {workload}  {what}  {value} {unit}  {verdict}".rstrip()
+def _names(figures: Sequence[Figure]) -> list[list[str]]:
+    """The lines of each figure's name. Where a part tells workloads apart, they are its first
+    column."""
+    widths: dict[str, int] = {}
+    for figure in figures:
+        widths[figure.part] = max(widths.get(figure.part, 0), len(figure.workload))
+    names = []
+    for figure in figures:
+        width = widths[figure.part]
+        workload = f"{_INDENT}{figure.workload:{width}}{_INDENT}" if width else _INDENT
+        further = " " * len(workload) + _INDENT
+        names.append(
+            textwrap.wrap(
+                figure.name,
+                NAME_WIDTH_MAX,
+                initial_indent=workload,
+                subsequent_indent=further,
+            )
+        )
+    return names

@@ -22,8 +22,13 @@ NEXT_KEY: Final = "writer.key.new"  # one that is to take its place
 PUBLIC_KEY: Final = "writer.pub"
 CHECKPOINT: Final = "checkpoint"
 VERIFIED: Final = "verified"
-RESTORING: Final = "restoring"  # a backup on its way in, with the plan of it
+RESTORING: Final = "restoring"  # a backup on its way in
+RESTORE_PLAN: Final = f"{RESTORING}/plan.json"  # once that is decided
+ASIDE_PREFIX: Final = "before-restore-"  # of the folder with the log that was there
+MIGRATION_BACKUP_PREFIX: Final = f"{DATABASE}.before-v"
 BACKFILL_LOCK: Final = "backfill.lock"
+IMPORT_SUFFIX: Final = ".import"  # in the spool: the lock of an import
+IMPORT_WORKERS_SUFFIX: Final = ".workers"  # and that of its workers
 OWNERS: Final = "owner.token"  # whoever can read it is the owner of a shared log
 PUSH_SOCKET: Final = "push.sock"
 ACK_SOCKET: Final = "ack.sock"
@@ -98,6 +103,25 @@ def spool_file_mode(spool_directory: Path) -> int:
     """The mode of a new spool file: shared with the group where the directory is."""
     shared = spool_directory.stat().st_mode & stat.S_ISGID
     return SHARED_FILE_MODE if shared else PRIVATE_FILE_MODE
+
+
+def group_of(directory: Path) -> str | None:
+    """The group that a directory is shared with; None where it is private, or not there. Raises
+    `ConfigError` for one without a name."""
+    import grp
+
+    try:
+        facts = directory.stat()
+    except OSError:
+        return None
+    if not facts.st_mode & stat.S_ISGID:
+        return None
+    try:
+        return grp.getgrgid(facts.st_gid).gr_name
+    except KeyError:
+        raise ConfigError(
+            f"{directory} is shared with a group that has no name ({facts.st_gid}): give it one"
+        ) from None
 
 
 class SocketPaths:

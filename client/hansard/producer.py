@@ -34,7 +34,6 @@ NO_ROOM: Final = -2  # the same, and nothing was done about it: only where `TELL
 
 DROP: Final = "drop"
 TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say so
-
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
 SPOOL_AGAIN_S: Final = 30.0  # between two tries to have a spool after all
@@ -101,7 +100,7 @@ class Producer(Holding):
 
     # --- the callers' side ---
 
-    def append(self, data: bytes, on_full: str | None = None) -> int:
+    def append(self, data: bytes, on_full: str | None = None, *, wakes: bool = True) -> int:
         """Keep one encoded event; its number, or `NOT_NUMBERED` or `NOT_KEPT`.
 
         Blocks only when the queue is full, as ``on_full`` says, by default the setting: `DROP`
@@ -135,22 +134,24 @@ class Producer(Holding):
                 self._busy = False
             if self._side:  # of whoever interrupted
                 self._drain()
-        if self.sender_sleeps:
+        if self.sender_sleeps and wakes:
             self._wake()
         return seq
 
     def append_awaited(
-        self,
-        data: bytes,
-        on_full: str | None = None,
-        on_settled: Callable[[], None] | None = None,
+        self, data: bytes, on_full: str | None = None, on_settled: Callable[[], None] | None = None
     ) -> tuple[int, Ticket | None]:
         """The same, and a ticket for its outcome, before its number can become another."""
-        with self._lock:
-            seq = self.append(data, on_full)
-            if seq <= 0:
-                return seq, None
-            return seq, self.ticket(seq, wants_outcome=True, on_settled=on_settled)
+        ticket = None
+        try:
+            with self._lock:
+                seq = self.append(data, on_full, wakes=False)
+                if seq > 0:
+                    ticket = Ticket(seq, wants_outcome=True, on_settled=on_settled)
+                    self._tickets.add(ticket)
+        finally:
+            self._wake()  # not before: it would send what it sees as if nobody waited
+        return seq, ticket
 
     def append_run(self, data: bytes, count: int) -> int:
         """Keep ``count`` joined events under numbers without a gap, all or none; the number of

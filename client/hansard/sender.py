@@ -1,4 +1,4 @@
-"""The sender: the one thread of a client, and the owner of its sockets.
+"""The sender: the one thread of a client, and the owner of its connection.
 
 It makes, uses and closes both sockets in its own thread. It decides nothing about what to send:
 that is `hansard.transmission`. It waits on events, not on the clock; the exceptions are named
@@ -8,17 +8,16 @@ below.
 import contextlib
 import os
 import select
-import struct
 import threading
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import zmq
 
 from hansard import directory as layout
-from hansard import wire
 from hansard.complaints import Complaints
+from hansard.connection import Connection
 from hansard.errors import ProtocolMismatch
 from hansard.producer import Producer
 from hansard.spool import making
@@ -27,9 +26,6 @@ from hansard.transmission import Transmission, Verdict
 SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has come
 UNSERVED_WARNING_S: Final = 10.0
 SPOOL_LOOK_S: Final = 1.0  # whether its file is still there, while there is something to do
-RECONNECT_MS: Final = 20
-RECONNECT_MS_MAX: Final = 200
-_MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 BACKOFF_S_MIN: Final = 0.01
 BACKOFF_S_MAX: Final = 1.0
 THREAD_START_S_MAX: Final = 1.0
@@ -146,8 +142,8 @@ class Sender:
             while not self._stopping:
                 try:
                     self._paths = self._paths or layout.SocketPaths(self._directory)
-                    with _Sockets(context, self._paths) as sockets:
-                        self._converse(sockets)
+                    with Connection(context, self._paths, self._wake_read) as connection:
+                        self._converse(connection)
                 except Exception as error:  # noqa: BLE001 - said; the spool keeps what there is
                     self._refusals += 1
                     self.transmission.send_failures += 1
@@ -158,47 +154,47 @@ class Sender:
             if self._paths:
                 self._paths.close()
 
-    def _converse(self, sockets: "_Sockets") -> None:
+    def _converse(self, connection: Connection) -> None:
         """Talk to one writer, until the connection or the writer is another."""
         transmission = self.transmission
         transmission.begin()
-        sockets.request(transmission.greeting())
+        connection.request(transmission.greeting())
         asked_at = time.monotonic()
         while not self._stopping:
             self._complaints.say()
             sent_before = transmission.frames_pushed
-            blocked = self._push(sockets)
+            blocked = self._push(connection)
             now = time.monotonic()
             if now >= self._look_at_spool_at:
                 self._look_at_spool_at = now + SPOOL_LOOK_S
                 self._producer.tend_spool(now)
             wait = transmission.next_wait(now)
             if wait is not None:
-                sockets.request(wait)
+                connection.request(wait)
                 asked_at = now
             if transmission.frames_pushed > sent_before and not blocked:
-                self._linger(sockets, now)
+                self._linger(connection, now)
             else:
-                self._sleep(sockets, blocked=blocked, now=now)
+                self._sleep(connection, blocked=blocked, now=now)
             now = time.monotonic()
-            if sockets.lost_connection():
+            if connection.is_lost():
                 transmission.send_failures += 1
                 return
-            verdict = self._hear(sockets, now)
+            verdict = self._hear(connection, now)
             if verdict is Verdict.GREET_AGAIN:
                 return
             if verdict is Verdict.ASK:
-                sockets.request(transmission.greeting())
+                connection.request(transmission.greeting())
                 asked_at = now
             if verdict is None and now - asked_at >= SILENCE_S:
-                if self._should_greet_again(sockets, asked_at, now):
+                if self._should_greet_again(connection, asked_at, now):
                     return
                 transmission.ask_again()
 
-    def _hear(self, sockets: "_Sockets", now: float) -> Verdict | None:
+    def _hear(self, connection: Connection, now: float) -> Verdict | None:
         """What an answer says to do, None where there is none yet: no more is ever asked than one
         thing at a time."""
-        reply = sockets.reply()
+        reply = connection.reply()
         return None if reply is None else self._judge(reply, now)
 
     def _judge(self, reply: bytes, now: float) -> Verdict:
@@ -214,28 +210,26 @@ class Sender:
             self._refusals += 1
         return verdict
 
-    def _push(self, sockets: "_Sockets") -> bool:
+    def _push(self, connection: Connection) -> bool:
         """Push what there is; whether the pipe is full."""
         for _ in range(FRAMES_PER_TURN_MAX):
             frame = self.transmission.next_frame()
             if frame is None:
                 return False
-            if not sockets.push(frame):
+            if not connection.push(frame):
                 return True
             self.transmission.pushed(frame)
         return False
 
-    def _linger(self, sockets: "_Sockets", now: float) -> None:
+    def _linger(self, connection: Connection, now: float) -> None:
         """After a push: let events gather instead of being woken by each. Who waits for an ack
         wakes it all the same."""
         self._lingers = True  # before the look, or a ticket could come in between unseen
         is_urgent = self._producer.hurried and self.transmission.wait_is_due(now)
-        sockets.poll(0 if is_urgent else LINGER_S, self._wake_read, blocked=False)
+        self._await(connection, 0 if is_urgent else LINGER_S, blocked=False)
         self._lingers = False
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4_096)
 
-    def _sleep(self, sockets: "_Sockets", *, blocked: bool, now: float) -> None:
+    def _sleep(self, connection: Connection, *, blocked: bool, now: float) -> None:
         """Until something happens, or is due."""
         producer, transmission = self._producer, self.transmission
         due = transmission.wakes_at(now)
@@ -247,17 +241,19 @@ class Sender:
         producer.sender_sleeps = True
         if (not blocked and transmission.has_frame()) or transmission.wait_is_due(now):
             timeout = 0  # it came up between the last look and the flag
-        sockets.poll(timeout, self._wake_read, blocked=blocked)
+        self._await(connection, timeout, blocked=blocked)
         producer.sender_sleeps = False
-        with contextlib.suppress(BlockingIOError):
+
+    def _await(self, connection: Connection, timeout: float, *, blocked: bool) -> None:
+        if connection.wait(timeout, blocked=blocked):
             os.read(self._wake_read, 4_096)
 
-    def _should_greet_again(self, sockets: "_Sockets", asked_at: float, now: float) -> bool:
-        """After a silence: whether to begin anew, on new sockets."""
+    def _should_greet_again(self, connection: Connection, asked_at: float, now: float) -> bool:
+        """After a silence: whether to begin anew, on new connection."""
         transmission = self.transmission
         if not transmission.welcomed:
             self._complain_unserved(asked_at, now)
-            return sockets.connected  # to something that does not answer; nothing was pushed
+            return connection.connected  # to something that does not answer; nothing was pushed
         if transmission.outstanding is None or transmission.run_id is None:
             return False
         run = layout.read_lock_file(self._directory).get("run_id")
@@ -285,91 +281,3 @@ class Sender:
         while (left := deadline - time.monotonic()) > 0 and not self._stopping:
             if select.select([self._wake_read], [], [], left)[0]:
                 os.read(self._wake_read, 4_096)
-
-
-class _Sockets:
-    """One connection: PUSH for frames, REQ for requests, and a monitor on each."""
-
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", paths: layout.SocketPaths
-    ) -> None:
-        self._asked = False
-        self.connected = False
-        with contextlib.ExitStack() as made:  # where a later one fails, the earlier ones are closed
-            self._push_socket = made.enter_context(_connect(context, zmq.PUSH, paths.push))
-            self._ack_socket = made.enter_context(_connect(context, zmq.REQ, paths.ack))
-            self._monitors = [
-                socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
-                for socket in (self._push_socket, self._ack_socket)
-            ]
-            made.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for socket in (self._push_socket, self._ack_socket):
-            socket.disable_monitor()
-        for socket in (*self._monitors, self._push_socket, self._ack_socket):
-            socket.close(linger=0)
-
-    def push(self, frame: wire.Frame) -> bool:
-        """Hand a frame to ZeroMQ; False when its queue is full."""
-        try:
-            self._push_socket.send_multipart((wire.pack_header(frame), frame.body), zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
-
-    def request(self, message: bytes) -> None:
-        """Ask; a request that is still unanswered is given up."""
-        self._asked = False
-        with contextlib.suppress(zmq.Again):  # a stopped writer's pipe is full: asked again later
-            self._ack_socket.send(message, zmq.NOBLOCK)
-            self._asked = True
-
-    def reply(self) -> bytes | None:
-        """The answer to the last request, None if there is none yet.
-
-        NOBLOCK, because a late answer to an earlier request makes poll say readable.
-        """
-        if not self._asked:
-            return None
-        try:
-            reply: bytes = self._ack_socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        self._asked = False
-        return reply
-
-    def lost_connection(self) -> bool:
-        """Whether a connection that stood has been lost; also notices one that stands."""
-        for monitor in self._monitors:
-            while int(monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                event, _ = _MONITOR_EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
-                if event == zmq.EVENT_DISCONNECTED:
-                    return True
-                self.connected = True
-        return False
-
-    def poll(self, timeout: float, wake_descriptor: int, *, blocked: bool) -> None:
-        """Wait for an answer, a lost connection, a wake-up or, if ``blocked``, for room."""
-        interests = [(monitor, zmq.POLLIN) for monitor in self._monitors]
-        interests.append((self._ack_socket, zmq.POLLIN))
-        if blocked:
-            interests.append((self._push_socket, zmq.POLLOUT))
-        zmq.zmq_poll([*interests, (wake_descriptor, zmq.POLLIN)], round(timeout * 1_000 + 0.5))
-
-
-def _connect(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, endpoint: str
-) -> "zmq.Socket[bytes]":
-    socket = context.socket(kind)
-    socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = wire.PIPE_MESSAGES_MAX
-    socket.reconnect_ivl = RECONNECT_MS
-    socket.reconnect_ivl_max = RECONNECT_MS_MAX
-    if kind == zmq.REQ:
-        socket.req_relaxed = socket.req_correlate = True
-    socket.connect(endpoint)
-    return socket

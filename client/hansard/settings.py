@@ -5,6 +5,7 @@ default. An unknown key is an error. Nothing here reads the environment at impor
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -31,6 +32,9 @@ RETENTION_AGE_MIN_S: Final = 3_600.0  # less would be a slip
 RETENTION_AGE_MAX_S: Final = 3_155_760_000.0  # a hundred years
 RETENTION_BYTES_MIN: Final = MIB
 ON_FULL: Final = ("block", "drop", "raise")
+
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_AGE_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def _setting(
@@ -106,7 +110,8 @@ class Settings:
     )
     retention_max_age: float | None = _setting(
         None,
-        "age at which entries are pruned by themselves, a tenth of it or a day late at most (s)",
+        "age at which entries are pruned by themselves, a tenth of it or a day late at most (s; or "
+        "text such as 90d, in s, m, h, d or w)",
         minimum=RETENTION_AGE_MIN_S,
         maximum=RETENTION_AGE_MAX_S,
     )
@@ -179,6 +184,12 @@ def load_settings(
     return Settings(**values)
 
 
+def age_seconds(text: str) -> int | None:
+    """An age in s, m, h, d or w, such as ``90d``, in seconds; None for what is none."""
+    found = _AGE.fullmatch(text)
+    return int(found[1]) * _AGE_UNITS_S[found[2]] if found else None
+
+
 def settings_table() -> str:
     """The Markdown table of the README: one row a setting."""
     rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
@@ -193,6 +204,7 @@ def settings_table() -> str:
 
 _TYPES: Final = {each.name: each.type for each in fields(Settings)}
 _DEFAULTS: Final = {each.name: each.default for each in fields(Settings)}
+_AGES: Final = frozenset({"retention_max_age"})  # which nobody thinks of in seconds
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
@@ -274,6 +286,8 @@ def read_settings_file(directory: Path) -> dict[str, Any]:
 def _of_type(key: str, value: Any, shown: str) -> Any:
     """A value given as an object: by argument or by TOML."""
     expected = _TYPES[key]
+    if key in _AGES and isinstance(value, str) and (age := age_seconds(value)) is not None:
+        return float(age)
     if expected is bool and isinstance(value, bool):
         return value
     if expected in (int, int | None) and isinstance(value, int) and not isinstance(value, bool):
@@ -290,7 +304,7 @@ def _of_type(key: str, value: Any, shown: str) -> Any:
         items = tuple(value)
         if all(isinstance(item, str) for item in items):
             return items
-    raise ConfigError(f"{shown} is {value!r}: it must be {_type_name(expected)}")
+    raise ConfigError(f"{shown} is {value!r}: it must be {_type_name(key)}")
 
 
 def _parse(key: str, text: str, variable: str) -> Any:
@@ -305,15 +319,19 @@ def _parse(key: str, text: str, variable: str) -> Any:
         if expected in (int, int | None):
             return int(text)
         if expected in (float, float | None):
-            return float(text)
+            age = age_seconds(text.strip()) if key in _AGES else None
+            return float(text if age is None else age)
     except ValueError:
-        raise ConfigError(f"{variable} is {text!r}: it must be {_type_name(expected)}") from None
+        raise ConfigError(f"{variable} is {text!r}: it must be {_type_name(key)}") from None
     if expected == tuple[str, ...] | None:
         return tuple(item.strip() for item in text.split(",") if item.strip())
     return text
 
 
-def _type_name(expected: Any) -> str:
+def _type_name(key: str) -> str:
+    if key in _AGES:
+        return "a number of seconds, or an age such as 90d"
+    expected = _TYPES[key]
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
     if expected in names:
         return names[expected]

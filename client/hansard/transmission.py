@@ -51,6 +51,7 @@ class Transmission:
         self._doubt: wire.Frame | None = None  # events that a twin may have sent
         self._sent_to = 0
         self._drops_sent = 0
+        self._marks_urgent = False  # whether this writer understands it
         self._calm_until = 0.0
 
     def greeting(self) -> bytes:
@@ -69,8 +70,15 @@ class Transmission:
         )
 
     def next_frame(self) -> wire.Frame | None:
-        """The next frame to push, None when there is none."""
-        return self._producer.frame(self._sent_to + 1) if self.has_frame() else None
+        """The next frame to push, None when there is none. Urgent if an urgent wait follows it."""
+        if not self.has_frame():
+            return None
+        producer = self._producer
+        frame = producer.frame(self._sent_to + 1)
+        if frame is None or frame.last_seq < producer.seq or not self._marks_urgent:
+            return frame
+        is_followed = producer.hurried and not self._is_asked_urgently()
+        return frame._replace(urgent=True) if is_followed else frame
 
     def pushed(self, frame: wire.Frame) -> None:
         """The frame went out."""
@@ -94,7 +102,7 @@ class Transmission:
         if not self.welcomed or not producer.has_work:
             return False
         if producer.hurried:
-            return self.outstanding is None or not self.outstanding.urgent
+            return not self._is_asked_urgently()
         return self.outstanding is None and now >= self._calm_until
 
     def next_wait(self, now: float) -> bytes | None:
@@ -153,6 +161,9 @@ class Transmission:
             return Verdict.GREET_AGAIN
         return Verdict.GO_ON
 
+    def _is_asked_urgently(self) -> bool:
+        return self.outstanding is not None and self.outstanding.urgent
+
     def _on_welcome(self, welcome: wire.Welcome) -> Verdict:
         producer = self._producer
         if self.run_id is not None and self.run_id != welcome.run_id:
@@ -175,6 +186,7 @@ class Transmission:
         if not self._acknowledged(welcome):
             return self._part(welcome.watermark, welcome.crc)
         self.welcomed = True
+        self._marks_urgent = bool(welcome.limits.get(wire.URGENT_FRAMES))
         self._sent_to = welcome.watermark
         return Verdict.GO_ON
 

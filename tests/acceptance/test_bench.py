@@ -10,6 +10,7 @@ import pytest
 
 from bench import __main__ as bench
 from bench.measuring import entered
+from bench.measuring.figures import Figure
 from bench.parts import backfill, crowded, ingest, proof, proof_cost, readers, search, verify
 from bench.workloads.event import Event
 from bench.workloads.tasks import events
@@ -73,6 +74,7 @@ def test_the_proof_is_measured_against_a_writer_without_it(tmp_path: Path) -> No
 
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:
     figures = readers.run(tmp_path / "readers", 500, rounds=1, calls=20)
+    assert {figure.workload for figure in figures} == {"tasks"}
     assert {figure.name.split(":")[0] for figure in figures} == {
         "0 readers", "1 readers", "4 readers", "4 readers, inconsiderate",
     }  # fmt: skip
@@ -143,7 +145,7 @@ def test_an_entry_that_differs_is_an_error(directory: Path, writer: RunningWrite
 def test_wrong_entries_are_exit_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def one_is_missing(*_: object) -> ingest.Result:
+    def one_is_missing(*_: object) -> list[Figure]:
         raise entered.WrongEntries("worker 0 recorded 5 events, and the log has 4 of it")
 
     monkeypatch.setattr(ingest, "measure", one_is_missing)

@@ -1,18 +1,17 @@
 """``hansard export`` as a process: beside a writer, into a pipe that closes, interrupted, large."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import apsw
 import pytest
 
 import hansard
-from hansard_writer import RunningWriter, running
+from hansard_writer import RunningWriter
+from many_entries import fill, lines_and_memory
 from support import held_lock, wait_until
 
 ENTRIES = 40_000
@@ -28,37 +27,17 @@ def export(directory: Path, *arguments: object) -> list[str]:
 
 @pytest.fixture
 def long_log(directory: Path) -> Path:
-    """A stopped log of many entries, put in by SQL."""
-    with running(directory), hansard.AuditLog(directory) as log:
-        log.record("first", sync=True)
-    connection = apsw.Connection(str(directory / "log.db"))
-    connection.execute(
-        "WITH RECURSIVE numbers(value) AS"
-        " (SELECT 2 UNION ALL SELECT value + 1 FROM numbers WHERE value < ?2)"
-        " INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, payload)"
-        " SELECT value, 0, value, value, 'task.done', 'info', ?1 FROM numbers",
-        (json.dumps({"title": "x" * 200}), ENTRIES),
-    )
-    connection.close()
+    """A stopped log of many entries."""
+    fill(directory, ENTRIES, "task.done", {"title": "x" * 200})
     return directory
 
 
-def rss_max_bytes(directory: Path, *arguments: object) -> int:
-    """Of an export with these arguments into a pipe."""
-    with subprocess.Popen(export(directory, *arguments), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        while process.stdout.read(1 << 20):
-            pass
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss * 1024
-
-
 def test_an_export_of_all_takes_no_more_memory_than_one_of_a_few(long_log: Path) -> None:
-    few = rss_max_bytes(long_log, "--format", "cloudevents", "--limit", FEW)
-    every = rss_max_bytes(long_log, "--format", "cloudevents")
-    assert every - few < RSS_GROWTH_MAX
+    options = ("--format", "cloudevents")
+    few, bytes_for_few = lines_and_memory("export", long_log, *options, "--limit", FEW)
+    every, bytes_for_all = lines_and_memory("export", long_log, *options)
+    assert (few, every) == (FEW, ENTRIES)
+    assert bytes_for_all - bytes_for_few < RSS_GROWTH_MAX
 
 
 def test_who_has_read_enough_ends_an_export_quietly(long_log: Path) -> None:

@@ -94,7 +94,7 @@ def test_killed_before_any_statement_it_is_whole_and_migrates_at_the_second_try(
 def test_serve_refuses_an_old_log_and_migrates_it_where_it_is_told_to(old: OldLog) -> None:
     directory, before = old.directory, (old.directory / "log.db").read_bytes()
     refused = command("serve", "--dir", directory)
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     assert f"run `hansard migrate --dir {directory}`" in refused.stderr
     assert (directory / "log.db").read_bytes() == before
     with (

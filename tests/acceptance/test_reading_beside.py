@@ -1,60 +1,34 @@
 """Readers beside a writer: as many as you like, in constant memory, in nobody's way."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import apsw
 import pytest
 
 import hansard
 from hansard.reader import LogReader
-from hansard_writer import RunningWriter, running
+from hansard_writer import RunningWriter
+from many_entries import fill, lines_and_memory
 
 ROWS = 50_000
+FEW = 2_000
 RSS_GROWTH_MAX = 8 << 20
 
 
 @pytest.fixture
 def long_log(directory: Path) -> Path:
-    """A stopped log of many entries, put in by SQL."""
-    with running(directory), hansard.AuditLog(directory) as log:
-        log.record("first", sync=True)
-    connection = apsw.Connection(str(directory / "log.db"))
-    connection.execute(
-        "WITH RECURSIVE numbers(value) AS"
-        " (SELECT 2 UNION ALL SELECT value + 1 FROM numbers WHERE value < ?2)"
-        " INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, payload)"
-        " SELECT value, 0, value, value, 'env.operation', 'info', ?1 FROM numbers",
-        (json.dumps({"workflow_id": "wf", "stderr": "x" * 100}), ROWS),
-    )
-    connection.close()
+    """A stopped log of many entries."""
+    fill(directory, ROWS, "env.operation", {"workflow_id": "wf", "stderr": "x" * 100})
     return directory
-
-
-def rss_max_bytes(directory: Path, *arguments: str) -> int:
-    """Of ``hansard query`` with these arguments, which must print all its rows."""
-    command = [sys.executable, "-m", "hansard_writer", "query", "--dir", str(directory)]
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        lines = sum(1 for _ in process.stdout)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    limit = int(arguments[arguments.index("--limit") + 1])
-    assert lines == (limit or ROWS - 1)
-    return usage.ru_maxrss * 1024
 
 
 def test_a_query_for_all_takes_no_more_memory_than_one_for_a_few(long_log: Path) -> None:
     for conditions in (["--event-type", "env.operation"], ["--workflow-id", "wf"]):
-        few = rss_max_bytes(long_log, *conditions, "--limit", "2000")
-        every = rss_max_bytes(long_log, *conditions, "--limit", "0")
-        assert every - few < RSS_GROWTH_MAX, conditions
+        few, bytes_for_few = lines_and_memory("query", long_log, *conditions, "--limit", FEW)
+        every, bytes_for_all = lines_and_memory("query", long_log, *conditions, "--limit", 0)
+        assert (few, every) == (FEW, ROWS - 1)
+        assert bytes_for_all - bytes_for_few < RSS_GROWTH_MAX, conditions
 
 
 def test_readers_of_many_threads_read_in_all_ways_while_others_record(

@@ -24,7 +24,7 @@ from hansard_writer.backups.making import COPYING
 from hansard_writer.cli import main
 from hansard_writer.lock import WriterLock
 from hansard_writer.proof import keys, verify
-from integration.test_redacting import operation, redact, secret, wipe
+from integration.test_redacting import index_all, operation, redact, secret, wipe
 from integration.test_redacting import record as enter
 from stepped import Log, encode
 from support import held_lock
@@ -175,6 +175,46 @@ def test_copies_that_balanced_trees_left_behind_are_in_no_backup(log: Log, to: P
     copied = to.read_bytes()
     assert not any(each in copied for each in gone)
     assert sum(each.encode() in copied for each in hidden) == 300
+
+
+def test_words_that_full_text_keeps_between_its_pages_are_in_no_backup(log: Log, to: Path) -> None:
+    stem = secret()
+    words = [f"{stem}{number:04}" for number in range(800)]
+    seqs: list[int] = []
+    for start in range(0, 800, 100):
+        events = (operation("x", stderr=each) for each in words[start : start + 100])
+        seqs += enter(log, *events)
+    index_all(log)
+    redact(log, *(seq for index, seq in enumerate(seqs) if index % 5))
+    assert log.store
+    assert log.store.handle.checkpoint_truncate()
+    database = (log.directory / "log.db").read_bytes()
+    gone = [each.encode() for index, each in enumerate(words) if index % 5]
+    assert any(each in database for each in gone), "FTS5 removed them all: this shows nothing"
+    backup(log.directory, to)
+    copied = to.read_bytes()
+    assert not any(each in copied for each in gone)
+    connection = apsw.Connection(str(to))
+    connection.execute("INSERT INTO full_text(full_text) VALUES('integrity-check')")
+    for index in (0, 1, 795):
+        found = connection.execute("SELECT rowid FROM full_text(?)", (words[index],)).fetchall()
+        assert found == ([] if index % 5 else [(seqs[index],)])
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE full_text_data SET block = x'00000004ff'", "DROP TABLE full_text_idx"]
+)
+def test_an_index_of_full_text_that_is_damaged_stops_no_backup(
+    log: Log, to: Path, damage: str
+) -> None:
+    enter(log, operation("x"))
+    index_all(log)
+    log.stop_writer()
+    connection = apsw.Connection(str(log.directory / "log.db"))
+    connection.execute(damage)
+    connection.close()
+    assert backup(log.directory, to).entries == 1
 
 
 def test_tables_of_ones_own_come_along(log: Log, to: Path) -> None:

@@ -110,6 +110,55 @@ def test_a_batch_is_committed_at_once_when_somebody_waits(directory: Path) -> No
     log.close()
 
 
+def test_an_urgent_frame_is_committed_before_its_wait_has_come(directory: Path) -> None:
+    log = Log(directory, commit_interval=60).start_writer()
+    worker = welcomed(log)
+    ticket = worker.ticket(worker.record())
+    worker.send()
+    late = log.link.requests.pop()
+    log.step()
+    assert log.entered("w") == [1]
+    assert commits(log) == 1
+    log.link.requests.append(late)
+    log.step()
+    worker.hear()
+    assert (ticket.status, ticket.id, commits(log)) == ("committed", 1, 1)
+    log.close()
+
+
+def test_a_wait_that_comes_during_the_commit_is_answered_behind_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(directory, commit_interval=60).start_writer()
+    worker = welcomed(log)
+    ticket = worker.ticket(worker.record())
+    worker.send()
+    late, commit = log.link.requests.pop(), log.writer._commit
+
+    def commit_and_hear(now: float) -> None:
+        commit(now)
+        log.link.requests.append(late)
+
+    monkeypatch.setattr(log.writer, "_commit", commit_and_hear)
+    log.step()
+    worker.hear()
+    assert (ticket.status, ticket.id) == ("committed", 1)
+    log.close()
+
+
+def test_an_urgent_frame_waits_for_the_others_that_can_be_read(directory: Path) -> None:
+    log = Log(directory, commit_interval=60, batch_events_max=100).start_writer()
+    workers = [welcomed(log, f"w{number}") for number in range(5)]
+    for worker in workers:
+        worker.ticket(worker.record())
+        worker.send()
+    log.link.requests.clear()
+    log.step()
+    assert commits(log) == 1
+    assert [log.entered(f"w{number}") for number in range(5)] == [[1]] * 5
+    log.close()
+
+
 def test_nobodys_haste_makes_a_commit_while_there_is_more_to_read(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

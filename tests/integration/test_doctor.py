@@ -65,6 +65,18 @@ def at_rest(directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.parametrize(
+    ("name", "severity"), [("log.db", Severity.NOTE), ("plan.json", Severity.ACTION)]
+)
+def test_a_restore_is_to_be_finished_once_there_is_a_plan_of_it(
+    at_rest: Path, name: str, severity: Severity
+) -> None:
+    (at_rest / "restoring").mkdir(0o700)
+    (at_rest / "restoring" / name).write_bytes(b"")
+    found = [each for each in untouched(at_rest).findings if "restoring/" in each.seen]
+    assert [each.severity for each in found] == [severity]
+
+
 def test_a_log_at_rest_is_read_whole_and_stays_as_it_is(at_rest: Path) -> None:
     diagnosis = untouched(at_rest, is_deep=True)
     facts = diagnosis.facts

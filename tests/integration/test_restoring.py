@@ -185,6 +185,21 @@ def test_a_backup_with_its_key_goes_into_an_empty_directory(
     assert len(origins) == 2, "neither may sign as the other"
 
 
+def test_a_restore_elsewhere_says_that_the_settings_did_not_come_along(
+    log: Log, file: Path, restore: Command, tmp_path: Path
+) -> None:
+    backup(log.directory, file)
+    (tmp_path / "two").mkdir(0o700)
+    (tmp_path / "two" / "hansard.toml").write_text("sync = true\n")
+    log.stop_writer()
+    said = {}
+    for directory in (tmp_path / "one", tmp_path / "two", log.directory):
+        done = restore(directory, "--yes", "--accept-lost-key")
+        assert done.exit_code == 0, done.stderr
+        said[directory.name] = "no hansard.toml" in done.stderr
+    assert said == {"one": True, "two": False, "log": False}
+
+
 def test_without_the_key_it_says_what_to_do_and_does_it(
     log: Log, file: Path, restore: Command, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from hansard.reader import LogReader
 from hansard_writer import schema
 from hansard_writer.migrating import migrate
 from hansard_writer.proof import verify
-from hansard_writer.unusable import LogUnusable
 from old_logs import EARLIER, RELEASED, OldLog, old_log
 from stepped import Log
 from support import query
@@ -75,7 +74,8 @@ def hashes(directory: Path) -> dict[str, str]:
 def test_a_writer_and_a_reader_refuse_it_and_say_what_to_run(old: OldLog) -> None:
     before = hashes(old.directory)
     said = rf"hansard migrate --dir {old.directory}`"
-    with pytest.raises(LogUnusable, match=rf"{said}.* or start with `hansard serve --migrate`"):
+    also = rf"start with `hansard serve --migrate --dir {old.directory}`"
+    with pytest.raises(ConfigError, match=rf"{said}.* or {also}"):
         Log(old.directory).start_writer()
     assert hashes(old.directory) == before
     with pytest.raises(ConfigError, match=said):

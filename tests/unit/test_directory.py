@@ -1,6 +1,7 @@
 """The log's directory: made, judged, and reached by sockets whatever its length."""
 
 import fcntl
+import grp
 import json
 import os
 import pwd
@@ -87,6 +88,23 @@ def test_a_directory_that_takes_no_spool_is_no_error(directory: Path) -> None:
     directory.mkdir()
     (directory / "spool").write_text("in the way")
     layout.prepare_for_client(directory)
+
+
+def test_a_shared_directory_says_with_whom(directory: Path) -> None:
+    assert layout.group_of(directory) is None, "it is not there"
+    directory.mkdir()
+    assert layout.group_of(directory) is None
+    directory.chmod(0o2750)
+    assert layout.group_of(directory) == grp.getgrgid(directory.stat().st_gid).gr_name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_group_without_a_name_is_refused_by_its_number(directory: Path) -> None:
+    directory.mkdir()
+    os.chown(directory, -1, 4_242_424)
+    directory.chmod(0o2750)
+    with pytest.raises(ConfigError, match=r"no name \(4242424\): give it one"):
+        layout.group_of(directory)
 
 
 def test_spool_files_are_shared_where_their_directory_is(tmp_path: Path) -> None:

@@ -77,6 +77,6 @@ def test_an_empty_index_has_nothing_to_put_right() -> None:
     assert put_right(connection, Place()) is None
 
 
-@pytest.mark.parametrize("page", [b"", b"\0\0\0\4", b"\0\0\xff\xff" + b"x" * 20])
+@pytest.mark.parametrize("page", [b"", b"\0\0\0\4", b"\0\0\0\4\xff", b"\0\0\xff\xff" + b"x" * 20])
 def test_a_page_on_which_no_word_begins_has_no_first_one(page: bytes) -> None:
     assert first_word(page) is None

@@ -223,6 +223,28 @@ def test_the_sender_is_woken_only_when_it_sleeps(make: Make) -> None:
     assert woken == [1, 3]
 
 
+def test_who_will_wait_wakes_the_sender_once_it_can_see_him(make: Make) -> None:
+    seen = []
+    producer = make(wake=lambda: seen.append((producer.seq, producer.hurried)))
+    producer.append_awaited(b"a")
+    assert seen == [(1, True)]
+    producer.sender_sleeps = False
+    producer.append_awaited(b"b")
+    assert seen[1:] == [(2, True)], "it may linger"
+
+
+def test_who_finds_no_room_to_wait_for_leaves_a_sender_that_is_woken(make: Make) -> None:
+    woken = []
+    producer = make(wake=lambda: woken.append(producer.seq), queue_maxsize=1, on_full="raise")
+    producer.append(b"a")
+    with pytest.raises(QueueFull):
+        producer.append_awaited(b"b")
+    producer.acknowledge(1, crc_of(b"a"), 0, Refusals())
+    woken.clear()
+    producer.append(b"c")
+    assert woken == [2]
+
+
 # --- acks ---
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -486,6 +486,15 @@ def test_a_reader_that_is_forgotten_keeps_no_writer_waiting(foreign_log: Log) ->
         assert not writer_may_start(foreign_log.directory)
         del reader
     assert writer_may_start(foreign_log.directory)
+
+
+def test_a_connection_to_scan_reads_the_same_and_keeps_few_pages(log: Log) -> None:
+    log.add("user.login")
+    scan = reader_connection.ReadConnection(log.directory, to_scan=True)
+    with closing(scan), closing(reader_connection.ReadConnection(log.directory)) as other:
+        for query in ("SELECT * FROM entries", "SELECT * FROM events"):
+            assert scan.rows(query) == other.rows(query) != []
+        assert scan.rows("PRAGMA cache_size") == [(reader_connection.SCAN_CACHE_PAGES,)]
 
 
 def test_a_copy_without_a_lock_file_is_read(foreign_log: Log) -> None:

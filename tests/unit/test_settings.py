@@ -169,6 +169,36 @@ def test_a_list_in_a_variable_is_parted_by_commas(directory: Path) -> None:
     assert settings.event_types == ("a", "b.c")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7200s", 7_200), ("90m", 5_400), ("36h", 129_600), ("90d", 7_776_000), ("2w", 1_209_600)],
+)
+def test_an_age_has_a_unit_where_it_is_a_long_one(text: str, seconds: int, directory: Path) -> None:
+    given = {"retention_max_age": text}
+    write_file(directory, "retention_max_age", text)
+    for settings in (
+        load_settings(directory, environment={}),
+        load_settings(directory, given, {}),
+        load_settings(directory, environment={"HANSARD_RETENTION_MAX_AGE": text}),
+    ):
+        found = settings.retention_max_age
+        assert (found, type(found)) == (float(seconds), float)
+
+
+@pytest.mark.parametrize("text", ["90", "90 d", "1.5d", "-90d", "90y", "", "d"])
+def test_what_is_no_age_is_refused_with_an_example(text: str, directory: Path) -> None:
+    given = {"retention_max_age": text}
+    with pytest.raises(ConfigError, match="a number of seconds, or an age such as 90d"):
+        load_settings(directory, given)
+
+
+def test_an_age_is_held_to_its_limits(directory: Path) -> None:
+    with pytest.raises(ConfigError, match="must be at least"):
+        load_settings(directory, {"retention_max_age": "59m"})
+    with pytest.raises(ConfigError, match=r"ack_timeout as an argument is .5s.: .* a number"):
+        load_settings(directory, {"ack_timeout": "5s"})
+
+
 def test_a_setting_cannot_be_changed_afterwards() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().sync = True  # type: ignore[misc]

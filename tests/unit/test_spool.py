@@ -635,6 +635,20 @@ def test_a_file_that_was_cut_short_is_an_end(kept: Kept) -> None:
     assert read(image[: RECORDS_AT + 1])[1] == []
 
 
+@pytest.mark.parametrize("window", [1, 16, 50, 1_000])
+def test_records_that_lie_across_two_reads_are_whole(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr("hansard.spool.orphan.WINDOW_BYTES", window)
+    for length in (40, 3, 90, 41, 7):
+        kept.append(length)
+        kept.append_run(3, length)
+    kept.free(4)
+    while kept.append(33):
+        continue
+    assert read(kept.image(), kept.runs)[1] == kept.events, "beyond the end of the ring, too"
+
+
 def test_a_kill_between_the_two_copies_of_the_state_leaves_one(kept: Kept) -> None:
     for round_ in range(1, 4):
         kept.append(30)

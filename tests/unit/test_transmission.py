@@ -286,6 +286,45 @@ def test_a_caller_who_waits_overtakes_a_wait_that_nobody_hurries(client: Client)
     assert client.wait(HOUR) is None, "two who hurry do not overtake each other"
 
 
+UNDERSTOOD = {wire.URGENT_FRAMES: 1}
+
+
+def marks(client: Client) -> list[bool]:
+    """Push all that is to be pushed: which frames are urgent."""
+    marks = []
+    while (frame := client.transmission.next_frame()) is not None:
+        client.transmission.pushed(frame)
+        marks.append(frame.urgent)
+    return marks
+
+
+def test_the_last_frame_is_urgent_where_an_urgent_wait_follows_it(client: Client) -> None:
+    client.welcome(limits=UNDERSTOOD)
+    client.record()
+    assert marks(client) == [False], "nobody waits"
+    client.record(wire.FRAME_EVENTS_CUT + 1)
+    client.producer.ticket(client.producer.seq, wants_outcome=True)
+    assert marks(client) == [False, True], "one commit is for all of them"
+    wait = client.wait()
+    assert wait
+    assert wait.urgent
+    client.record()
+    assert marks(client) == [False], "its wait comes behind an answer: they are committed together"
+
+
+def test_a_writer_that_does_not_understand_urgent_frames_gets_none(client: Client) -> None:
+    client.welcome()
+    client.record()
+    client.producer.ticket(1, wants_outcome=True)
+    assert marks(client) == [False]
+    client.transmission.begin()
+    client.welcome(limits=UNDERSTOOD)
+    assert marks(client) == [True]
+    client.transmission.begin()
+    client.welcome(limits={})
+    assert marks(client) == [False], "another writer"
+
+
 def test_a_caller_does_not_wait_for_the_calm_to_end(client: Client) -> None:
     client.welcome()
     client.record(2)

@@ -61,6 +61,7 @@ frames = st.builds(
     crcs,
     st.builds(wire.Drops, naturals, naturals, naturals),
     st.binary(),
+    st.booleans(),
 )
 
 
@@ -211,6 +212,9 @@ def test_the_largest_event_fits_into_a_message() -> None:
         ({"drops": [0, 0, "0"]}, "dropped"),
         ({"drops": None}, "dropped"),
         ({"one": "more"}, "6 fields"),
+        ({"urgent": 1}, "6 fields"),
+        ({"urgent": False}, "6 fields"),
+        ({"urgent": True, "one": "more"}, "6 fields"),
     ],
 )
 def test_a_header_that_breaks_a_rule_is_refused_with_the_rule(

@@ -133,6 +133,7 @@ class Acks:
             "event_bytes_max": wire.EVENT_BYTES_MAX,
             "frame_events_max": wire.FRAME_EVENTS_MAX,
             "frame_bytes_max": wire.FRAME_BYTES_MAX,
+            wire.URGENT_FRAMES: 1,
         }
         welcome = wire.Welcome(
             self._log_id,

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import apsw
 
+from hansard.errors import ConfigError
 from hansard_writer import schema
 from hansard_writer.database_header import HEADER_BYTES, read_header
 from hansard_writer.sqlite_errors import Kind as ErrorKind
@@ -27,8 +28,8 @@ _LOG: Final = logging.getLogger("hansard.writer")
 
 
 def require_log(path: Path, *, may_be_old: bool = False) -> None:
-    """Raises `LogUnusable` unless there is a log at ``path``, an empty file or nothing at all; one
-    of an earlier schema only where that may be.
+    """Raises `LogUnusable` unless there is a log at ``path``, an empty file or nothing at all, and
+    `ConfigError` for one of an earlier schema, except where that may be.
 
     SQLite would do harm to some of what it refuses: a WAL without its database is deleted.
     """
@@ -77,13 +78,14 @@ def require_version(path: Path, version: int) -> None:
 
 
 def require_migrated(path: Path, version: int) -> None:
-    """Raises `LogRefused` for the schema of an earlier release; 0 is that of a new log."""
+    """Raises `ConfigError` for the schema of an earlier release, as whoever reads it does; 0 is
+    that of a new log."""
     if 0 < version < schema.VERSION:
-        command = f"hansard migrate --dir {shlex.quote(str(path.parent))}"
-        raise LogRefused(
+        where = f"--dir {shlex.quote(str(path.parent))}"
+        raise ConfigError(
             f"{path} has schema {version}, of an earlier release, and this one writes "
-            f"{schema.VERSION}: run `{command}`, which keeps a backup of it, or start with "
-            "`hansard serve --migrate`"
+            f"{schema.VERSION}: run `hansard migrate {where}`, which keeps a backup of it, or "
+            f"start with `hansard serve --migrate {where}`"
         )
 
 

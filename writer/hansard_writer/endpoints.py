@@ -7,10 +7,11 @@ peer dies, their timer trips an assertion in libzmq (its issue 4364) and the pro
 
 import contextlib
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import zmq
 
@@ -19,6 +20,9 @@ from hansard import wire
 
 REQUESTS_QUEUED_MAX: Final = 4  # a peer; a REQ has one, or two when it has given one up
 REPLIES_QUEUED_MAX: Final = 4  # and who reads none gets no more: they may be large
+_NOBLOCK: Final = int(zmq.NOBLOCK)  # plain numbers: the enums' operators are Python
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_READABLE: Final = int(zmq.POLLIN)
 
 
 class Endpoints:
@@ -34,6 +38,8 @@ class Endpoints:
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
+        self._all = _descriptors(self._wake_read, self._router, self._pull)
+        self._without_frames = _descriptors(self._wake_read, self._router)
 
     @contextlib.contextmanager
     def signals_wake(self) -> Iterator[None]:
@@ -46,31 +52,31 @@ class Endpoints:
 
     def message(self) -> list[bytes] | None:
         """The parts of the next message from a producer, None if there is none."""
-        try:
-            return self._pull.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
+        if not _is_readable(self._pull):
             return None
+        return _received(self._pull)
 
     def request(self) -> tuple[list[bytes], bytes] | None:
         """The next request: its envelope, to be echoed whole, and its content."""
-        try:
-            *envelope, content = self._router.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
+        if not _is_readable(self._router):
             return None
+        *envelope, content = _received(self._router)
         return envelope, content
 
     def reply(self, envelope: list[bytes], content: bytes) -> None:
         """Answer a request. Who has gone away gets nothing, and nobody waits for him."""
         with contextlib.suppress(zmq.Again):
-            self._router.send_multipart([*envelope, content], zmq.NOBLOCK)
+            for part in envelope:
+                self._router.send(part, _MORE)
+            self._router.send(content, _NOBLOCK)
 
     def wait(self, timeout: float, *, frames_too: bool = True) -> None:
         """Until something can be read, a signal came, or ``timeout`` seconds have passed."""
-        interests: list[Any] = [(self._router, zmq.POLLIN), (self._wake_read, zmq.POLLIN)]
-        if frames_too:
-            interests.append((self._pull, zmq.POLLIN))
-        zmq.zmq_poll(interests, max(round(timeout * 1_000 + 0.4), 1))
-        with contextlib.suppress(BlockingIOError):
+        if _is_readable(self._router) or (frames_too and _is_readable(self._pull)):
+            return
+        descriptors = self._all if frames_too else self._without_frames
+        ready = descriptors.poll(max(round(timeout * 1_000 + 0.4), 1))
+        if any(each == self._wake_read for each, _ in ready):
             os.read(self._wake_read, 4_096)
 
     def wake(self) -> None:
@@ -95,3 +101,27 @@ class Endpoints:
         socket.sndhwm = REPLIES_QUEUED_MAX
         socket.bind(endpoint)
         return socket
+
+
+def _descriptors(wake: int, *sockets: "zmq.Socket[bytes]") -> select.poll:
+    """What to wait on. A socket's descriptor becomes readable when there is news, once: the socket
+    MUST be asked before each wait. `zmq_poll` asks each twice, at two system calls a time."""
+    descriptors = select.poll()
+    for each in (wake, *(int(socket.getsockopt(zmq.FD)) for socket in sockets)):
+        descriptors.register(each, select.POLLIN)
+    return descriptors
+
+
+def _received(socket: "zmq.Socket[bytes]") -> list[bytes]:
+    """The parts of a message that is there. As frames, which know whether more follow: to ask the
+    socket for that takes as long as to receive a part."""
+    frame = socket.recv(_NOBLOCK, copy=False)
+    parts = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(_NOBLOCK, copy=False)
+        parts.append(frame.bytes)
+    return parts
+
+
+def _is_readable(socket: "zmq.Socket[bytes]") -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _READABLE)

@@ -40,14 +40,17 @@ def put_right(connection: apsw.Connection, after: Place) -> Place | None:
 
 
 def first_word(page: bytes) -> bytes | None:
-    """The first word that begins on a page of the index; None where none does. The page's footer
-    says where: variable integers, behind the length in bytes 2 and 3."""
+    """The first word that begins on a page of the index; None where none does, or the page is
+    damaged. Its footer says where: variable integers, behind the length in bytes 2 and 3."""
     footer = int.from_bytes(page[2:4], "big")
     if not 4 <= footer < len(page):
         return None
-    at, _ = _integer(page, footer)
-    size, start = _integer(page, at)
-    return page[start : start + size]
+    try:
+        at, _ = _integer(page, footer)
+        size, start = _integer(page, at)
+    except IndexError:
+        return None
+    return page[start : start + size] or None
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -115,6 +115,7 @@ class Batch:
         self.touched: dict[int, ProducerState] = {}
         self.events = 0
         self.bytes = 0
+        self.is_urgent = False  # somebody waits for it, whose `wait` may still be on its way
         self.oldest_at: float | None = None
 
     def __bool__(self) -> bool:
@@ -251,6 +252,7 @@ class Intake:
         batch.refused.extend((state, each) for each in refused)
         batch.events += frame.event_count - skip
         batch.bytes += len(frame.body)
+        batch.is_urgent |= frame.urgent
         state.watermark, state.crc = frame.last_seq, crc
         if state.refused_to <= state.watermark:
             state.resume_told_at = None

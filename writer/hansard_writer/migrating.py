@@ -25,7 +25,6 @@ from hansard_writer.migration_plan import STEPS, Plan, Step, plan_for
 from hansard_writer.retries import StoreFull
 from hansard_writer.unusable import LogUnusable
 
-BACKUP_PREFIX: Final = f"{layout.DATABASE}.before-v"
 BACKUPS_NAMED_MAX: Final = 10
 
 _PARTIAL: Final = f".{layout.DATABASE}.before.partial"
@@ -137,7 +136,7 @@ def migrate_locked(
 def backups_beside(path: Path) -> list[str]:
     """What each backup is that a migration of the log at ``path`` has left, and the way out, for
     who wants something gone for good; the first `BACKUPS_NAMED_MAX`."""
-    found = sorted(path.parent.glob(f"{BACKUP_PREFIX}*"))[:BACKUPS_NAMED_MAX]
+    found = sorted(path.parent.glob(f"{layout.MIGRATION_BACKUP_PREFIX}*"))[:BACKUPS_NAMED_MAX]
     return [
         f"{each} is a backup from before a migration, and holds what the log held then: remove it"
         for each in found
@@ -207,7 +206,10 @@ def _told_what_to_do(directory: Path) -> Iterator[None]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f"{BACKUP_PREFIX}{schema.VERSION}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    now = datetime.now(UTC)
+    return path.with_name(
+        f"{layout.MIGRATION_BACKUP_PREFIX}{schema.VERSION}-{now:%Y%m%dT%H%M%S.%fZ}"
+    )
 
 
 def _require_elsewhere(directory: Path, to: Path) -> None:

@@ -10,7 +10,8 @@ from hansard_writer.json_path import Number
 
 _EPOCH: Final = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _read: Final = datetime.fromisoformat
-_FRACTION: Final = re.compile(r"(?:(?<=:\d\d:\d\d)|(?<=[T ]\d{6}))[.,](\d+)")
+# Of a time, and not of a zone.
+_FRACTION: Final = re.compile(r"(?:(?<=[^+-]\d\d:\d\d:\d\d)|(?<=[T ]\d{6}))[.,](\d+)")
 _NS: Final = 1_000_000_000
 # The unit of a bare number is told by its size: seconds reach these figures in the year 5138.
 _EPOCH_UNITS: Final = ((10**11, _NS), (10**14, 10**6), (10**17, 10**3), (10**19, 1))

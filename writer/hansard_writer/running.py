@@ -1,11 +1,9 @@
 """A writer from Python: a real process, started and stopped around a block."""
 
 import contextlib
-import grp
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -95,10 +93,7 @@ def a_writer(directory: Path) -> Iterator[RunningWriter | None]:
     if layout.a_writer_lives(directory):
         yield None
         return
-    info = directory.stat()
-    group = None
-    if info.st_mode & stat.S_ISGID and load_settings(directory).group is None:
-        group = grp.getgrgid(info.st_gid).gr_name
+    group = load_settings(directory).group or layout.group_of(directory)
     with running(directory, log_level="warning", group=group) as writer:
         yield writer
 

@@ -22,7 +22,7 @@ from hansard_writer.derived.deriving import Deriving
 from hansard_writer.derived.stored_fields import stored_fields
 from hansard_writer.entering import Entering, Position, malformed
 from hansard_writer.handle import Handle
-from hansard_writer.intake import Batch, ProducerState
+from hansard_writer.intake import PRODUCERS_MAX, Batch, ProducerState
 from hansard_writer.lock import WriterRun
 from hansard_writer.proof.merkle_hash_tree import Edge, root
 from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
@@ -113,6 +113,7 @@ class Store:
             self._require_tree()
             self.pruned = self._pruned()
             self.deriving = Deriving(stored_fields(self._connection.execute))
+            self._refusals: dict[int, wire.Refusals] = {}  # of letters that are committed
             self._producer_id: int = self._one("SELECT max(id) FROM producers")
             self.tasks = TaskBook(self._is_registered) if enforce_tasks else None
             self.letters = DeadLetters(
@@ -146,12 +147,15 @@ class Store:
         return root(self._position.edge)
 
     def refusals(self, producer: int) -> wire.Refusals:
-        """How many of a producer's numbers are no entries."""
-        return wire.Refusals(
-            *self._one(
-                "SELECT refused, returned, orphaned FROM producers WHERE id = ?", (producer,)
-            )
-        )
+        """How many of a producer's numbers are no entries. Remembered, because each ack says it."""
+        known = self._refusals.get(producer)
+        if known is None:
+            statement = "SELECT refused, returned, orphaned FROM producers WHERE id = ?"
+            known = wire.Refusals(*self._one(statement, (producer,)))
+            if len(self._refusals) >= PRODUCERS_MAX:
+                self._refusals.clear()
+            self._refusals[producer] = known
+        return known
 
     def totals(self) -> dict[str, Any]:
         """What became of all producers' events, and how many letters are kept, and not. Numbers of
@@ -306,6 +310,7 @@ class Store:
                 self.tasks.forget()  # what was registered is not
             raise
         self.commits += 1
+        self._refusals.clear()
         self._position = entering.position
         self.letters.committed()
 
@@ -345,6 +350,8 @@ class Store:
             state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
         first = self.size + 1
         self._position = entering.position
+        if batch.refused or entering.registered:
+            self._refusals.clear()
         self.newest = Newest(first, self.size, entering.event_types)
         letters.committed()
         if self.tasks:

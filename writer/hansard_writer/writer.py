@@ -140,6 +140,7 @@ class Writer:
             self._adopter.step(self._intake, now, self._clock_ns())
         if self._should_commit(now, read_all and asked_all):
             self._commit(now)
+            asked_all = asked_all and self._read_requests(now)  # of urgent frames, their waits
         if not self._intake.batch:
             self._adopter.committed()
             if self._sweeps(now):
@@ -348,7 +349,7 @@ class Writer:
         batch = self._intake.batch
         if not batch or now < self._retries.at:
             return False
-        if self._is_full() or (read_all and self._acks.hurry()):
+        if self._is_full() or (read_all and (batch.is_urgent or self._acks.hurry())):
             return True
         return batch.oldest_at is not None and (
             now - batch.oldest_at >= self._settings.commit_interval

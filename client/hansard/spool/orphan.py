@@ -7,6 +7,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from hansard.spool.layout import (
     LENGTH,
@@ -23,6 +24,8 @@ from hansard.spool.layout import (
 )
 from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, FRAME_EVENTS_MAX, Frame
 
+WINDOW_BYTES: Final = 256 << 10
+
 
 class Orphan:
     """A dead producer's spool, locked for adoption. Close it, or remove it when it is entered."""
@@ -31,6 +34,7 @@ class Orphan:
         self.path = path
         self.damage = ""  # why its events end where they do, once `frames` is through
         self._descriptor = descriptor
+        self._window, self._window_at = b"", 0  # a piece of the file, which nobody writes to
         try:
             self._size = os.fstat(descriptor).st_size
             header = self._read(0, RECORDS_AT)
@@ -91,17 +95,25 @@ class Orphan:
         """By read, not by map: a file that is cut short meanwhile would kill the process."""
         return os.pread(self._descriptor, size, offset)
 
+    def _read_on(self, offset: int, size: int) -> bytes:
+        """The same for what is read from front to back: a call of the system for many records."""
+        start = offset - self._window_at
+        if start < 0 or start + size > len(self._window):
+            self._window, self._window_at = self._read(offset, max(size, WINDOW_BYTES)), offset
+            start = 0
+        return self._window[start : start + size]
+
     def _record(self, offset: int, seq: int, crc: int) -> tuple[bytes, int]:
         """The bytes of a record and how many events they are; none where it is not whole."""
         nothing = b"", 0
-        head = self._read(offset, RECORD.size)
+        head = self._read_on(offset, RECORD.size)
         if len(head) < RECORD.size:
             return nothing
         length, record_seq, record_crc = RECORD.unpack(head)
         size, count = unpack_length(length)
         if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
             return nothing
-        data = self._read(offset + RECORD.size, size)
+        data = self._read_on(offset + RECORD.size, size)
         if len(data) < size or zlib.crc32(data, crc) != record_crc:
             return nothing
         return data, count

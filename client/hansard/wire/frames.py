@@ -22,7 +22,9 @@ class Drops(NamedTuple):
 class Frame(NamedTuple):
     """A run of consecutive events of one producer.
 
-    ``crc_before`` is the CRC-32 over all event bytes of the producer before ``first_seq``.
+    ``crc_before`` is the CRC-32 over all event bytes of the producer before ``first_seq``. An
+    ``urgent`` one is followed by an urgent `hansard.wire.Wait` for it: its commit need not await
+    that. Only a writer that says so in its welcome's limits (`URGENT_FRAMES`) understands it.
     """
 
     producer_id: bytes
@@ -31,6 +33,7 @@ class Frame(NamedTuple):
     crc_before: int
     drops: Drops
     body: bytes
+    urgent: bool = False
 
     @property
     def last_seq(self) -> int:
@@ -39,16 +42,8 @@ class Frame(NamedTuple):
 
 def pack_header(frame: Frame) -> bytes:
     """The first part of a frame's message."""
-    return pack(
-        (
-            WIRE_VERSION,
-            frame.producer_id,
-            frame.first_seq,
-            frame.event_count,
-            frame.crc_before,
-            frame.drops,
-        )
-    )
+    header = (WIRE_VERSION, *frame[:5])
+    return pack((*header, True) if frame.urgent else header)
 
 
 def unpack_frame(header: bytes, body: bytes) -> Frame:
@@ -56,13 +51,16 @@ def unpack_frame(header: bytes, body: bytes) -> Frame:
     if len(header) > HEADER_BYTES_MAX:  # decoded, it could take fifty times the memory
         raise WireError(f"a header has at most {HEADER_BYTES_MAX} bytes")
     fields = unpack_array(header)
+    urgent = len(fields) == 7 and fields[6] is True
+    if urgent:
+        fields.pop()
     if len(fields) != 6 or fields[0] != WIRE_VERSION or type(fields[0]) is not int:
-        raise WireError(f"a header has 6 fields and version {WIRE_VERSION}")
+        raise WireError(f"a header has 6 fields and version {WIRE_VERSION}, or true as a seventh")
     _, producer_id, first_seq, count, crc_before, drops = fields
     check_span(producer_id, first_seq, count, crc_before)
     if type(drops) is not list or len(drops) != 3 or not all(map(is_natural, drops)):
         raise WireError("dropped, first_at and last_at are natural numbers")
-    return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body)
+    return Frame(producer_id, first_seq, count, crc_before, Drops(*drops), body, urgent)
 
 
 def check_span(producer_id: object, first_seq: Any, count: Any, crc_before: Any) -> None:

@@ -33,6 +33,7 @@ MESSAGE_BYTES_MAX: Final = 2 << 20  # larger than one event or run of any legal 
 PIPE_MESSAGES_MAX: Final = 4
 REQUEST_BYTES_MAX: Final = 64 << 10  # unless it is flat, as a call is, whose params are bytes
 
+URGENT_FRAMES: Final = "urgent_frames"  # among a welcome's limits: that their header is understood
 WAIT_S: Final = 0.25  # the writer answers every `wait` within this time
 RUNS_PER_REPLY_MAX: Final = 1_000
 

@@ -1,8 +1,9 @@
 """The pages of a log, copied as of one moment into a database that needs no WAL.
 
 One read transaction for all of it: beside a writer it rests between pieces while the WAL has hardly
-grown, and hurries once it has. Old copies in pages, which redactions leave until they are wiped,
-are in none of the copy's. It writes one new file, and decides nothing about its name.
+grown, and hurries once it has. What redactions leave until they are wiped, old copies in pages and
+words by which full text finds its own, is not copied. It writes one new file, and decides nothing
+about its name.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from hansard_writer.backups import BackupFailed
 from hansard_writer.database_file import DatabaseFile
 from hansard_writer.durable_files import sync_file
 from hansard_writer.free_space import PAGE_BYTES, TELLABLE_PAGES_MAX
+from hansard_writer.full_text_separators import Place, put_right
 
 PIECE_PAGES: Final = 2_048  # 8 MiB: some ms, then others have their turn
 WAL_GROWTH_BYTES_MAX: Final = 64 << 20  # beyond, the sooner it is over the better
@@ -60,10 +62,22 @@ def copy_log(
                         pace.rest()
     with _opened(target) as connection:
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # what it copied says WAL
+        _mend_full_text(connection)
         page_bytes, auto_vacuum = connection.execute(_LAYOUT).get
     if page_bytes == PAGE_BYTES:
         _clear_pages(target, has_maps=bool(auto_vacuum))
     sync_file(target)
+
+
+def _mend_full_text(connection: apsw.Connection) -> None:
+    """Of words that are in no entry any more. An index that is damaged stays as it is: whoever
+    serves the log makes it anew."""
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    damage = apsw.CorruptError, apsw.ConstraintError, apsw.SQLError
+    with contextlib.suppress(*damage), connection:
+        place: Place | None = Place()
+        while place is not None:
+            place = put_right(connection, place)
 
 
 def _clear_pages(target: Path, *, has_maps: bool) -> None:

@@ -4,10 +4,8 @@ The log itself says that it went back in time, under a new origin: whatever was 
 backup is not its history any more. How one log takes the other's place is `swapping`'s business.
 """
 
-import grp
 import os
 import secrets
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +137,7 @@ def restore(
         raise BackupFailed(_cut_short(directory, plan))
     if plan is None:
         staging.require_backup(file)
-    is_shared = prepare_directory(directory, _group_of(directory)) is not None
+    is_shared = prepare_directory(directory, layout.group_of(directory)) is not None
     mode = layout.GROUP_DATABASE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     with _errors_named(directory), _locked(directory, mode) as lock:
         if plan := swapping.unfinished(directory):
@@ -268,7 +266,7 @@ def _plan(directory: Path, prospect: Prospect, by: str, *, accept_lost_key: bool
     at = time.gmtime()
     aside = None
     if prospect.present:
-        aside = f"{swapping.ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', at)}"
+        aside = f"{layout.ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', at)}"
         while (directory / aside).exists():  # a second restore within a second
             aside += "-2"
     facts = {
@@ -360,19 +358,3 @@ def _cut_short(directory: Path, plan: Plan) -> str:
         f"a restore of {plan.file} into {directory} was cut short: finish that first, with "
         f"`hansard restore {plan.file} --dir {directory}`"
     )
-
-
-def _group_of(directory: Path) -> str | None:
-    """The group that a directory is shared with, None where it is private, or not there."""
-    try:
-        facts = directory.stat()
-    except OSError:
-        return None
-    if not facts.st_mode & stat.S_ISGID:
-        return None
-    try:
-        return grp.getgrgid(facts.st_gid).gr_name
-    except KeyError:
-        raise ConfigError(
-            f"{directory} is shared with a group that has no name ({facts.st_gid}): give it one"
-        ) from None

@@ -15,8 +15,6 @@ from hansard import directory as layout
 from hansard_writer.durable_files import replace_file, sync_directory, sync_file
 from hansard_writer.unusable import LogUnusable
 
-PLAN: Final = "plan.json"
-ASIDE_PREFIX: Final = "before-restore-"
 ASIDE_NAMED_MAX: Final = 10
 
 _LOG: Final = tuple(layout.DATABASE + end for end in ("", "-wal", "-shm", "-journal"))
@@ -42,7 +40,7 @@ def staging_of(directory: Path) -> Path:
 def unfinished(directory: Path) -> Plan | None:
     """The plan that somebody was killed over, if any."""
     try:
-        content = (staging_of(directory) / PLAN).read_bytes()
+        content = (directory / layout.RESTORE_PLAN).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Plan(**orjson.loads(content))
@@ -69,7 +67,7 @@ def present_files(directory: Path) -> list[Path]:
 def put_aside_in(directory: Path) -> list[str]:
     """What each log is that a restore has put aside, and the way out, for who wants something gone
     for good; the first `ASIDE_NAMED_MAX`."""
-    found = sorted(directory.glob(f"{ASIDE_PREFIX}*"))[:ASIDE_NAMED_MAX]
+    found = sorted(directory.glob(f"{layout.ASIDE_PREFIX}*"))[:ASIDE_NAMED_MAX]
     return [
         f"{each} is a log that a restore has put aside, and holds what it held then: remove it"
         for each in found
@@ -78,8 +76,8 @@ def put_aside_in(directory: Path) -> list[str]:
 
 def decide(directory: Path, plan: Plan) -> None:
     """From here on it is carried out. The backup MUST be staged, durably. Raises OSError."""
-    staging = staging_of(directory)
-    replace_file(staging / PLAN, orjson.dumps(plan._asdict()), layout.PRIVATE_FILE_MODE)
+    content = orjson.dumps(plan._asdict())
+    replace_file(directory / layout.RESTORE_PLAN, content, layout.PRIVATE_FILE_MODE)
     sync_directory(directory)
 
 
@@ -98,9 +96,8 @@ def swap(directory: Path, plan: Plan) -> None:
 
 def done(directory: Path) -> None:
     """The plan is carried out. Raises OSError."""
-    staging = staging_of(directory)
-    (staging / PLAN).unlink()
-    sync_directory(staging)
+    (directory / layout.RESTORE_PLAN).unlink()
+    sync_directory(staging_of(directory))
     clear(directory)
 
 

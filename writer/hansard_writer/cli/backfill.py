@@ -30,7 +30,7 @@ from hansard_writer.backfilling.run import BATCH_ENTRIES, PATIENCE_S
 from hansard_writer.cli.backfill_verify import print_verification
 from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
-from hansard_writer.cli.options import TEXT, Number, directory_option
+from hansard_writer.cli.options import TEXT, Number, directory_option, report_format_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
@@ -115,13 +115,7 @@ Examples:
     help="Say how complete and right the fields are, and fill nothing.",
 )
 @click.option("--verbose", is_flag=True, help="List the first entries without a value, by cause.")
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the report is printed.",
-)
+@report_format_option
 @without_collector()
 def command(
     directory: Path,

@@ -75,7 +75,7 @@ def _fields_to_columns(
 @click.option(
     "--sqlite",
     "old_database",
-    type=click.Path(path_type=Path),
+    type=SOURCE_FILE,
     metavar="OLD.db",
     help="Enter the rows of a table of this SQLite database.",
 )

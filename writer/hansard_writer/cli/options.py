@@ -145,3 +145,14 @@ def format_option(function: Function) -> Function:
         ),
         help="How rows are printed. [default: table on a terminal, jsonl in a pipe]",
     )(function)
+
+
+def report_format_option(function: Function) -> Function:
+    """``--format``: passes ``format``, for a command that prints one report and no rows."""
+    return click.option(
+        "--format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How the report is printed.",
+    )(function)

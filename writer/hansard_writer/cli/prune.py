@@ -1,6 +1,5 @@
 """``hansard prune``: the oldest entries go, and an archive of them proves what they were."""
 
-import re
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from hansard.reader.paging import Rows
 from hansard.reader.resting import RestingRows
 from hansard.reader_connection import ReadConnection
 from hansard.refusals import timestamp
+from hansard.settings import age_seconds
 from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer import retention
@@ -30,9 +30,6 @@ ANSWER_S: Final = 30.0  # for one question to the writer
 LOOK_S: Final = 0.2  # between two
 WORDS_AFTER_S: Final = 5.0  # without progress, before it is said why
 
-_AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
 
 class Before(click.ParamType):  # type: ignore[type-arg]  # older clicks have no argument
     """A time as ns since 1970 UTC: ISO 8601, or an age. Not in the future."""
@@ -41,9 +38,9 @@ class Before(click.ParamType):  # type: ignore[type-arg]  # older clicks have no
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         now = time.time_ns() // 1_000 * 1_000  # as the log says it
-        age = _AGE.fullmatch(str(value))
-        if age:
-            before = now - int(age[1]) * _UNIT_S[age[2]] * 10**9
+        age = age_seconds(str(value))
+        if age is not None:
+            before = now - age * 10**9
             if before < 0:
                 self.fail(f"{value!r} is before 1970.", param, ctx)
             return before

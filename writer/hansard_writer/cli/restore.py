@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from hansard.settings import SETTINGS_FILE
 from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer.backups.restoring import Prospect, Restored, foresee, restore
@@ -150,6 +151,12 @@ def _tell(restored: Restored, directory: Path) -> None:
             f"The log that was there is in {restored.aside}: it can be read with --dir. Nothing "
             "is redacted there, and no redaction of the log is done while it is: delete it with "
             f"`rm -r {shlex.quote(str(restored.aside))}` once you do not need it.",
+            err=True,
+        )
+    elif not (directory / SETTINGS_FILE).exists():
+        click.echo(
+            f"There is no {SETTINGS_FILE} in {directory}, and none in a backup: if the log had "
+            "settings or derived fields of its own, put a copy of it there first.",
             err=True,
         )
     click.echo(

@@ -16,7 +16,7 @@ from hansard.wording import counted
 from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import NO, Unusable
 from hansard_writer.cli.given_files import read_given
-from hansard_writer.cli.options import Number, directory_option
+from hansard_writer.cli.options import Number, directory_option, report_format_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
@@ -57,13 +57,7 @@ Examples:
     metavar="SIZE",
     help="Recompute only what is behind a checkpoint of this size, or the next smaller one.",
 )
-@click.option(
-    "--format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the report is printed.",
-)
+@report_format_option
 def command(
     directory: Path,
     checkpoint_files: tuple[Path, ...],

@@ -22,7 +22,10 @@ TEMPORARY_AGE_S: Final = 60  # from which on nobody is at it any more
 
 DIRECTORY: Final = "directory"
 
-_IMPORTS: Final = (".import", ".workers")  # locks of an import, as `importing` names them
+_IN_SPOOL: Final = (
+    *(SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX),
+    *(layout.IMPORT_SUFFIX, layout.IMPORT_WORKERS_SUFFIX),
+)
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+|partial)")  # by `durable_files`, backup, migrate
 
 
@@ -68,13 +71,7 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             f"{listed(temporary)}: begun by a process that was killed",
             f"`rm {paths(facts, temporary)}`",
         )
-    if facts.file(layout.RESTORING):
-        yield action(
-            DIRECTORY,
-            f"{layout.RESTORING}/ is there: a restore goes on, or was cut short, and no writer "
-            "starts before it is finished",
-            f"{facts.command('restore BACKUP')}, with the same backup, goes on with it",
-        )
+    yield from _restores(facts)
     damaged = [each for each in facts.files if each.name.endswith(DAMAGED_SUFFIX)]
     if damaged:
         yield action(
@@ -83,7 +80,7 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
             "keep them for who finds out what happened (the disk?), then "
             f"`rm {paths(facts, damaged)}`",
         )
-    aside = [each for each in facts.files if PUT_ASIDE.fullmatch(each.name)]
+    aside = [each for each in facts.files if each.name.startswith(PUT_ASIDE)]
     if aside:
         yield note(
             DIRECTORY,
@@ -103,10 +100,27 @@ def check_leftovers(facts: Facts) -> Iterator[Finding]:
         yield note(DIRECTORY, f"{listed(others)}: not the log's", "leave them, or move them away")
 
 
+def _restores(facts: Facts) -> Iterator[Finding]:
+    """One that is to be finished, as its plan says, or one that nobody has to finish."""
+    if facts.file(layout.RESTORE_PLAN):
+        yield action(
+            DIRECTORY,
+            f"{layout.RESTORING}/ is there: a restore goes on, or was cut short, and no writer "
+            "starts before it is finished",
+            f"{facts.command('restore BACKUP')}, with the same backup, goes on with it",
+        )
+    elif facts.file(layout.RESTORING):
+        yield note(
+            DIRECTORY,
+            f"{layout.RESTORING}/ is there: a restore is under way, or was killed before it "
+            "changed anything, or when all was done",
+            "leave it: a restore that goes on needs it, and the next start of a writer removes it",
+        )
+
+
 def _is_not_ours(file: FileFacts) -> bool:
-    if file.name in KNOWN or file.name == layout.RESTORING:
+    if file.name in (*KNOWN, layout.RESTORING, layout.RESTORE_PLAN):
         return False
-    if _TEMPORARY.fullmatch(file.name) or PUT_ASIDE.fullmatch(file.name):
+    if _TEMPORARY.fullmatch(file.name) or file.name.startswith(PUT_ASIDE):
         return False
-    endings = (SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX, *_IMPORTS)
-    return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(endings))
+    return not (file.name.startswith(f"{layout.SPOOL}/") and file.name.endswith(_IN_SPOOL))

@@ -89,7 +89,7 @@ def gather(directory: Path, timeout: float, *, is_deep: bool = False) -> Facts:
 
 
 def _files(directory: Path) -> Iterator[FileFacts]:
-    """Those of the directory and of its spool."""
+    """Those of the directory and of its spool, and the plan of a restore."""
     for inside, prefix in ((directory, ""), (directory / layout.SPOOL, f"{layout.SPOOL}/")):
         try:
             names = sorted(os.listdir(inside))[:FILES_MAX]  # noqa: PTH208 - names are wanted
@@ -98,6 +98,8 @@ def _files(directory: Path) -> Iterator[FileFacts]:
         for name in names:
             if found := _file(inside / name, prefix + name):
                 yield found
+    if plan := _file(directory / layout.RESTORE_PLAN, layout.RESTORE_PLAN):
+        yield plan
 
 
 def _file(path: Path, name: str, *, follow_links: bool = False) -> FileFacts | None:

@@ -3,7 +3,6 @@
 Pure: facts in, findings out.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,7 +26,7 @@ _SOCKETS: Final = (layout.PUSH_SOCKET, layout.ACK_SOCKET)
 KNOWN: Final = _GROUPS | {
     *(*_SECRETS, *_SOCKETS, layout.RESERVE, layout.BACKFILL_LOCK, layout.SPOOL, SETTINGS_FILE)
 }
-PUT_ASIDE: Final = re.compile(r"(log\.db\.)?before-.+")  # by `migrate` and `restore`
+PUT_ASIDE: Final = (layout.ASIDE_PREFIX, layout.MIGRATION_BACKUP_PREFIX)
 _MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
 _SETTINGS_MODE: Final = 0o755  # no secret, but nobody else's to change
 
@@ -64,7 +63,7 @@ def expected_mode(file: FileFacts, *, is_shared: bool) -> int | None:
         return layout.SHARED_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE
     if file.name in _GROUPS:
         return layout.GROUP_DATABASE_MODE if is_shared else layout.PRIVATE_FILE_MODE
-    if file.name in KNOWN or (PUT_ASIDE.fullmatch(file.name) and file.kind == "file"):
+    if file.name in KNOWN or (file.name.startswith(PUT_ASIDE) and file.kind == "file"):
         return layout.PRIVATE_FILE_MODE
     return None
 

@@ -11,8 +11,8 @@ from hansard_writer.importing.fields import Event, Fields, Given, Place
 from hansard_writer.importing.import_lock import ImportTaken
 from hansard_writer.importing.keyed import KeyedSource, RecordSource, TableSource
 from hansard_writer.importing.letters import cause_of
-from hansard_writer.importing.mapping import BadMap, mapped
-from hansard_writer.importing.old_database import OldDatabase, UnreadableDatabase
+from hansard_writer.importing.mapping import mapped
+from hansard_writer.importing.old_database import BadMap, OldDatabase, UnreadableDatabase
 from hansard_writer.importing.presets import RECORDS, TABLES, RecordPreset, TablePreset
 from hansard_writer.importing.run import Import, ImportFailed, NoWriter, Observer, Report
 from hansard_writer.importing.source import Chunk, Content, Unreadable, chunks, examine

@@ -31,8 +31,8 @@ class ImportLock:
         self._source = source
         self._directory = directory
         named = hashlib.sha256(source.encode()).hexdigest()[:16]
-        self._path = directory / layout.SPOOL / f"{named}.import"
-        self.guard = self._path.with_suffix(".workers")
+        self._path = directory / layout.SPOOL / f"{named}{layout.IMPORT_SUFFIX}"
+        self.guard = self._path.with_suffix(layout.IMPORT_WORKERS_SUFFIX)
         self._held: int | None = None
 
     def __enter__(self) -> Self:

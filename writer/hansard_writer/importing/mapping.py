@@ -8,15 +8,11 @@ from typing import Final
 
 from hansard.events import check_event_type
 from hansard_writer.importing.keyed import TableSource
-from hansard_writer.importing.old_database import OldDatabase
+from hansard_writer.importing.old_database import BadMap, OldDatabase
 from hansard_writer.importing.presets import TABLES
 from hansard_writer.importing.rows import FIELDS, RowReading
 
 KEY: Final = "key"
-
-
-class BadMap(Exception):
-    """A map that does not fit the table. Says what would."""
 
 
 def mapped(

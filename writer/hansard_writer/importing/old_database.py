@@ -23,6 +23,10 @@ class UnreadableDatabase(Exception):
     """An old database, or a table of it, that cannot be read. Says why, and the way out."""
 
 
+class BadMap(Exception):
+    """A table or columns that the database does not have so. Says which would do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Undecodable:
     """A text that is no UTF-8, as its bytes."""
@@ -61,14 +65,12 @@ class OldDatabase:
 
     def table(self, name: str, key: Sequence[str] = ()) -> Table:
         """A table or view by its name; ``key`` names the columns that tell its rows apart, by
-        default its primary key, else its rowid."""
+        default its primary key, else its rowid. Raises `BadMap` too."""
         found = self._rows("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')")
         names = {each.casefold(): each for each, _ in found}
         if name.casefold() not in names:
             there = ", ".join(sorted(each for each in names.values() if each[:7] != "sqlite_"))
-            raise UnreadableDatabase(
-                f"{self.path} has no table {name}; it has {there or 'none at all'}"
-            )
+            raise BadMap(f"{self.path} has no table {name}; it has {there or 'none at all'}")
         name = names[name.casefold()]
         described = self._rows("SELECT name, type, pk FROM pragma_table_xinfo(?)", name)
         columns = tuple(column for column, _, _ in described)
@@ -84,7 +86,7 @@ class OldDatabase:
         if names_of_key and not self._has_null(name, names_of_key):
             return Table(name, columns, names_of_key, True)
         if rowid is None:
-            raise UnreadableDatabase(
+            raise BadMap(
                 f"{name} of {self.path} has no key: name the columns that tell its rows apart "
                 "with --map key=COLUMN"
             )
@@ -154,12 +156,12 @@ class OldDatabase:
             f"GROUP BY {columns})"
         )[0]
         if rows != kinds and rows is not None:
-            raise UnreadableDatabase(
+            raise BadMap(
                 f"{columns} is no key of {name}: {rows:,} rows have {kinds:,} values of it; name "
                 "columns that tell the rows apart, --map key=A,B"
             )
         if self._has_null(name, key):
-            raise UnreadableDatabase(f"{columns} is no key of {name}: it is NULL in some rows")
+            raise BadMap(f"{columns} is no key of {name}: it is NULL in some rows")
         return tuple(key)
 
     def _has_null(self, name: str, key: Sequence[str]) -> bool:

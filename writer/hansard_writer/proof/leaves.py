@@ -12,14 +12,21 @@ from typing import Any, Final
 
 import msgpack
 
+from hansard_writer.proof.digests import Digests
+
 LEAF_VERSION: Final = 1
 SALT_BYTES: Final = 16
-
-_LEAF: Final = b"\x00"  # RFC 6962, section 2.1
 
 _salts = struct.Struct(f"{SALT_BYTES}s").iter_unpack  # faster than slices
 _pack = msgpack.Packer().pack  # shortest integers, str, bin, nil
 _sha256 = hashlib.sha256
+
+pack_list = msgpack.Packer(strict_types=True).pack
+"""What `entry_bytes` makes, of a list of `LEAF_VERSION` and what it takes. Asks of no value whether
+it is of a subclass, and refuses it: a tenth less."""
+
+leaf_digests = Digests(b"\x00")  # RFC 6962, section 2.1
+"""The leaf hashes of entries as `entry_bytes` has them."""
 
 
 def payload_hash(salt: bytes, payload: bytes) -> bytes:
@@ -62,5 +69,6 @@ def hide(payloads: Sequence[str | None]) -> tuple[list[bytes | None], list[bytes
 def leaf_hashes(entries: Iterable[tuple[Any, ...]]) -> bytes:
     """The leaf hashes of entries, joined. An entry is a tuple of `LEAF_VERSION` and what
     `entry_bytes` takes, in its order."""
-    sha256, prefix, pack = _sha256, _LEAF, _pack
-    return b"".join([sha256(prefix + pack(entry)).digest() for entry in entries])
+    pack = _pack
+    packed = [pack(entry) for entry in entries]  # all, then hashed: by turns costs a tenth more
+    return b"".join(leaf_digests(packed))

@@ -3,11 +3,11 @@
 Pure but for the text of its queries. It compares nothing with the tree.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hansard_writer.proof import leaves
+from hansard_writer.proof.digests import Digests
 from hansard_writer.proof.leaves import SALT_BYTES
 
 Row = tuple[Any, ...]
@@ -25,7 +25,7 @@ _FACTS: Final = "seq, producer, producer_seq, created_at"
 _TEXTS: Final = ("event_type", "level", "actor", "task_id")
 # One value of two columns: half a microsecond less an entry than to fetch and to join them.
 _SALTED: Final = (
-    f"CASE WHEN length(salt) = {SALT_BYTES} AND typeof(payload) = 'text'"
+    f"CASE WHEN length(salt) = {SALT_BYTES} AND payload < x''"  # so is every text, and no bytes
     " THEN CAST(salt || payload AS BLOB) WHEN coalesce(payload, salt) IS NOT NULL THEN x'' END"
 )
 _AMONG: Final = "FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
@@ -40,22 +40,23 @@ PAYLOAD_CHANGED: Final = "its payload or its salt is not what was hashed"
 PAYLOAD_ADDED: Final = "it has a payload, and was entered without one"
 PAYLOAD_HALF: Final = "of its payload and its salt one is missing, or is of another kind"
 
+_digests = Digests()
+
 
 def leaf_hashes(rows: Sequence[Row], producers: Mapping[int, bytes | None]) -> bytes:
     """The leaf hashes of rows, joined; ``producers`` has the hash of every producer by its id."""
-    version = leaves.LEAF_VERSION
-    return leaves.leaf_hashes(
-        [
-            (version, seq, producers[producer], number, at, event_type, level, actor, task, hidden)
-            for seq, producer, number, at, event_type, level, actor, task, hidden, _ in rows
-        ]
-    )
+    version, pack = leaves.LEAF_VERSION, leaves.pack_list
+    packed = [
+        pack([version, seq, producers[owner], number, at, event_type, level, actor, task, hidden])
+        for seq, owner, number, at, event_type, level, actor, task, hidden, _ in rows
+    ]
+    return b"".join(leaves.leaf_digests(packed))
 
 
 def unlike_their_hash(rows: Sequence[Row]) -> list[Row]:
     """The rows whose payload is not what their payload_hash is of; redacted ones among them."""
-    sha256 = hashlib.sha256
-    return [row for row in rows if row[8] != (row[9] and sha256(row[9]).digest())]
+    digests = _digests([row[9] or b"" for row in rows])
+    return [row for row, digest in zip(rows, digests, strict=True) if row[8] != (row[9] and digest)]
 
 
 def is_redacted(row: Row) -> bool:

@@ -74,7 +74,7 @@ def verify(
     for note in given:
         read_checkpoint(note)
     kept = tuple(VerifierKey.parse(key) if isinstance(key, str) else key for key in keys)
-    connection = ReadConnection(Path(directory))
+    connection = ReadConnection(Path(directory), to_scan=True)
     try:
         return _Verification(connection, kept, given, since or 0, progress).run()
     finally:

@@ -1,0 +1,157 @@
+"""The README's figures, made from the saved run. It measures nothing, and touches nothing else of
+the README."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.measuring.figures import Figure
+from bench.reporting import plots, saved, wording
+from bench.reporting.saved import Saved
+from bench.workloads import TASKS
+
+RUN: Final = Path("bench/runs/full.json")  # in the checkout; its pictures lie beside it
+README: Final = Path("README.md")
+NAME: Final = "figures"  # of the block
+_BEGIN: Final = "<!-- {name}: made by scripts/check --fix -->\n"
+_END: Final = "\n<!-- end of {name} -->"
+
+_WORKLOADS: Final = {TASKS.name, ""}  # those that are shown
+_PEERS: Final = "peers"  # the part that has them, and us among them
+_RATE: Final = "events/s"
+_CALLER: Final = ("caller's p50", "caller's p99")
+_NONE: Final = "—"
+
+_Found = Mapping[tuple[str, str], Figure]  # by part and name
+
+
+class _Row(NamedTuple):
+    """What the README says of a figure, and which one it is."""
+
+    what: str
+    part: str
+    name: str
+
+
+_ROWS: Final = (
+    _Row("4 workers → commit (`synchronous=FULL`, proof, all indexes)",
+         "ingest", "to the last commit"),
+    _Row("… / stdlib `sqlite3` from 4 processes",
+         _PEERS, "Hansard / sqlite3, one commit an event"),
+    _Row("… / Redis Streams, `appendfsync always`", _PEERS, "Hansard / Redis Streams always"),
+    _Row("… / PostgreSQL INSERT", _PEERS, "Hansard / PostgreSQL INSERT"),
+    _Row("… / JetStream as it comes", _PEERS, "Hansard / JetStream"),
+    _Row("writer CPU an event / bare `executemany` of the same rows",
+         "limit", "writer CPU / rows as entered"),
+    _Row("writer CPU an event, with the proof / without it",
+         "proof cost", "with the proof / without"),
+    _Row("`record()` / `logging` QueueHandler, p50", "record", "record() p50 / QueueHandler p50"),
+    _Row("`record()` / `logging` QueueHandler, p99", "record", "record() p99 / QueueHandler p99"),
+    _Row("`record(sync=True)` / a bare round trip and commit, p50",
+         "sync", "record(sync=True) p50 / bare p50"),
+    _Row("acks/s of 64 synchronous callers / of one", "sync", "acks/s of 64 callers / of 1"),
+    _Row("ingest at 10 million entries / at 100,000, tasks with a life",
+         "growth", "ingest at 10,000,000 / at 100,000"),
+    _Row("`hansard verify`, on one core", "verify", "verified, on one processor"),
+    _Row("from `kill -9` of the writer to the first new ack",
+         "recover", "workers alive: first new ack"),
+    _Row("… until 100,000 spooled events are in",
+         "recover", "workers alive: 100,000 spooled events in"),
+    _Row("… of workers that were killed too",
+         "recover", "workers killed too: 100,000 spooled events in"),
+)  # fmt: skip
+
+
+def write(checkout: Path) -> None:
+    """Make the pictures and the README's figures of a checkout from its saved run. Raises
+    `saved.NoRun` and `plots.NoMatplotlib`."""
+    run = saved.read(checkout / RUN)
+    directory = (checkout / RUN).parent
+    for name in plots.stale(run.found.curves, directory):
+        (directory / name).unlink(missing_ok=True)
+    plots.draw(run.found.curves, directory)
+    page = checkout / README
+    page.write_text(with_block(page.read_text(), NAME, block(run)))
+
+
+def stale_pictures(checkout: Path) -> list[Path]:
+    """Those beside the saved run that were not drawn from it, or are missing."""
+    run = saved.read(checkout / RUN)
+    return [RUN.parent / name for name in plots.stale(run.found.curves, (checkout / RUN).parent)]
+
+
+def with_block(page: str, name: str, content: str) -> str:
+    """The page with one of its generated blocks made anew. Raises `LookupError` where it has no
+    such block."""
+    begin, end = _BEGIN.format(name=name), _END.format(name=name)
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(page):
+        raise LookupError(f"the page has no block {name!r}: {begin}{end}")
+    return pattern.sub(lambda _: begin + content + end, page)
+
+
+def block(run: Saved) -> str:
+    """What the README shows of a run; what the run does not have is left out, and named."""
+    found = {
+        (each.part, each.name): each for each in run.found.figures if each.workload in _WORKLOADS
+    }
+    peers = list(_peers(found))
+    reached = [(row.what, *_cells(found[row[1:]])) for row in _ROWS if row[1:] in found]
+    absent = dict.fromkeys(row.part for row in _ROWS if row[1:] not in found)
+    heading = ("", "durability", "events/s", "caller p50", "p99", "Hansard is … times as fast")
+    sections = [
+        _table(heading, peers) if peers else "",
+        _table(("figure", "measured", "reach"), reached),
+        f"Not in this run, or not all of it: {', '.join(absent)}." if absent else "",
+        *(f"{note}." for note in run.found.notes),
+        _made_by(run),
+        *map(_picture, plots.plots(run.found.curves)),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _peers(found: _Found) -> Iterator[tuple[str, ...]]:
+    """A row for each contestant: its name stands before the colon, how it keeps events behind."""
+    rates = {
+        name.partition(": ")[0]: (name.partition(": ")[2], figure.value)
+        for (part, name), figure in found.items()
+        if part == _PEERS and figure.unit == _RATE
+    }
+    _, our_rate = rates.get(plots.OURS, ("", 0.0))
+    for peer, (durability, rate) in rates.items():
+        held = [found.get((_PEERS, f"{peer}: {what}")) for what in _CALLER]
+        ratio = found.get((_PEERS, f"{plots.OURS} / {peer}"))
+        times = ratio.value if ratio else our_rate / rate
+        is_ours = peer.startswith(plots.OURS)
+        yield (
+            f"**{peer}**" if is_ours else peer,
+            durability,
+            wording.number(rate),
+            *(f"{wording.number(each.value)} {each.unit}" if each else _NONE for each in held),
+            wording.number(times) if our_rate and not is_ours else "",
+        )
+
+
+def _cells(figure: Figure) -> tuple[str, str]:
+    return f"{wording.number(figure.value)} {figure.unit}", wording.reach(figure)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _made_by(run: Saved) -> str:
+    machine = run.machine
+    command = "scripts/bench --quick" if run.settings["quick"] else "scripts/bench"
+    return (
+        f"Made by `{command}` on {machine['at'][:10]}: {machine['cpu']}, "
+        f"{machine['cores']} cores shared by all processes, {machine['file_system']}, "
+        f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}. "
+        "What each figure is, and how to make it: [bench/README.md](bench/README.md)."
+    )
+
+
+def _picture(plot: str) -> str:
+    return f"![{plot}]({RUN.parent / plots.file_name(plot)})"
