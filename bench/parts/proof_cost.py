@@ -7,6 +7,7 @@ hashes are NULL and no tree is kept, by a switch that there is only here; nothin
 
 A log's cost is that of its median batch, and of its median checkpoint of SQLite's as often as there
 was one: of two logs in turns, other work on the machine is then the same in both.
+
 The bare insert without the proof is what both writers are held against: who needs no proof writes
 no salts and hashes. The other one says what of the proof is only that its rows are longer.
 """
@@ -36,9 +37,7 @@ WITH_PROOF_MAX: Final = 2.0  # times the bare insert
 WITHOUT_PROOF_MAX: Final = 1.3
 EVENTS_EACH: Final = 50_000  # of four workers
 
-_COLUMNS: Final = f"{limit.COLUMNS}, salt, payload_hash"
-_INSERT: Final = f"INSERT INTO entries({_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?)"
-_NEWEST: Final = f"SELECT {_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq"
+_NEWEST: Final = f"SELECT {limit.COLUMNS}{limit.HIDDEN} FROM entries WHERE seq > ? ORDER BY seq"
 
 
 class _Side:
@@ -113,7 +112,7 @@ def run(place: Path, events_each: int = EVENTS_EACH) -> list[Figure]:
         with _no_proof():
             unproven.take(batch)
         rows = proven.connection.execute(_NEWEST, (size,)).fetchall()
-        longer.insert(_INSERT, rows)
+        longer.insert(limit.INSERT_AS_ENTERED, rows)
         bare.insert(limit.INSERT, [row[:-2] for row in rows])
     gc.enable()
     events = anatomy.WORKERS * events_each
