@@ -4,6 +4,7 @@ time."""
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -157,4 +158,5 @@ def _default_place() -> Path:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end, logs are removed
     sys.exit(main())
