@@ -146,9 +146,10 @@ def _made_by(run: Saved) -> str:
     machine = run.machine
     command = "scripts/bench --quick" if run.settings["quick"] else "scripts/bench"
     return (
-        f"Made by `{command}` on {machine['at'][:10]}: {machine['cpu']}, "
-        f"{machine['cores']} cores shared by all processes, {machine['file_system']}, "
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}. "
+        f"Made by `{command}` on {machine['at'][:10]}: {machine['cpu']}, {machine['cores']} cores "
+        f"shared by all processes (load {machine['load_before']:.1f} before it), "
+        f"{machine['file_system']}, Python {machine['python']}, SQLite {machine['sqlite']}, "
+        f"libzmq {machine['libzmq']}. "
         "What each figure is, and how to make it: [bench/README.md](bench/README.md)."
     )
 
