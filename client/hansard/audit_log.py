@@ -66,7 +66,6 @@ class AuditLog:
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
         self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
-        self._encode = self._encoder.encode
         self._sync = self.settings.sync
         self._closed = False
         self._source = _source
@@ -115,7 +114,7 @@ class AuditLog:
         Raises `InvalidEvent` for an event that breaks a rule and `ClosedError` after `close`.
         """
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
-        data = self._encode(event_type, payload, level, actor, task_id, created_at)
+        data = self._encoder.encode(event_type, payload, level, actor, task_id, created_at)
         if self._sync if sync is None else sync:
             facts = Facts(event_type, created_at, task_id)
             entry = self._record_sync(data, facts, timeout)
@@ -148,7 +147,7 @@ class AuditLog:
         from hansard import awaiting
 
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
-        data = self._encode(event_type, payload, level, actor, task_id, created_at)
+        data = self._encoder.encode(event_type, payload, level, actor, task_id, created_at)
         wait_s = self._timeout(timeout) if (self._sync if sync is None else sync) else None
         facts = Facts(event_type, created_at, task_id)
         entry = await awaiting.record(self._producer, self._settling, data, facts, wait_s)
@@ -169,7 +168,7 @@ class AuditLog:
         entered under consecutive ids in one transaction, all of them or none: one that is invalid
         raises before any is recorded, and one that the writer refuses makes dead letters of all.
         """
-        data, facts = encode_together(self._encode, events, self.settings.queue_maxsize)
+        data, facts = encode_together(self._encoder.encode, events, self.settings.queue_maxsize)
         if not facts:
             return []
         producer, settling = self._producer, self._settling

@@ -32,6 +32,8 @@ _EVENT_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
 OWN_EVENT_TYPES: Final = "hansard."
 
 _KNOWN_TEXTS_MAX: Final = 4_096  # checked actors and tasks remembered, before starting over
+# A dict's text of so many bytes has no room for a level too many: {"":[[…]]} is the shortest.
+_SHALLOW_BYTES_MAX: Final = 2 * wire.JSON_DEPTH_MAX + len('{"":}') - 1
 _OPENING_BRACKET: Final = ord("[")  # an int, because `b"[" in text` takes three times as long
 _ALIKE: Final = bytes.maketrans(b"[]", b"{}")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b'{}[]"'))
@@ -76,18 +78,20 @@ class EventEncoder:
                 self._check_text("actor", actor, wire.ACTOR_BYTES_MAX)
             if task_id not in self._texts:
                 self._check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
-            if payload is None:
-                text = None
-            else:
+            text: bytes | None
+            if type(payload) is dict:
                 try:
                     text = _dumps(payload, _plain)
                 except orjson.JSONEncodeError:
                     text = _encode_slowly(payload)
-                if text.rfind(b"{") or _OPENING_BRACKET in text:  # no object, or one with depth
+                if len(text) > _SHALLOW_BYTES_MAX and (
+                    text.rfind(b"{") or _OPENING_BRACKET in text  # with depth
+                ):
                     _check_payload(text, payload)
-            data: bytes = self._pack(
-                (_KIND_EVENT, created_at, event_type, level, actor, task_id, text)
-            )
+            else:
+                text = None if payload is None else encode_payload(payload)
+            pack = self._pack  # a name: called as an attribute it costs a look into the type
+            data: bytes = pack((_KIND_EVENT, created_at, event_type, level, actor, task_id, text))
         except TypeError:  # unhashable, or equal to a string without being one
             raise _no_strings(
                 event_type=event_type, level=level, actor=actor, task_id=task_id

@@ -47,6 +47,7 @@ class Keeper:
         self._complaints = complaints
         self._numbers_are_the_sources = numbers_are_the_sources
         self.started_at = time.time_ns()
+        self.seek_spool_at = 0.0  # where memory has to do
 
     def open(
         self,

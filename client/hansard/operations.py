@@ -108,7 +108,8 @@ class Operation:
         self._metadata_at_start = check_metadata(metadata)
         self._environment = environment
         self._log = environment.log
-        self._log._encode(ENV_OPERATION, None, "info", None, None, 0)  # may the type be recorded?
+        encode = environment.log._encoder.encode
+        encode(ENV_OPERATION, None, "info", None, None, 0)  # may the type be recorded?
         self.name = name
         self.metadata = dict(metadata)
         self.entry: Entry | None = None

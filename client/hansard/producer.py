@@ -5,7 +5,6 @@ brings answers. It opens the spool but no sockets, and it never sleeps except wh
 makes a caller wait.
 """
 
-import functools
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 from zlib import crc32
 
 from hansard import wire
@@ -21,6 +20,7 @@ from hansard.accounts import FULL, MEMORY_LOST, UNSENT
 from hansard.complaints import Complaints
 from hansard.entry import COMMITTED, UNKNOWN
 from hansard.errors import ClosedError, QueueFull
+from hansard.exclusive import exclusively
 from hansard.holding import Holding
 from hansard.keeping import Record
 from hansard.settings import Settings
@@ -37,35 +37,6 @@ TELL: Final = "tell"  # instead of on_full: do nothing that takes time, and say 
 CLOSED: Final = "the log is closed: record() before close(), or make a new AuditLog"
 
 SPOOL_AGAIN_S: Final = 30.0  # between two tries to have a spool after all
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def exclusively(
-    method: Callable[Concatenate["Producer", Arguments], Result],
-) -> Callable[Concatenate["Producer", Arguments], Result]:
-    """Under the lock, with a flag for whoever interrupts: a finalizer, a signal handler. No context
-    manager of ours: a handler that raises inside of it would keep lock and flag with the traceback.
-    """
-
-    @functools.wraps(method)
-    def inside(self: "Producer", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with self._lock:
-            was_busy = self._busy
-            try:
-                self._busy = True
-                return method(self, *args, **kwargs)
-            finally:
-                self._busy = was_busy
-                while self._side and not was_busy:  # until no interruption came in between
-                    self._busy = True
-                    try:
-                        self._drain_side()
-                    finally:
-                        self._busy = False
-
-    return inside
 
 
 class Producer(Holding):
@@ -95,24 +66,32 @@ class Producer(Holding):
         self._tickets = Tickets()
         self._blocked = 0  # callers that wait for room
         self._is_inherited = False
-        self._seek_spool_at = 0.0  # where memory has to do
         self._stalled = False  # a caller waited in vain: fail fast until there is room again
 
     # --- the callers' side ---
 
-    def append(self, data: bytes, on_full: str | None = None, *, wakes: bool = True) -> int:
+    def append(  # noqa: C901 - the hot path: a function more is 2 % of a `record()`
+        self, data: bytes, on_full: str | None = None, wakes: bool = True
+    ) -> int:
         """Keep one encoded event; its number, or `NOT_NUMBERED` or `NOT_KEPT`.
 
         Blocks only when the queue is full, as ``on_full`` says, by default the setting: `DROP`
         never does, nor `TELL`, which gives `NO_ROOM`. Raises `QueueFull` where that is asked for,
         and `ClosedError`.
         """
-        with self._lock:
-            if self._busy:
-                self._side.append((data, 1))
-                return NOT_NUMBERED
-            self._busy = True
+        lock = self._lock
+        is_inside = lock._is_owned()  # type: ignore[attr-defined] # `Condition` asks so, too
+        if is_inside and self._busy:
+            self._side.append((data, 1))
+            return NOT_NUMBERED
+        # By hand, because `with` is 5 % of a `record()`. A signal handler runs behind a call, not
+        # before one: so each call that takes the lock or gives it back is inside of the `try`, and
+        # the first in its `except`. Who comes inside neither takes it nor gives it back.
+        try:
+            if not is_inside:
+                lock.acquire()
             try:
+                self._busy = True
                 if self._side:  # of an interruption behind the last call's flag
                     self._drain_side()
                 seq = self.seq + 1
@@ -123,17 +102,26 @@ class Producer(Holding):
                     seq = self._append_slowly((data, 1), on_full)
             except BaseException:  # a signal handler may raise anywhere: leave nothing half done
                 self._is_torn, self._seq_max = True, -1
-                if self._is_inherited:
-                    return NOT_KEPT  # a fork came up inside: the event is the parent's
-                if self._closed:
-                    raise ClosedError(CLOSED) from None
-                self._mend()
-                self._drain_side()
-                raise
+                if not self._is_inherited:
+                    if self._closed:
+                        raise ClosedError(CLOSED) from None
+                    self._mend()
+                    self._drain_side()
+                    raise
+                seq = NOT_KEPT  # a fork came up inside: the event is the parent's
             finally:
                 self._busy = False
-            if self._side:  # of whoever interrupted
-                self._drain()
+            if not is_inside:
+                lock.release()
+        except BaseException:
+            if not is_inside:
+                try:  # noqa: SIM105 - suppress() would be a call before it
+                    lock.release()
+                except RuntimeError:  # it was not taken yet, or is given back already
+                    pass
+            raise
+        if self._side:  # of whoever interrupted
+            self._drain()
         if self.sender_sleeps and wakes:
             self._wake()
         return seq
@@ -240,8 +228,8 @@ class Producer(Holding):
         and one that could not be had is tried again now and then."""
         if self.spooled:
             self._survives()
-        elif now >= self._seek_spool_at:
-            self._seek_spool_at = now + SPOOL_AGAIN_S
+        elif now >= self._keeper.seek_spool_at:
+            self._keeper.seek_spool_at = now + SPOOL_AGAIN_S
             if self._find_spool():
                 what = "a spool again in %s: events survive this process"
                 self._complaints.later("spool again", what, self._directory)

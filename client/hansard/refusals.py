@@ -33,7 +33,8 @@ def record(
     payload = refusal_payload(agent_id, action, decision, created_at)
     if payload is None:
         return False
-    data = log._encode(GOVERNANCE_REFUSAL, payload, REFUSAL_LEVEL, agent_id, None, created_at)
+    encode = log._encoder.encode
+    data = encode(GOVERNANCE_REFUSAL, payload, REFUSAL_LEVEL, agent_id, None, created_at)
     producer = log._producer
     try:
         if not log._sync:

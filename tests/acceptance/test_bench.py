@@ -11,7 +11,8 @@ import pytest
 from bench import __main__ as bench
 from bench.measuring import entered
 from bench.measuring.figures import Figure
-from bench.parts import backfill, crowded, ingest, proof, proof_cost, readers, search, verify
+from bench.parts import QUICK, backfill, crowded, ingest, proof, proof_cost, readers, search, verify
+from bench.reporting import readme
 from bench.workloads.event import Event
 from bench.workloads.tasks import events
 from hansard import AuditLog
@@ -48,6 +49,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 def test_it_counts_what_was_entered(run: dict[str, float]) -> None:
     assert run["ingest: events entered, each checked"] == EVENTS
     assert run["ingest: commits"] >= 1
+
+
+def test_the_readme_has_its_figures_from_it(run: dict[str, float]) -> None:
+    parts = {name.partition(": ")[0] for name in run}
+    wanted = {f"{row.part}: {row.name}" for row in readme.ROWS if row.part in parts}
+    assert wanted <= run.keys()
+    assert parts == {*QUICK, "limit"}
 
 
 def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:

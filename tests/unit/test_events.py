@@ -331,6 +331,16 @@ def test_lists_count_as_levels_too() -> None:
         encode_payload({"v": [deep]})
 
 
+@pytest.mark.parametrize("name", ["", "a", "a" * 100])
+def test_a_short_event_is_not_nested_deeper_either(name: str) -> None:
+    deep: Any = []
+    for _ in range(62):
+        deep = [deep]
+    encode(payload={name: deep})
+    with pytest.raises(InvalidEvent, match="nested too deep"):
+        encode(payload={name: [deep]})
+
+
 def test_braces_in_strings_are_not_levels() -> None:
     payload = {"[" * 300: "{" * 300, '\\"[': '"{\\' * 100}
     assert decoded(payload) == payload

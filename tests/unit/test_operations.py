@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from hansard import AuditLog, ClosedError, InvalidEvent, QueueFull, operations
+from hansard.exclusive import exclusively
 from hansard.operations import Operation
-from hansard.producer import Producer, exclusively
+from hansard.producer import Producer
 from recorder import WHERE, Recorder
 
 

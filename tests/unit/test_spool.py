@@ -322,6 +322,13 @@ def test_bytes_used_are_those_of_the_records(kept: Kept) -> None:
     assert kept.spool.bytes_used == HEAD + 60
 
 
+def test_an_event_is_kept_the_same_whatever_its_size(wide: Kept) -> None:
+    """The small ones are written by one call, the large ones by two."""
+    for length in (1, 2, 510, 511, 512, 513, 5_000):
+        assert wide.append(length)
+    assert_as_kept(wide)
+
+
 def test_what_an_interrupted_append_left_is_overwritten(kept: Kept) -> None:
     kept.append(50)
     kept.spool.append(2, 9, b"\xff" * 200)

@@ -15,6 +15,7 @@ from hansard.spool.layout import LENGTH
 from stepped import Killed
 
 NEVER: Final = 1 << 62
+HEAD_VALUES: Final = 3  # length, number and CRC
 
 
 class _Mortal(mmap.mmap):
@@ -38,21 +39,27 @@ def dying(spool: Spool, bytes_left: int) -> Iterator[None]:
     spool._map.close()
     mortal = spool._map = _Mortal(spool._descriptor, spool._size)
     mortal.left = bytes_left
-    with mock.patch.multiple(
-        live,
-        _pack_record=_pack_record,
-        _pack_length=_pack_length,
-        LENGTH=SimpleNamespace(
-            size=LENGTH.size, unpack_from=LENGTH.unpack_from, pack_into=_pack_length
+    with (
+        mock.patch.multiple(
+            live,
+            _pack_record=_pack_record,
+            _pack_length=_pack_length,
+            LENGTH=SimpleNamespace(
+                size=LENGTH.size, unpack_from=LENGTH.unpack_from, pack_into=_pack_length
+            ),
         ),
+        mock.patch.object(spool, "_pack_small", (_pack_record,) * live._SMALL_BYTES),
     ):
         yield
     if mortal.left >= 0:
         mortal.left = NEVER
 
 
-def _pack_record(memory: mmap.mmap, offset: int, *values: int) -> None:
-    memory[offset : offset + RECORD.size] = RECORD.pack(*values)
+def _pack_record(memory: mmap.mmap, offset: int, *values: Any) -> None:
+    """A record's head, and a small one's event behind it."""
+    *head, data = values if len(values) > HEAD_VALUES else (*values, b"")
+    packed = RECORD.pack(*head) + data
+    memory[offset : offset + len(packed)] = packed
 
 
 def _pack_length(memory: mmap.mmap, offset: int, length: int) -> None:
