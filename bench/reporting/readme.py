@@ -36,30 +36,30 @@ class Row(NamedTuple):
 
 ROWS: Final = (
     Row("4 workers → commit (`synchronous=FULL`, proof, all indexes)",
-         "ingest", "to the last commit"),
-    Row("… / stdlib `sqlite3` from 4 processes",
-         _PEERS, "Hansard / sqlite3, one commit an event"),
-    Row("… / Redis Streams, `appendfsync always`", _PEERS, "Hansard / Redis Streams always"),
-    Row("… / PostgreSQL INSERT", _PEERS, "Hansard / PostgreSQL INSERT"),
-    Row("… / JetStream as it comes", _PEERS, "Hansard / JetStream"),
+        "ingest", "to the last commit"),
+    Row("ingest of 4 workers / stdlib `sqlite3` from 4 processes",
+        _PEERS, "Hansard / sqlite3, one commit an event"),
+    Row("ingest / Redis Streams, `appendfsync always`", _PEERS, "Hansard / Redis Streams always"),
+    Row("ingest / PostgreSQL INSERT", _PEERS, "Hansard / PostgreSQL INSERT"),
+    Row("ingest / JetStream as it comes", _PEERS, "Hansard / JetStream"),
     Row("writer CPU an event / bare `executemany` of the same rows",
-         "limit", "writer CPU / rows as entered"),
+        "limit", "writer CPU / rows as entered"),
     Row("writer CPU an event, with the proof / without it",
-         "proof cost", "with the proof / without"),
+        "proof cost", "with the proof / without"),
     Row("`record()` / `logging` QueueHandler, p50", "record", "record() p50 / QueueHandler p50"),
     Row("`record()` / `logging` QueueHandler, p99", "record", "record() p99 / QueueHandler p99"),
     Row("`record(sync=True)` / a bare round trip and commit, p50",
-         "sync", "record(sync=True) p50 / bare p50"),
+        "sync", "record(sync=True) p50 / bare p50"),
     Row("acks/s of 64 synchronous callers / of one", "sync", "acks/s of 64 callers / of 1"),
     Row("ingest at 10 million entries / at 100,000, tasks with a life",
-         "growth", "ingest at 10,000,000 / at 100,000"),
+        "growth", "ingest at 10,000,000 / at 100,000"),
     Row("`hansard verify`, on one core", "verify", "verified, on one processor"),
-    Row("from `kill -9` of the writer to the first new ack",
-         "recover", "workers alive: first new ack"),
-    Row("… until 100,000 spooled events are in",
-         "recover", "workers alive: 100,000 spooled events in"),
-    Row("… of workers that were killed too",
-         "recover", "workers killed too: 100,000 spooled events in"),
+    Row("`kill -9` of the writer: first new ack",
+        "recover", "workers alive: first new ack"),
+    Row("`kill -9` of the writer: 100,000 spooled events in",
+        "recover", "workers alive: 100,000 spooled events in"),
+    Row("`kill -9` of writer and workers: 100,000 spooled events in",
+        "recover", "workers killed too: 100,000 spooled events in"),
 )  # fmt: skip
 
 
@@ -146,9 +146,10 @@ def _made_by(run: Saved) -> str:
     machine = run.machine
     command = "scripts/bench --quick" if run.settings["quick"] else "scripts/bench"
     return (
-        f"Made by `{command}` on {machine['at'][:10]}: {machine['cpu']}, "
-        f"{machine['cores']} cores shared by all processes, {machine['file_system']}, "
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, libzmq {machine['libzmq']}. "
+        f"Made by `{command}` on {machine['at'][:10]}: {machine['cpu']}, {machine['cores']} cores "
+        f"shared by all processes (load {machine['load_before']:.1f} before it), "
+        f"{machine['file_system']}, Python {machine['python']}, SQLite {machine['sqlite']}, "
+        f"libzmq {machine['libzmq']}. "
         "What each figure is, and how to make it: [bench/README.md](bench/README.md)."
     )
 

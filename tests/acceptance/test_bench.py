@@ -64,21 +64,20 @@ def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
 
 
 def test_the_proof_is_measured_against_a_writer_without_it(tmp_path: Path) -> None:
-    """Both logs hold the same events, and one alone has a tree."""
+    """All logs hold the same events, one alone has a tree, and bare rows are those of a log."""
     figures = proof_cost.run(tmp_path / "cost", 500)
     assert all(figure.value > 0 for figure in figures), figures
     logs = [
-        apsw.Connection(str(tmp_path / "cost" / side / "log.db")) for side in ("with", "without")
+        apsw.Connection(str(tmp_path / "cost" / side / "log.db"))
+        for side in ("with", "without", "bare-with", "bare")
     ]
     columns = "seq, producer, producer_seq, event_type, level, actor, task_id, payload"
-    proven, bare = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
-    assert proven == bare
-    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0]
+    proven, *others = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
+    assert others == [proven] * 3
+    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0, 0, 0]
     hidden = "SELECT count(*) FROM entries WHERE (payload IS NULL) = (payload_hash IS NULL)"
-    assert [log.execute(hidden).get for log in logs] == [
-        len(proven),
-        sum(r[-1] is None for r in bare),
-    ]
+    unhidden = sum(row[-1] is None for row in proven)
+    assert [log.execute(hidden).get for log in logs] == [len(proven), unhidden] * 2
 
 
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:

@@ -191,7 +191,9 @@ def test_the_readme_sets_hansard_beside_its_peers() -> None:
         "| sqlite3, one commit an event | 4 processes, fsync each | 2,000 | 1,500 µs | — | 21 |",
         "| bare executemany | one process, fsync a commit | 90,000 | — | — | 0.50 |",
     ]
-    assert lines_of(shown, "| … / stdlib `sqlite3` from 4 processes | 21 x | at least 15 |")
+    assert lines_of(
+        shown, "| ingest of 4 workers / stdlib `sqlite3` from 4 processes | 21 x | at least 15 |"
+    )
     assert "\nRedis Streams always is skipped: redis not installed.\n" in shown
 
 
