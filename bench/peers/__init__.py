@@ -25,7 +25,10 @@ NONE: Final = "no fsync"
 HANSARD: Final = Ours("Hansard", COMMIT, 1)
 SQLITE: Final = OneCommitAnEvent("sqlite3, one commit an event", EVENT, 0.01)
 REDIS: Final = RedisStreams("Redis Streams always", ANSWER, 0.03, has_server=True)
-JETSTREAM: Final = JetStream("JetStream", TWO_MINUTES, 0.75, has_server=True)
+JETSTREAM: Final = JetStream(
+    "JetStream, publish_async", TWO_MINUTES, 0.2, has_server=True, way=Way.FUTURES
+)
+JETSTREAM_COUNTED: Final = JetStream("JetStream, acks counted", TWO_MINUTES, 0.75, has_server=True)
 POSTGRESQL: Final = PostgreSQL("PostgreSQL INSERT", ANSWER, 0.03, has_server=True)
 
 _ALL: Final[tuple[Peer, ...]] = (
@@ -44,9 +47,10 @@ _ALL: Final[tuple[Peer, ...]] = (
     RedisStreams("Redis Streams everysec, pipelines of 100", SECOND, 0.4, has_server=True,
                  appendfsync="everysec", pipelined=100),
     JETSTREAM,
-    JetStream("JetStream, publish_async", TWO_MINUTES, 0.2, has_server=True, way=Way.FUTURES),
+    JETSTREAM_COUNTED,
     JetStream("JetStream, awaited publish", TWO_MINUTES, 0.03, has_server=True, way=Way.AWAITED),
-    JetStream("JetStream always", EVENT, 0.015, has_server=True, sync_interval="always"),
+    JetStream("JetStream always, acks counted", EVENT, 0.015, has_server=True,
+              sync_interval="always"),
     JetStream("JetStream always, awaited publish", EVENT, 0.01, has_server=True,
               sync_interval="always", way=Way.AWAITED),
     POSTGRESQL,
