@@ -4,9 +4,10 @@ time."""
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Found
 from bench.measuring.run import Run
 from bench.parts import PARTS, QUICK
+from bench.peers import PEERS
 from bench.reporting import compare, plots, readme, saved, table
 from bench.reporting.progress import Progress
 from bench.reporting.saved import Saved
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (saved.NoRun, plots.NoMatplotlib, OSError) as error:
         parser.error(str(error))
     if options.list:
-        print(_parts())
+        print(_list())
     return 0 if options.list or options.readme else _measure(options, earlier)
 
 
@@ -95,10 +97,19 @@ def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) ->
             print(f"drawn: {path}")
 
 
-def _parts() -> str:
-    """What there is to be run, and what it is held against."""
-    names = "\n".join(f"  {part.name:11} {part.about}" for part in PARTS.values())
-    return f"Parts, of which --quick runs {', '.join(QUICK)}:\n{names}"
+def _list() -> str:
+    """What there is to be run, and what it is held against; of both what stands in the way."""
+    parts = {f"{'*' if name in QUICK else ' '} {name}": each.about for name, each in PARTS.items()}
+    peers = {}
+    for name, peer in PEERS.items():
+        missing = peer.missing()
+        peers[f"  {name}"] = f"skipped: {missing}" if missing else peer.durability
+    return f"parts (* with --quick):\n{_columns(parts)}\n\npeers:\n{_columns(peers)}"
+
+
+def _columns(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {says}" for name, says in rows.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,4 +158,5 @@ def _default_place() -> Path:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end, logs are removed
     sys.exit(main())

@@ -26,6 +26,7 @@ from bench.workloads.tasks import events
 from hansard import AuditLog, wire
 from hansard.entry import QUEUED, Entry
 from hansard.events import EventEncoder, encode_payload
+from hansard.settings import Settings
 from hansard_writer import decoding
 from hansard_writer.intake import Batch, Intake
 
@@ -33,8 +34,8 @@ LOOP: Final = 2_000
 REPEAT: Final = 60
 WORKERS: Final = 4
 EVENTS_EACH: Final = 50_000
-FRAME_EVENTS: Final = 870  # what fits 256 KiB
-FRAMES_A_BATCH: Final = 2
+FRAME_EVENTS: Final = wire.FRAME_EVENTS_CUT
+FRAMES_A_BATCH: Final = Settings().batch_events_max // FRAME_EVENTS
 
 
 def record_steps(place: Path) -> dict[str, float]:

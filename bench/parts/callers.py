@@ -87,7 +87,7 @@ def _found(done: dict[_Kind, list[list[_Calls]]]) -> Found:
         found.figures.append(
             Figure(PART, f"{kind.name}, acks", rates[kind], "acks/s", workload=TASKS.name)
         )
-        found.curves.append(latency_curve(PLOT, kind.name, durations))
+        found.curves.append(latency_curve(PLOT, f"Hansard, {kind.name}", durations))
     for kind, rate in rates.items():
         if kind.callers == CALLERS[-1]:
             name, times = f"acks/s of {kind.name} / of 1", rate / rates[_Kind(1)]

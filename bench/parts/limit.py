@@ -27,17 +27,17 @@ from hansard_writer.wal_governor import PASSIVE_SHARE
 PART: Final = "limit"
 RATIO_MAX: Final = 2.0
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "seq, producer, producer_seq, created_at, event_type, level, actor, task_id, payload"
 )
-_HIDDEN: Final = ", salt, payload_hash"
-INSERT: Final = f"INSERT INTO entries({_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?)"
-INSERT_AS_ENTERED: Final = f"INSERT INTO entries({_COLUMNS}{_HIDDEN}) VALUES(?,?,?,?,?,?,?,?,?,?,?)"
+HIDDEN: Final = ", salt, payload_hash"
+INSERT: Final = f"INSERT INTO entries({COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?)"
+INSERT_AS_ENTERED: Final = f"INSERT INTO entries({COLUMNS}{HIDDEN}) VALUES(?,?,?,?,?,?,?,?,?,?,?)"
 _PASSIVE_PAGES: Final = Settings().wal_bytes_target // PASSIVE_SHARE // PAGE_BYTES
 
 _KINDS: Final = {
-    "rows as entered": (_COLUMNS + _HIDDEN, INSERT_AS_ENTERED, RATIO_MAX),
-    "rows without salt and hash": (_COLUMNS, INSERT, None),
+    "rows as entered": (COLUMNS + HIDDEN, INSERT_AS_ENTERED, RATIO_MAX),
+    "rows without salt and hash": (COLUMNS, INSERT, None),
 }
 
 

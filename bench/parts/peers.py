@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.measuring.figures import Curve, Figure, Found, latency_curve, median, percentile
 from bench.measuring.run import Run
-from bench.peers import HANSARD, JETSTREAM, PEERS, POSTGRESQL, REDIS, SQLITE
+from bench.peers import HANSARD, JETSTREAM, JETSTREAM_COUNTED, PEERS, POSTGRESQL, REDIS, SQLITE
 from bench.peers.peer import NotServed, Peer, Shape
 from bench.peers.turn import Turn, take
 from bench.workloads import TASKS
@@ -21,7 +21,13 @@ ROUNDS: Final = 3
 QUICK_SHARE: Final = 0.1
 PLOT: Final = "caller's latency"
 
-_RATIOS_MIN: Final = ((SQLITE, 15.0), (REDIS, 7.0), (POSTGRESQL, 10.0), (JETSTREAM, 1.2))
+_RATIOS_MIN: Final = (
+    (SQLITE, 15.0),
+    (REDIS, 7.0),
+    (POSTGRESQL, 10.0),
+    (JETSTREAM, 1.2),
+    (JETSTREAM_COUNTED, 1.2),
+)
 
 _Turns = dict[str, list[Turn]]
 

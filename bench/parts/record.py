@@ -1,16 +1,18 @@
 """What one `record()` costs its caller, beside `logging`'s `QueueHandler`, call by call.
 
-One process, the same events, alternating blocks, both with their thread that takes things away:
-ours sends to a live writer, the `QueueListener` hands to a handler that only counts. Where there
-is a choice, the QueueHandler gets the cheaper: `queue.SimpleQueue` (in C) instead of `Queue`, and
-the payload as ``extra``, which it passes on without formatting it.
+One process, the same events, alternating blocks, each with its thread that takes things away:
+ours sends to a live writer, the `QueueListener` hands to a handler that only counts. The
+QueueHandler comes twice: with ``queue.Queue(-1)``, as the standard library's documentation has it,
+and with `queue.SimpleQueue`, the cheapest there is (in C). Both get the payload as ``extra``, which
+they pass on without formatting it.
 """
 
 import logging
 import queue
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -31,6 +33,14 @@ BLOCKS: Final = 20  # of each kind
 PACE_S: Final = 0.001
 PACED_SHARE: Final = 100  # one of so many events is recorded at a pace
 DRAIN_S_MAX: Final = 60.0
+
+_Records = queue.Queue[logging.LogRecord] | queue.SimpleQueue[logging.LogRecord]
+
+OURS: Final = "record()"
+QUEUES: Final[dict[str, Callable[[], _Records]]] = {
+    "QueueHandler": lambda: queue.Queue(-1),
+    "QueueHandler, SimpleQueue": queue.SimpleQueue,
+}
 
 
 class _Block(NamedTuple):
@@ -53,7 +63,7 @@ class _Durations(NamedTuple):
 class _Measured(NamedTuple):
     producer_hash: bytes
     ours: _Durations
-    peer: _Durations
+    peers: dict[str, _Durations]
 
 
 def run(directory: Path, events_count: int) -> Found:
@@ -62,23 +72,20 @@ def run(directory: Path, events_count: int) -> Found:
         measured = in_fresh_process(_measure, directory, events_count)
     recorded = [event for block in _blocks(events_count) for event in block.events]
     entered.check(directory, {measured.producer_hash: recorded})
-    ours, peer = measured.ours, measured.peer
-    p50, p99 = (_ratio(ours.in_a_row, peer.in_a_row, share) for share in (0.50, 0.99))
-    figures = [
-        *distribution(PART, "record()", ours.in_a_row),
-        *distribution(PART, "QueueHandler", peer.in_a_row),
-        Figure(PART, "record() p50 / QueueHandler p50", p50, "x", P50_RATIO_MAX),
-        Figure(PART, "record() p99 / QueueHandler p99", p99, "x", P99_RATIO_MAX),
-        *distribution(PART, "record(), one a ms", ours.paced),
-        *distribution(PART, "QueueHandler, one a ms", peer.paced),
-    ]
-    curves = [
-        latency_curve(PLOT, "Hansard, in a row", ours.in_a_row),
-        latency_curve(PLOT, "Hansard, one a ms", ours.paced),
-        latency_curve(PLOT, "QueueHandler, in a row", peer.in_a_row),
-        latency_curve(PLOT, "QueueHandler, one a ms", peer.paced),
-    ]
-    return Found(figures, curves)
+    found = Found()
+    for name, took in {OURS: measured.ours, **measured.peers}.items():
+        found.figures += distribution(PART, name, took.in_a_row)
+        found.figures += distribution(PART, f"{name}, one a ms", took.paced)
+        shown = "Hansard" if took is measured.ours else name
+        found.curves += [
+            latency_curve(PLOT, f"{shown}, in a row", took.in_a_row),
+            latency_curve(PLOT, f"{shown}, one a ms", took.paced),
+        ]
+    for name, peer in measured.peers.items():
+        for what, share, reach in (("p50", 0.50, P50_RATIO_MAX), ("p99", 0.99, P99_RATIO_MAX)):
+            ratio = _ratio(measured.ours.in_a_row, peer.in_a_row, share)
+            found.figures.append(Figure(PART, f"{OURS} {what} / {name} {what}", ratio, "x", reach))
+    return found
 
 
 def _ratio(ours: "array[int]", peer: "array[int]", share: float) -> float:
@@ -97,19 +104,21 @@ def _blocks(count: int) -> list[_Block]:
 
 
 def _measure(directory: Path, count: int) -> _Measured:
-    """Both ways by turns. What waits is taken away before the other's turn comes."""
+    """All by turns. What waits is taken away before another's turn comes."""
     ours = _Durations(array("q"), array("q"))
-    peer = _Durations(array("q"), array("q"))
-    with AuditLog(directory) as log, _QueueLogger() as queue_logger:
+    peers = {name: _Durations(array("q"), array("q")) for name in QUEUES}
+    with AuditLog(directory) as log, ExitStack() as stack:
+        loggers = {name: stack.enter_context(_QueueLogger(name, QUEUES[name]())) for name in QUEUES}
         entry = None
         for block in _blocks(count):
             entry = _by_record(log, block, ours.of(block))
             if not log.flush(DRAIN_S_MAX):
                 raise entered.WrongEntries(f"not committed within {DRAIN_S_MAX:g} s")
-            _by_queue_handler(queue_logger.logger, block, peer.of(block))
-            queue_logger.drain(len(peer.in_a_row) + len(peer.paced))
+            for name, peer in peers.items():
+                _by_queue_handler(loggers[name].logger, block, peer.of(block))
+                loggers[name].drain(len(peer.in_a_row) + len(peer.paced))
     assert entry is not None
-    return _Measured(entry, ours, peer)
+    return _Measured(entry, ours, peers)
 
 
 def _by_record(log: AuditLog, block: _Block, durations: "array[int]") -> bytes:
@@ -150,11 +159,10 @@ class _Counter(logging.NullHandler):
 class _QueueLogger:
     """A logger with a `QueueHandler`, and the listener that takes its records away."""
 
-    def __init__(self) -> None:
-        self.logger = logging.getLogger("bench.queue_handler")
+    def __init__(self, name: str, records: _Records) -> None:
+        self.logger = logging.getLogger(f"bench.{name}")
         self.logger.setLevel(logging.INFO)
         self.logger.propagate = False
-        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         self.logger.addHandler(QueueHandler(records))
         self._counter = _Counter()
         self._listener = QueueListener(records, self._counter)

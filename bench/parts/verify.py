@@ -34,7 +34,7 @@ SMALL_SHARE: Final = 10  # a log of so much less shows how memory grows
 WORKERS: Final = 4
 BATCH: Final = 500  # of a producer
 PAYLOAD_BYTES: Final = 200
-CPU_US_MAX: Final = 1e6 / 300_000  # an entry
+RATE_MIN: Final = 300_000  # entries/s
 MEMORY_MIB_MAX: Final = 8.0  # beside what the process has before
 TURNS: Final = 3  # the least counts
 LEAF_BYTES: Final = 130  # about, of which SHA-256 is timed
@@ -51,8 +51,8 @@ def run(place: Path, entries: int = ENTRIES) -> list[Figure]:
     cpu_us, sha256_us = in_fresh_process(_cpu_us, place / "large", entries)
     return [
         Figure(PART, "entries of 200 bytes of payload", entries, "entries"),
-        Figure(PART, "verified, on one processor", 1e6 / cpu_us, "entries/s"),
-        Figure(PART, "CPU an entry", cpu_us, "µs", CPU_US_MAX),
+        Figure(PART, "verified, on one processor", 1e6 / cpu_us, "entries/s", reach_min=RATE_MIN),
+        Figure(PART, "CPU an entry", cpu_us, "µs"),
         Figure(PART, "the same, in SHA-256 calls", cpu_us / sha256_us, "x"),
         Figure(PART, "memory it takes", large / MIB, "MiB", MEMORY_MIB_MAX),
         Figure(PART, f"memory for 1/{SMALL_SHARE} of the entries", small / MIB, "MiB"),

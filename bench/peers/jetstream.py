@@ -30,7 +30,7 @@ STREAM: Final = "events"
 ANY_PORT: Final = -1
 ANSWER_S_MAX: Final = 60.0
 WINDOW_COUNTED: Final = 256  # acks outstanding: of 64, 256, 1,000 and 4,000 the fastest
-WINDOW_FUTURES: Final = 64  # …
+WINDOW_FUTURES: Final = 64  # the fastest of the same, as far as it differs
 
 
 class Way(Enum):

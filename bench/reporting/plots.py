@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 LATENCY: Final = "latency"  # in a plot's name: its points are quantiles and µs
 OURS: Final = "Hansard"  # how the names of our own curves begin
-SIZE_INCHES: Final = (8.6, 4.3)
+WIDTH_INCHES: Final = 8.6
+HEIGHT_INCHES_MIN: Final = 4.3
+CURVE_INCHES: Final = 0.3  # of height, for each of many
 QUANTILES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 # Okabe and Ito's colours, which those who see fewer colours tell apart too; yellow is left out,
 # because it is too light for a line on white.
@@ -91,7 +93,8 @@ def draw(curves: Iterable[Curve], directory: Path) -> list[Path]:
     for plot, drawn in plots(curves).items():
         path = directory / file_name(plot)
         with style.context(["default", STYLE]):  # whatever a matplotlibrc says here
-            picture = Picture(figsize=SIZE_INCHES, layout="constrained", facecolor="white")
+            size = (WIDTH_INCHES, max(HEIGHT_INCHES_MIN, CURVE_INCHES * len(drawn)))
+            picture = Picture(figsize=size, layout="constrained", facecolor="white")
             _plot(picture.add_subplot(), plot, drawn)
             metadata = {"Title": plot, "Identifier": digest(drawn), "Date": None, "Creator": None}
             picture.savefig(path, format="svg", metadata=metadata)

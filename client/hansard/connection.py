@@ -14,7 +14,7 @@ from hansard import directory as layout
 from hansard import wire
 
 RECONNECT_MS: Final = 20
-RECONNECT_MS_MAX: Final = 200
+RECONNECT_MS_MAX: Final = 100  # a new writer is met so much later at most
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # plain numbers: the enums' operators are Python
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -37,6 +37,7 @@ class Connection:
         wake_descriptor: int,
     ) -> None:
         self._asked = False
+        self._may_be_answered = False  # the socket for requests has news
         self.connected = False
         self._wake_descriptor = wake_descriptor
         with contextlib.ExitStack() as made:  # where a later one fails, the earlier ones are closed
@@ -50,7 +51,8 @@ class Connection:
         self._monitors = {int(each.getsockopt(zmq.FD)): each for each in monitors}
         self._with_news = list(monitors)  # those that were not asked yet since they woke the thread
         self._descriptors = select.poll()
-        for each in (*self._monitors, int(self._ack_socket.getsockopt(zmq.FD)), wake_descriptor):
+        self._ack_descriptor = int(self._ack_socket.getsockopt(zmq.FD))
+        for each in (*self._monitors, self._ack_descriptor, wake_descriptor):
             self._descriptors.register(each, select.POLLIN)
 
     def __enter__(self) -> Self:
@@ -82,9 +84,9 @@ class Connection:
     def reply(self) -> bytes | None:
         """The answer to the last request, None if there is none yet.
 
-        NOBLOCK, because a late answer to an earlier request makes poll say readable.
+        NOBLOCK, because a late answer to an earlier request is news, too.
         """
-        if not self._asked or not _is_readable(self._ack_socket):
+        if not (self._asked and self._may_be_answered):
             return None
         try:
             reply: bytes = self._ack_socket.recv(_NOBLOCK)
@@ -110,9 +112,12 @@ class Connection:
         timeout_ms = round(timeout * 1_000 + 0.5)
         if blocked:
             return self._wait_for_room(timeout_ms)
-        if self._with_news or _is_readable(self._ack_socket):
+        self._may_be_answered = self._asked and _is_readable(self._ack_socket)
+        if self._with_news or self._may_be_answered:
             timeout_ms = 0
         ready = [descriptor for descriptor, _ in self._descriptors.poll(timeout_ms)]
+        if self._ack_descriptor in ready:
+            self._may_be_answered = self._asked or _is_readable(self._ack_socket)
         self._with_news += [self._monitors[each] for each in ready if each in self._monitors]
         return self._wake_descriptor in ready
 
@@ -123,6 +128,7 @@ class Connection:
         interests += [(self._push_socket, zmq.POLLOUT), (self._wake_descriptor, zmq.POLLIN)]
         ready = zmq.zmq_poll(interests, timeout_ms)
         self._with_news = monitors
+        self._may_be_answered = True
         return any(each == self._wake_descriptor for each, _ in ready)
 
 

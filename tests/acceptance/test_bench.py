@@ -11,7 +11,8 @@ import pytest
 from bench import __main__ as bench
 from bench.measuring import entered
 from bench.measuring.figures import Figure
-from bench.parts import backfill, crowded, ingest, proof, proof_cost, readers, search, verify
+from bench.parts import QUICK, backfill, crowded, ingest, proof, proof_cost, readers, search, verify
+from bench.reporting import readme
 from bench.workloads.event import Event
 from bench.workloads.tasks import events
 from hansard import AuditLog
@@ -50,27 +51,33 @@ def test_it_counts_what_was_entered(run: dict[str, float]) -> None:
     assert run["ingest: commits"] >= 1
 
 
+def test_the_readme_has_its_figures_from_it(run: dict[str, float]) -> None:
+    parts = {name.partition(": ")[0] for name in run}
+    wanted = {f"{row.part}: {row.name}" for row in readme.ROWS if row.part in parts}
+    assert wanted <= run.keys()
+    assert parts == {*QUICK, "limit"}
+
+
 def test_every_figure_is_a_measurement(run: dict[str, float]) -> None:
     # CPU time comes in ticks of 10 ms, too coarse for so small a run.
     assert all(value > 0 for name, value in run.items() if "CPU" not in name), run
 
 
 def test_the_proof_is_measured_against_a_writer_without_it(tmp_path: Path) -> None:
-    """Both logs hold the same events, and one alone has a tree."""
+    """All logs hold the same events, one alone has a tree, and bare rows are those of a log."""
     figures = proof_cost.run(tmp_path / "cost", 500)
     assert all(figure.value > 0 for figure in figures), figures
     logs = [
-        apsw.Connection(str(tmp_path / "cost" / side / "log.db")) for side in ("with", "without")
+        apsw.Connection(str(tmp_path / "cost" / side / "log.db"))
+        for side in ("with", "without", "bare-with", "bare")
     ]
     columns = "seq, producer, producer_seq, event_type, level, actor, task_id, payload"
-    proven, bare = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
-    assert proven == bare
-    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0]
+    proven, *others = (log.execute(f"SELECT {columns} FROM entries").fetchall() for log in logs)
+    assert others == [proven] * 3
+    assert [log.execute("SELECT count(*) > 0 FROM tree").get for log in logs] == [1, 0, 0, 0]
     hidden = "SELECT count(*) FROM entries WHERE (payload IS NULL) = (payload_hash IS NULL)"
-    assert [log.execute(hidden).get for log in logs] == [
-        len(proven),
-        sum(r[-1] is None for r in bare),
-    ]
+    unhidden = sum(row[-1] is None for row in proven)
+    assert [log.execute(hidden).get for log in logs] == [len(proven), unhidden] * 2
 
 
 def test_readers_are_measured_beside_those_who_record(tmp_path: Path) -> None:

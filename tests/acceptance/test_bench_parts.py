@@ -135,7 +135,8 @@ def test_callers_are_measured_alone_and_together_as_threads_and_tasks(tmp_path: 
         name for _, name in values
     }
     assert {curve.name for curve in found.curves} == {
-        "bare REQ/REP and commit", "1 caller", "64 callers", "64 asyncio callers",
+        "bare REQ/REP and commit", "Hansard, 1 caller", "Hansard, 64 callers",
+        "Hansard, 64 asyncio callers",
     }  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_a_callers_event_that_is_another_is_an_error(
 def test_growth_is_measured_at_each_size_and_only_what_was_recorded_is_read(
     tmp_path: Path,
 ) -> None:
-    found = growth.run(share(tmp_path, 200), sizes=(1_000, 2_500), rounds=2)
+    found = growth.run(share(tmp_path, 200), sizes=(1_000, 2_500), rounds=1)
     values = by_name(found.figures)
     for workload in ("tasks", "random keys"):
         assert values[workload, "ingest at 2,500 / at 1,000"] > 0

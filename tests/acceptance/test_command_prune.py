@@ -16,6 +16,7 @@ import hansard_writer
 from acceptance.conftest import MortalWriter
 from hansard import AuditLog
 from hansard.reader import LogReader
+from hansard_writer.laying_out import lay_out_anew
 from support import query, wait_until
 
 OLD = 1_700_000_000 * 10**9  # 2023-11-14
@@ -231,6 +232,9 @@ def test_free_space_is_given_back_while_workers_go_on_and_whatever_is_killed(
 ) -> None:
     database = directory / "log.db"
     mortal_writer.start()
+    assert mortal_writer.end() == 0
+    lay_out_anew(directory)
+    mortal_writer.start()
     with AuditLog(directory) as log:
         before = fill_and_prune(directory, log)
         would = hansard("prune", "--dir", directory, "--vacuum", "--dry-run")
@@ -266,15 +270,13 @@ def test_free_space_is_given_back_while_workers_go_on_and_whatever_is_killed(
     mortal_writer.start()
 
 
-def test_a_log_of_an_earlier_release_is_laid_out_anew_while_nobody_serves_it(
+def test_a_log_is_laid_out_anew_the_first_time_while_nobody_serves_it(
     directory: Path,
 ) -> None:
     with hansard_writer.running(directory), AuditLog(directory) as log:
         record_old(log, 900)
     other = apsw.Connection(str(directory / "log.db"))
     for statement in (
-        "PRAGMA auto_vacuum = NONE",
-        "VACUUM",
         "CREATE TABLE mine(x)",
         "INSERT INTO mine VALUES(zeroblob(3000000))",
         "DROP TABLE mine",

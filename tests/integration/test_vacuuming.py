@@ -76,10 +76,18 @@ def pages_on_disk(log: Log) -> int:
     return (log.directory / "log.db").stat().st_size // PAGE_BYTES
 
 
+def laid_out(log: Log) -> Log:
+    """So that it can give back while it is served."""
+    log.stop_writer()
+    (log.directory / "writer.lock").touch()
+    assert lay_out_anew(log.directory).is_in_pieces
+    return log.start_writer()
+
+
 @pytest.fixture
 def pruned(log: Log) -> Log:
     """It has more free pages than others."""
-    record(log)
+    record(laid_out(log))
     prune(log)
     assert found(log).free > 200
     piece(log, 0)
@@ -116,7 +124,7 @@ def test_it_goes_on_beside_what_is_recorded(pruned: Log) -> None:
 
 
 def test_a_log_without_free_pages_gives_nothing_back(log: Log) -> None:
-    record(log, 50)
+    record(laid_out(log), 50)
     give_back(log)
     assert piece(log)[:2] == (0, 0)
 
@@ -175,7 +183,7 @@ def test_a_reader_in_the_way_is_named_and_waited_for(pruned: Log) -> None:
 
 
 def test_while_a_reader_makes_the_wal_grow_it_waits(directory: Path) -> None:
-    log = Log(directory, wal_bytes_target=MIB).start_writer()
+    log = laid_out(Log(directory, wal_bytes_target=MIB).start_writer())
     record(log, 2_000)
     prune(log, 1_500)
     piece(log, 0)
@@ -211,7 +219,7 @@ def test_what_is_redacted_is_gone_however_its_pages_were_moved(
     """Pages move between two pieces of wiping, with all that is in them, to where it was."""
     monkeypatch.setattr(wiping, "PIECE_PAGES_MAX", 40)
     hidden = {number: f"q{Random(number).getrandbits(96):024x}" for number in range(200, 601, 2)}
-    record(log, secrets=hidden)
+    record(laid_out(log), secrets=hidden)
     log.ask(wire.Redact([[200, 400]], None, None, "a password", "ann", 0, 0, dry_run=False))
     prune(log, 190)
     pieces = 0
@@ -235,12 +243,12 @@ def test_what_is_redacted_is_gone_however_its_pages_were_moved(
     assert log.query("PRAGMA integrity_check") == [("ok",)]
 
 
-# --- a log that an earlier release made ---
+# --- a log as it was made, which has given nothing back yet ---
 
 
 @pytest.fixture
 def old(pruned: Log) -> Log:
-    """Laid out as they were, and nobody serves it."""
+    """Laid out as logs are made, and nobody serves it."""
     pruned.stop_writer()
     connection = apsw.Connection(str(pruned.directory / "log.db"))
     size = pages_on_disk(pruned)

@@ -12,7 +12,8 @@ from bench import __main__ as bench
 from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Curve, Figure, Found, latency_curve
 from bench.measuring.run import Run
-from bench.parts import PARTS
+from bench.parts import PARTS, growth, peers, recover
+from bench.peers import HANSARD, PEERS, REDIS, SQLITE
 from bench.reporting import compare, plots, progress, readme, saved, table, wording
 from bench.reporting.saved import NoRun, Saved
 
@@ -159,21 +160,29 @@ def test_the_readme_shows_the_figures_with_their_reach_and_names_what_is_absent(
     assert "Made by `scripts/bench --quick` on 2026-11-21: A CPU, 2 cores" in shown
 
 
+def test_the_readme_asks_for_figures_by_the_names_that_parts_give_them() -> None:
+    rows = {row.part: [each.name for each in readme.ROWS if each.part == row.part]
+            for row in readme.ROWS}  # fmt: skip
+    held_against = [f"{HANSARD.name} / {peer.name}" for peer in PEERS.values()]
+    assert set(rows[peers.PART]) <= set(held_against)
+    assert rows[growth.PART] == [f"ingest at {growth.SIZES[-1]:,} / at {growth.SIZES[0]:,}"]
+    assert all(f" {recover.SPOOLED:,} " in name for name in rows[recover.PART][1:])
+    assert rows.keys() - {"limit"} <= PARTS.keys()
+
+
 def test_the_readme_sets_hansard_beside_its_peers() -> None:
-    def peers(
-        name: str, value: float, unit: str = "events/s", reach: float | None = None
-    ) -> Figure:
-        return Figure("peers", name, value, unit, reach_min=reach, workload="tasks")
+    def peer(name: str, value: float, unit: str = "events/s") -> Figure:
+        return Figure("peers", name, value, unit, workload="tasks")
 
     shown = readme.block(
         a_run(
-            peers("Hansard: 4 processes, fsync a commit", 45_000.0),
-            peers("Hansard: caller's p50", 3.5, "µs"),
-            peers("Hansard: caller's p99", 9.25, "µs"),
-            peers("sqlite3, one commit an event: 4 processes, fsync each", 2_000.0),
-            peers("sqlite3, one commit an event: caller's p50", 1_500.0, "µs"),
-            peers("bare executemany: one process, fsync a commit", 90_000.0),
-            peers("Hansard / sqlite3, one commit an event", 21.0, "x")._replace(reach_min=15.0),
+            peer("Hansard: 4 processes, fsync a commit", 45_000.0),
+            peer("Hansard: caller's p50", 3.5, "µs"),
+            peer("Hansard: caller's p99", 9.25, "µs"),
+            peer("sqlite3, one commit an event: 4 processes, fsync each", 2_000.0),
+            peer("sqlite3, one commit an event: caller's p50", 1_500.0, "µs"),
+            peer("bare executemany: one process, fsync a commit", 90_000.0),
+            peer("Hansard / sqlite3, one commit an event", 21.0, "x")._replace(reach_min=15.0),
             notes=["Redis Streams always is skipped: redis not installed"],
         )
     )
@@ -182,7 +191,9 @@ def test_the_readme_sets_hansard_beside_its_peers() -> None:
         "| sqlite3, one commit an event | 4 processes, fsync each | 2,000 | 1,500 µs | — | 21 |",
         "| bare executemany | one process, fsync a commit | 90,000 | — | — | 0.50 |",
     ]
-    assert lines_of(shown, "| … / stdlib `sqlite3` from 4 processes | 21 x | at least 15 |")
+    assert lines_of(
+        shown, "| ingest of 4 workers / stdlib `sqlite3` from 4 processes | 21 x | at least 15 |"
+    )
     assert "\nRedis Streams always is skipped: redis not installed.\n" in shown
 
 
@@ -329,12 +340,16 @@ def test_neither_the_command_nor_the_check_needs_matplotlib() -> None:
     assert "matplotlib" not in vars(plots)
 
 
-def test_parts_are_listed_and_none_is_run(
-    parts: list[str], capsys: pytest.CaptureFixture[str]
+def test_parts_and_peers_are_listed_with_what_is_missing_and_none_is_run(
+    parts: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(type(REDIS), "missing", lambda _: "redis-server not on PATH")
     assert bench.main(["--list"]) == 0
     shown = capsys.readouterr().out
-    assert all(lines_of(shown, name, part.about) for name, part in PARTS.items())
+    assert all(lines_of(shown, f" {name} ", part.about) for name, part in PARTS.items())
+    assert lines_of(shown, REDIS.name, "skipped: redis-server not on PATH")
+    assert lines_of(shown, SQLITE.name, SQLITE.durability)
+    assert {line.split()[1] for line in lines_of(shown, "* ")[1:]} >= {"ingest", "record", "sync"}
     assert parts == []
 
 

@@ -14,12 +14,16 @@ from hansard.reader_connection import ReadConnection
 from hansard_writer.cli import main
 from hansard_writer.cli import prune as command
 from hansard_writer.cli.prune import Before
+from hansard_writer.cli.vacuum import size
+from hansard_writer.free_space import PAGE_BYTES
 from hansard_writer.retention import Prefix, write_archive
+from hansard_writer.vacuuming import room
 from provable import ProvableLog
 from support import held_lock
 
 BEGIN = 1_704_067_200 * 10**9  # 2024-01-01
 HOUR = 3_600 * 10**9
+FIRST_TIME = "this first time only while no writer serves it, and with room for"
 
 Prune = Callable[..., Result]
 
@@ -63,11 +67,12 @@ def test_a_dry_run_says_what_would_go_and_needs_no_writer(log: ProvableLog, prun
     done = prune("--before", "2024-01-02", "--dry-run")
     assert done.exit_code == 0, done.output
     pages = log.execute("PRAGMA page_count").get
+    twice = size(2 * pages * PAGE_BYTES)
     assert done.stdout == (
         "Would prune 24 entries: 1 to 24, created from 2024-01-01T00:00:00.000000Z to "
         "2024-01-01T23:00:00.000000Z, about 6,696 bytes.\n"
-        f"--vacuum would give that back, and 0 bytes of log.db's {pages * 4_096:,} bytes that are "
-        "free already.\n"
+        f"--vacuum would give that back, and 0 bytes of log.db's {pages * PAGE_BYTES:,} bytes that "
+        f"are free already; {FIRST_TIME} {twice} meanwhile.\n"
     )
     assert log.execute("SELECT count(*) FROM entries").get == 48
 
@@ -76,12 +81,16 @@ def test_a_dry_run_says_what_a_vacuum_would_give_back(log: ProvableLog, prune: P
     log.execute("CREATE TABLE mine(x)")
     log.execute("INSERT INTO mine VALUES(zeroblob(2000000))")
     log.execute("DROP TABLE mine")
+    used = size(2 * room(log.store.handle.rows).used_bytes)
     done = prune("--vacuum", "--dry-run")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "--vacuum would give back 2.0 MB of log.db's 2.2 MB.\n"
+    assert done.stdout == (
+        f"--vacuum would give back 2.0 MB of log.db's 2.2 MB; {FIRST_TIME} {used} meanwhile.\n"
+    )
     done = prune("--before", "2024-01-02", "--vacuum", "--dry-run")
     assert done.stdout.endswith(
-        "--vacuum would give that back, and 2.0 MB of log.db's 2.2 MB that are free already.\n"
+        "--vacuum would give that back, and 2.0 MB of log.db's 2.2 MB that are free already; "
+        f"{FIRST_TIME} {used} meanwhile.\n"
     )
     done = prune("--before", "2024-01-01", "--vacuum", "--dry-run")
     assert done.exit_code == 0, "there is something to do"

@@ -73,9 +73,8 @@ class Entering:
         )
         types = set(facts[1])
         self.event_types |= types
-        if concerned := self._deriving.concerned(types):
-            rows = self._deriving.rows(concerned, seq, facts[1], payloads)
-            self._many(INSERT_VALUE, rows)
+        if self._deriving.concerns(types):
+            self._many(INSERT_VALUE, self._deriving.rows(seq, facts[1], payloads))
         for task in run.tasks:
             self._many(_INSERT_TASK, [task])
             self.registered[task[0]] = None

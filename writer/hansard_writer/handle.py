@@ -243,8 +243,6 @@ class Handle:
         if version and not self._may_be_old:
             damage.require_migrated(self._path, version)
         self._execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
-        if is_empty:  # later it is a commit each time, or a VACUUM's business
-            self._execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         if application_id != schema.APPLICATION_ID:  # it is a commit each time
             self._execute(f"PRAGMA application_id = {schema.APPLICATION_ID}").fetchall()
         for pragma in (

@@ -1,8 +1,9 @@
-"""A log of an earlier release is laid out anew, so that it can give free pages back from then on.
+"""A log is laid out anew, so that from then on it can give free pages back while it is served.
 
-A VACUUM writes all of it once more. It needs the log for itself, and room for it twice; killed at
-any moment, the log is as it was, or as it will be. The log MUST have been left by a writer that
-ended cleanly: nothing of it is looked at.
+None is made so: to note who refers to a page costs each event (4 % of it, a third in a log of 10
+million entries), and most logs never become smaller. A VACUUM writes all of it once more. It needs
+the log for itself, and room for it twice; killed at any moment, the log is as it was, or as it will
+be. The log MUST have been left by a writer that ended cleanly: nothing of it is looked at.
 """
 
 import os

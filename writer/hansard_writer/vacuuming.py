@@ -24,7 +24,7 @@ _ROOM: Final = "SELECT * FROM pragma_page_count, pragma_freelist_count, pragma_a
 
 class Room(NamedTuple):
     """How many pages a database has, and how many of them are free; and whether they can be given
-    back in pieces: a log of an earlier release has to be laid out anew for that."""
+    back in pieces: a log has to be laid out anew for that once, see `laying_out`."""
 
     pages: int
     free: int
@@ -67,8 +67,8 @@ class Vacuuming:
         before = room(self._rows)
         if not before.is_in_pieces:
             raise wire.WireError(
-                "this log is of an earlier release, and gives nothing back while it is served: "
-                "stop its writer, and then run `hansard prune --vacuum`"
+                "this log gives nothing back while it is served, before it was laid out for that: "
+                "stop its writer, and then run `hansard prune --vacuum`, this once"
             )
         if not asked.pages:
             if not handle.checkpoint_truncate():

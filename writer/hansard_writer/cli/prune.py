@@ -125,9 +125,9 @@ def command(
     full text. The file does not become smaller by that: its pages are zeroed, and used again. Dead
     letters and tasks stay; an archive is not redacted.
 
-    With --vacuum it does become smaller, piece by piece while workers record; of a log that nobody
-    serves by a writer for the time. A log that an earlier release made is written anew for that,
-    this once: it has to be served by nobody, and there must be room for it twice.
+    With --vacuum it does become smaller. The first time the log is written anew for that: nobody
+    may serve it, and there must be room for it twice. From then on it goes piece by piece while
+    workers record; but each event costs the writer more, a third in a log of 10 million entries.
 
     The settings retention_max_age and retention_max_bytes have the writer prune by itself.
 

@@ -1,7 +1,7 @@
 """What ``--vacuum`` of `hansard prune` does: it has free pages given back to the file system.
 
 Piece by piece through the writer, where one serves; else through one that it starts for the time,
-and a log of an earlier release is laid out anew. It deletes no entry.
+and a log that was never given back anything is laid out anew. It deletes no entry.
 """
 
 import time
@@ -50,8 +50,8 @@ def would_give_back(found: Room, *, behind_pruning: bool) -> str:
     if found.is_in_pieces:
         return f"{would}."
     return (
-        f"{would}; an earlier release made this log: only while no writer serves it, and with room "
-        f"for {size(2 * found.used_bytes)} meanwhile."
+        f"{would}; this first time only while no writer serves it, and with room for "
+        f"{size(2 * found.used_bytes)} meanwhile."
     )
 
 

@@ -36,21 +36,17 @@ class Deriving:
         self._extractors = [(each.id, Extractor(each.field)) for each in fields]
         self._of_type: dict[str, list[tuple[int, Extractor]]] = {}
 
-    def concerned(self, event_types: set[str]) -> set[str]:
-        """Those of some event types that have a field."""
-        if not self._extractors:
-            return set()
-        return {each for each in event_types if self.extractors(each)}
+    def concerns(self, event_types: set[str]) -> bool:
+        """Whether one of some event types has a field."""
+        return bool(self._extractors) and any(map(self.extractors, event_types))
 
     def rows(
-        self,
-        concerned: set[str],
-        first_seq: int,
-        event_types: Sequence[str],
-        payloads: Sequence[str | bytes | None],
+        self, first_seq: int, event_types: Sequence[str], payloads: Sequence[str | bytes | None]
     ) -> Iterator[tuple[int, int, Value]]:
-        """Rows of ``derived_values`` for those entries from ``first_seq`` on whose types are
-        ``concerned``."""
+        """Rows of ``derived_values`` for entries from ``first_seq`` on."""
+        concerned = {each for each in set(event_types) if self.extractors(each)}
+        if not concerned:
+            return
         for seq, (event_type, text) in enumerate(
             zip(event_types, payloads, strict=True), start=first_seq
         ):
