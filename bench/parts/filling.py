@@ -20,6 +20,7 @@ from bench.workloads import Workload
 from hansard import wire
 from hansard_writer.decoding import Run
 from hansard_writer.entering import Entering
+from hansard_writer.full_text import FullText
 from hansard_writer.store import Store
 
 PRODUCERS: Final = 8
@@ -58,10 +59,19 @@ def fill(directory: Path, workload: Workload, entries: int, result: "Connection[
                 "UPDATE producers SET watermark = ? WHERE id = ?",
                 [(producer.count, producer.id) for producer in producers],
             )
+        _look_for_text(store)
         connection.execute("PRAGMA synchronous = FULL")  # what is dirty is written now
         store.handle.checkpoint_truncate()
         store.close()
         result.send(entries)
+
+
+def _look_for_text(store: Store) -> None:
+    """As a writer would have, or the next one does it beside what is measured."""
+    full_text = FullText(store, None)
+    while full_text.tail:
+        full_text.index_piece()
+        limit.keep_wal_small(store)
 
 
 class _Producer:

@@ -18,6 +18,7 @@ from bench.workloads import RANDOM_KEYS, REAL, TASKS, WORKLOADS, Workload
 from bench.workloads.event import Event
 from hansard import AuditLog
 from hansard_writer import RunningWriter
+from hansard_writer.full_text import MARK_BEHIND_MAX, FullText
 from support import assert_verifies
 
 WORKERS = 2
@@ -125,6 +126,12 @@ def test_a_filled_log_is_one_that_verify_finds_intact_and_no_task_comes_again(
     assert sum(count for count, last in by_producer if count == last) == 9_100
     shared = "SELECT count(DISTINCT producer) > 1 AS shared FROM entries GROUP BY task_id"
     assert log.execute(f"SELECT sum(shared) FROM ({shared})").get == 0
+
+
+def test_a_filled_log_leaves_its_next_writer_little_to_catch_up_with(tmp_path: Path) -> None:
+    store, _ = limit.open_store(fill(tmp_path / "filled", 3 * MARK_BEHIND_MAX))
+    assert FullText(store, None).tail <= MARK_BEHIND_MAX  # as behind any writer
+    store.close()
 
 
 def test_callers_are_measured_alone_and_together_as_threads_and_tasks(tmp_path: Path) -> None:
