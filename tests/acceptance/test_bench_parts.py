@@ -110,7 +110,7 @@ def test_a_row_that_the_limit_left_out_is_an_error(
     filled = fill(tmp_path / "filled", 8) / "log.db"
     with pytest.raises(entered.WrongEntries, match="9 rows were to be inserted"):
         in_fresh_process(
-            limit._insert, filled, limit._COLUMNS, limit.INSERT, tmp_path / "bare", 9, 4
+            limit._insert, filled, limit.COLUMNS, limit.INSERT, tmp_path / "bare", 9, 4
         )
 
 
