@@ -1,5 +1,5 @@
-"""``python -m bench``: run the parts, say what they found. Exit 1 for a wrong count, never for a
-time."""
+"""``python -m bench``: run the parts, say what they found. Exit 1 for a wrong count or a part that
+failed, never for a time."""
 
 import argparse
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.measuring import machine
-from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Found
 from bench.measuring.run import Run
+from bench.measuring.surviving import surviving
 from bench.parts import PARTS, QUICK
 from bench.peers import PEERS
 from bench.reporting import compare, plots, readme, saved, table
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(place: Path, options: argparse.Namespace) -> Found:
-    """What the parts find; their logs are made in ``place``. Raises `WrongEntries`."""
+    """What the parts find; their logs are made in ``place``. A part that fails takes nothing from
+    the others, and is said at once."""
     names: Sequence[str] = options.only or (QUICK if options.quick else tuple(PARTS))
     found = Found()
     with Progress(len(names)) as progress:
@@ -51,9 +52,12 @@ def run(place: Path, options: argparse.Namespace) -> Found:
             directory = place / name.replace(" ", "-")
             share = Run(directory, options.workers, options.events, options.quick,
                         progress.begin(name))  # fmt: skip
-            found.add(PARTS[name].run(share))
+            part = Found()
+            with surviving(part, name):
+                part.add(PARTS[name].run(share))
             shutil.rmtree(directory, ignore_errors=True)
-            progress.end()
+            progress.end(part.broken)
+            found.add(part)
     return found
 
 
@@ -65,7 +69,15 @@ def _prepared(options: argparse.Namespace) -> Saved | None:
         options.plots.mkdir(parents=True, exist_ok=True)
     if options.json and not os.access(options.json.parent, os.W_OK):
         raise NotADirectoryError(f"no file can be written in {options.json.parent}")
+    if options.json and options.json.exists() and not _is_writable_file(options.json):
+        raise FileExistsError(f"{options.json} is no file that can be written")
+    if options.dir and not (options.dir.is_dir() and os.access(options.dir, os.W_OK)):
+        raise NotADirectoryError(f"{options.dir} is no directory that can be written to")
     return saved.read(options.compare) if options.compare else None
+
+
+def _is_writable_file(path: Path) -> bool:
+    return not path.is_dir() and os.access(path, os.W_OK)
 
 
 def _measure(options: argparse.Namespace, earlier: Saved | None) -> int:
@@ -75,26 +87,31 @@ def _measure(options: argparse.Namespace, earlier: Saved | None) -> int:
     try:
         facts = machine.facts(place)
         found = run(place, options)
-    except WrongEntries as error:
-        print(f"wrong: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted; nothing is saved", file=sys.stderr)
         return 130
     finally:
         shutil.rmtree(place, ignore_errors=True)
     settings = {"workers": options.workers, "events": options.events, "quick": options.quick}
-    _report(Saved(facts, settings, found), earlier, options)
-    return 0
+    is_reported = _report(Saved(facts, settings, found), earlier, options)
+    return 0 if is_reported and not found.broken else 1
 
 
-def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) -> None:
-    if options.json:
-        saved.write(options.json, whole)
-    print(compare.table(whole, earlier) if earlier else table.table(whole))
-    if options.plots:
-        for path in plots.draw(whole.found.curves, options.plots):
-            print(f"drawn: {path}")
+def _report(whole: Saved, earlier: Saved | None, options: argparse.Namespace) -> bool:
+    """Show the figures, and save and draw them where that is asked for; False when a file could not
+    be written."""
+    print(compare.table(whole, earlier) if earlier else table.table(whole), flush=True)
+    try:
+        if options.json:
+            saved.write(options.json, whole)
+        if options.plots:
+            for path in plots.draw(whole.found.curves, options.plots):
+                print(f"drawn: {path}")
+    except OSError as error:
+        name = error.filename or options.json or options.plots
+        print(f"{name} is not saved: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def _list() -> str:
@@ -117,7 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="scripts/bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure Hansard on this machine, beside what people would use instead.",
-        epilog="Exit 1 when the log does not hold what was recorded, whatever the figures.\n"
+        epilog="Exit 1 when a log does not hold what was recorded, or a part failed; the others' "
+        "figures\nare there all the same. A time never is an error.\n"
         "Example: scripts/bench --only ingest --json run.json --plots pictures",
     )
     parser.add_argument("--quick", action="store_true", help="under a minute, no servers")
@@ -145,10 +163,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 1")
+    return int(text)
 
 
 def _default_place() -> Path:

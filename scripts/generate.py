@@ -15,7 +15,7 @@ from hansard_writer.cli import main as command
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # which are not installed
 
-from bench.reporting import readme, saved  # noqa: E402
+from bench.reporting import readme  # noqa: E402
 from tampering import suite  # noqa: E402
 
 README = ROOT / "README.md"
@@ -38,7 +38,7 @@ def filled(text: str) -> str:
     blocks = {
         "settings": settings_table(),
         "commands": commands_table(),
-        readme.NAME: readme.block(saved.read(ROOT / readme.RUN)),
+        readme.NAME: readme.block(readme.saved_run(ROOT)),
     }
     for name, content in blocks.items():
         text = readme.with_block(text, name, content)

@@ -43,17 +43,34 @@ class Curve(NamedTuple):
 
 @dataclass(slots=True)
 class Found:
-    """All that a part has found. ``notes``: what it could not measure, and why, a sentence each."""
+    """All that a part has found.
+
+    * ``notes``: what it could not measure, and why, a sentence each.
+    * ``failed``: what broke while it was measured.
+    * ``wrong``: counts or contents that are not what was recorded. No README is made from those.
+    """
 
     figures: list[Figure] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[str]:
+        """What is wrong and what failed, a sentence each."""
+        return [
+            *(f"wrong: {each}" for each in self.wrong),
+            *(f"failed: {each}" for each in self.failed),
+        ]
 
     def add(self, other: "Found") -> None:
         """What another has found too."""
         self.figures += other.figures
         self.curves += other.curves
         self.notes += other.notes
+        self.failed += other.failed
+        self.wrong += other.wrong
 
 
 def percentile(values: Sequence[int], share: float) -> int:

@@ -19,6 +19,14 @@ def in_fresh_process(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kw
         return pool.submit(function, *args, **kwargs).result()
 
 
+def end_all() -> None:
+    """Kill what `started` has started and is still there: it would be in the way of what is
+    measured next."""
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
+
+
 def started(target: Callable[..., None], *arguments: Any) -> "Connection[Any, Any]":
     """A process of its own that does ``target``, which gets one argument more: where it sends what
     comes of it, which is received here."""

@@ -24,7 +24,7 @@ from bench.parts import (
 
 class Part(NamedTuple):
     """``run`` raises `bench.measuring.entered.WrongEntries` for a count or content that is not
-    what was recorded."""
+    what was recorded; what else it raises is a part that failed. The other parts are run anyway."""
 
     name: str
     about: str

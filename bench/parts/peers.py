@@ -11,6 +11,7 @@ from typing import Final
 
 from bench.measuring.figures import Curve, Figure, Found, latency_curve, median, percentile
 from bench.measuring.run import Run
+from bench.measuring.surviving import surviving
 from bench.peers import HANSARD, JETSTREAM, JETSTREAM_COUNTED, PEERS, POSTGRESQL, REDIS, SQLITE
 from bench.peers.peer import NotServed, Peer, Shape
 from bench.peers.turn import Turn, take
@@ -33,7 +34,7 @@ _Turns = dict[str, list[Turn]]
 
 
 def run(share: Run, peers: Sequence[Peer] = tuple(PEERS.values()), rounds: int = ROUNDS) -> Found:
-    """Let them record, by turns. Raises `WrongEntries`."""
+    """Let them record, by turns."""
     share.place.mkdir()
     found, able = Found(), []
     for peer in peers:
@@ -43,7 +44,7 @@ def run(share: Run, peers: Sequence[Peer] = tuple(PEERS.values()), rounds: int =
             found.notes.append(f"{peer.name} is skipped: {missing}")
         else:
             able.append(peer)
-    turns = _by_turns(share, able, rounds, found.notes)
+    turns = _by_turns(share, able, rounds, found)
     for peer in able:
         if peer.name in turns:
             found.figures += _figures(peer, share.workers, turns[peer.name])
@@ -52,8 +53,9 @@ def run(share: Run, peers: Sequence[Peer] = tuple(PEERS.values()), rounds: int =
     return found
 
 
-def _by_turns(share: Run, peers: Sequence[Peer], rounds: int, notes: list[str]) -> _Turns:
-    """The turns of each peer; one whose server does not start is out, and noted."""
+def _by_turns(share: Run, peers: Sequence[Peer], rounds: int, found: Found) -> _Turns:
+    """The turns of each peer; one that breaks, or whose server does not start, is out, and
+    ``found`` says why."""
     turns: _Turns = {peer.name: [] for peer in peers}
     events = share.events * QUICK_SHARE if share.is_quick else share.events
     for number in range(rounds):
@@ -63,13 +65,14 @@ def _by_turns(share: Run, peers: Sequence[Peer], rounds: int, notes: list[str]) 
             share.tell(f"round {number + 1} of {rounds}: {peer.name}")
             events_each = max(int(events * peer.share) // share.workers, 1)
             directory = share.place / f"{number}-{place}"
-            try:
-                turn = take(peer, directory, TASKS, share.workers, events_each)
-            except NotServed as error:
-                notes.append(f"{peer.name} is skipped: {error}")
+            with surviving(found, f"{PART}, {peer.name}"):
+                try:
+                    turn = take(peer, directory, TASKS, share.workers, events_each)
+                    turns[peer.name].append(turn)
+                except NotServed as error:
+                    found.notes.append(f"{peer.name} is skipped: {error}")
+            if len(turns[peer.name]) == number:
                 del turns[peer.name]
-            else:
-                turns[peer.name].append(turn)
             shutil.rmtree(directory, ignore_errors=True)
     return turns
 

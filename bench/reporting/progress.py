@@ -1,13 +1,13 @@
 """Which part runs, what it does and since when: the last line of a terminal, nothing elsewhere.
 
-What is done stays above it, with the time it took.
+What is done stays above it, with the time it took. What broke is said everywhere.
 """
 
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 TICK_S: Final = 1.0
@@ -45,10 +45,12 @@ class Progress:
         self._show()
         return self._tell
 
-    def end(self) -> None:
-        """The part has ended."""
+    def end(self, broken: Sequence[str] = ()) -> None:
+        """The part has ended; what broke in it is said in any case."""
         taken = _minutes(time.monotonic() - self._part_began_at)
         self._write(f"\r\033[K{self._place()} {self._part:12} {taken}\n")
+        for each in broken:
+            print(each, file=sys.stderr, flush=True)
 
     def _tell(self, what: str) -> None:
         self._what = what

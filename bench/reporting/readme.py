@@ -68,10 +68,19 @@ ROWS: Final = (
 )  # fmt: skip
 
 
+def saved_run(checkout: Path) -> Saved:
+    """The run that a checkout's README is made from. Raises `saved.NoRun`, also for one that has
+    entered something else than was recorded: its other figures are not to be believed either."""
+    run = saved.read(checkout / RUN)
+    if run.found.wrong:
+        raise saved.NoRun(f"{RUN} is of a run with wrong entries: {run.found.wrong[0]}")
+    return run
+
+
 def write(checkout: Path) -> None:
     """Make the pictures and the README's figures of a checkout from its saved run. Raises
     `saved.NoRun` and `plots.NoMatplotlib`."""
-    run = saved.read(checkout / RUN)
+    run = saved_run(checkout)
     directory = (checkout / RUN).parent
     for name in plots.stale(run.found.curves, directory):
         (directory / name).unlink(missing_ok=True)
@@ -82,7 +91,7 @@ def write(checkout: Path) -> None:
 
 def stale_pictures(checkout: Path) -> list[Path]:
     """Those beside the saved run that were not drawn from it, or are missing."""
-    run = saved.read(checkout / RUN)
+    run = saved_run(checkout)
     return [RUN.parent / name for name in plots.stale(run.found.curves, (checkout / RUN).parent)]
 
 
@@ -109,7 +118,7 @@ def block(run: Saved) -> str:
         _table(heading, peers) if peers else "",
         _table(("figure", "measured", "reach"), reached),
         f"Not in this run, or not all of it: {', '.join(absent)}." if absent else "",
-        *(f"{note}." for note in run.found.notes),
+        *(f"{note}." for note in (*run.found.broken, *run.found.notes)),
         _made_by(run),
         *map(_picture, plots.plots(run.found.curves)),
     ]

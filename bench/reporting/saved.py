@@ -31,6 +31,8 @@ def write(path: Path, run: Saved) -> None:
         "figures": _lines([figure._asdict() for figure in run.found.figures]),
         "curves": _lines([curve._asdict() for curve in run.found.curves]),
         "notes": _lines(run.found.notes),
+        "failed": _lines(run.found.failed),
+        "wrong": _lines(run.found.wrong),
     }
     text = ",\n".join(f"{json.dumps(name)}: {value}" for name, value in content.items())
     path.write_text(f"{{\n{text}\n}}\n")
@@ -55,6 +57,8 @@ def read(path: Path) -> Saved:
             [_figure(row) for row in content["figures"]],
             [_curve(row) for row in content["curves"]],
             [str(note) for note in content["notes"]],
+            [str(each) for each in content.get("failed", ())],  # which runs did not outlive once
+            [str(each) for each in content.get("wrong", ())],
         )
         return Saved(dict(content["machine"]), dict(content["settings"]), found)
     except (KeyError, TypeError, ValueError) as error:

@@ -28,11 +28,12 @@ REACH: Final = Column("reach", wording.verdict)
 
 
 def table(run: Saved, beside: Sequence[Column] = (REACH,)) -> str:
-    """The figures under the machine's facts; behind them the notes, and what misses its reach."""
+    """The figures under the machine's facts; behind them the notes, what failed or is wrong, and
+    what misses its reach."""
     figures = _by_part(run.found.figures)
     machine = textwrap.wrap(wording.machine(run.machine), WIDTH)
     sections = [machine, _figures(figures, (VALUE, UNIT, *beside))]
-    sections += [run.found.notes, wording.misses(figures)]
+    sections += [[*run.found.broken, *run.found.notes], wording.misses(figures)]
     return "\n\n".join("\n".join(section) for section in sections if section)
 
 

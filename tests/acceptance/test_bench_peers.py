@@ -31,6 +31,7 @@ from bench.peers import (
 )
 from bench.peers.ours import Ours
 from bench.peers.peer import Peer, Served, Shape
+from bench.peers.stdlib_sqlite import OneCommitAnEvent
 from bench.peers.stored import Stored, check
 from bench.workloads import TASKS
 from bench.workloads.event import Event
@@ -112,6 +113,25 @@ def test_real_workers_are_measured_without_servers_and_no_server_is_silently_lef
     assert not list(share.place.iterdir())
 
 
+@dataclass(frozen=True, slots=True)
+class Forgets(OneCommitAnEvent):
+    """It has lost an event in the second round."""
+
+    def stored(self, served: Served) -> Iterator[Stored]:
+        found = list(OneCommitAnEvent.stored(self, served))
+        return iter(found[:-1] if Path(served.address).parent.name.startswith("1-") else found)
+
+
+@dataclass(frozen=True, slots=True)
+class NoServer(Ours):
+    """Its workers find nobody to record to."""
+
+    @contextmanager
+    def opened(self, served: Served) -> Iterator[Any]:
+        raise TimeoutError("nobody is there")
+        yield served
+
+
 def test_a_peer_that_does_not_start_is_named_with_its_own_words(share: Run, tmp_path: Path) -> None:
     @dataclass(frozen=True, slots=True)
     class Broken(Ours):
@@ -127,6 +147,18 @@ def test_a_peer_that_does_not_start_is_named_with_its_own_words(share: Run, tmp_
     found = peers.run(share, [Broken("Broken", "never", 1)], rounds=2)
     assert (found.figures, len(found.notes)) == ([], 1)
     assert "no room" in found.notes[0]
+
+
+def test_a_peer_that_breaks_in_a_later_round_is_out_and_the_others_go_on(share: Run) -> None:
+    """Its workers die, or it holds something else; neither takes the others' figures with it."""
+    chosen = [Forgets("Forgets", "", 0.1), NoServer("NoServer", "", 1), SQLITE]
+    found = peers.run(share, chosen, rounds=2)
+    assert {figure.name.partition(":")[0] for figure in found.figures} == {SQLITE.name}
+    assert found.failed == ["peers, NoServer: a process that was to report has died"]
+    (wrong,) = found.wrong
+    assert wrong.startswith("peers, Forgets: worker ")
+    assert found.notes == []
+    assert not list(share.place.iterdir())
 
 
 def test_what_is_not_installed_is_named_with_the_way_to_get_it(

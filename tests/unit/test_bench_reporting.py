@@ -1,7 +1,9 @@
 """What the bench makes of its figures: tables, files, pictures, and the README's block."""
 
 import json
+import multiprocessing
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
+from bench.measuring import processes
 from bench.measuring.entered import WrongEntries
 from bench.measuring.figures import Curve, Figure, Found, latency_curve
 from bench.measuring.run import Run
@@ -72,6 +75,13 @@ def test_what_was_skipped_is_said_under_the_table() -> None:
     assert shown.endswith("\n\npeers: Redis is skipped: not installed")
 
 
+def test_what_broke_is_said_before_what_was_skipped() -> None:
+    shown = table.table(a_run(INGEST, notes=["Redis is skipped"], failed=["sync: it died"],
+                              wrong=["growth: 1 for 2"]))  # fmt: skip
+    said = "wrong: growth: 1 for 2\nfailed: sync: it died\nRedis is skipped"
+    assert shown.endswith(f"\n\n{said}")
+
+
 def test_misses_are_said_in_words() -> None:
     assert wording.misses([INGEST, RATIO, FASTER]) == [
         "1 of 2 figures misses what it should reach:",
@@ -107,7 +117,8 @@ def test_another_machine_or_version_is_said_and_another_time_is_not() -> None:
 
 
 def test_a_saved_run_is_read_back_as_it_was(tmp_path: Path) -> None:
-    run = a_run(INGEST, RATIO, FASTER, curves=CURVES, notes=["Redis is skipped: „not there“"])
+    said = {"notes": ["Redis is skipped: „not there“"], "failed": ["sync"], "wrong": ["growth"]}
+    run = a_run(INGEST, RATIO, FASTER, curves=CURVES, **said)
     saved.write(tmp_path / "run.json", run)
     assert saved.read(tmp_path / "run.json") == run
 
@@ -225,6 +236,21 @@ def test_pictures_are_stale_when_their_run_is_another(tmp_path: Path) -> None:
     assert readme.stale_pictures(checkout) == named[:1], "of which there is no curve any more"
 
 
+def test_no_readme_is_made_of_a_run_with_wrong_entries(tmp_path: Path, matplotlib: None) -> None:
+    (tmp_path / readme.RUN).parent.mkdir(parents=True)
+    (tmp_path / readme.README).write_text(PAGE)
+    saved.write(tmp_path / readme.RUN, a_run(INGEST, wrong=["growth: the log has 4 of 5"]))
+    for use in (readme.write, readme.stale_pictures, readme.saved_run):
+        with pytest.raises(NoRun, match="with wrong entries: growth: the log has 4 of 5"):
+            use(tmp_path)
+    assert (tmp_path / readme.README).read_text() == PAGE
+
+
+def test_the_readme_says_what_failed() -> None:
+    shown = readme.block(a_run(INGEST, failed=["sync: TimeoutError: no ack"]))
+    assert "\nfailed: sync: TimeoutError: no ack.\n" in shown
+
+
 # The pictures.
 
 
@@ -305,8 +331,11 @@ def test_a_run_is_saved_drawn_and_compared(
     [
         (["--compare", "none.json"], "none.json cannot be read"),
         (["--json", "no/such/place.json"], "no file can be written in no/such"),
+        (["--json", "."], ". is no file that can be written"),
+        (["--dir", "no/such"], "no/such is no directory that can be written to"),
         (["--only", "nothing"], "invalid choice"),
         (["--events", "0"], "at least 1"),
+        (["--events", "1e6"], "1e6 is no whole number"),
         (["--readme", "--list"], "not allowed with"),
     ],
 )
@@ -367,6 +396,67 @@ def test_an_interrupted_run_saves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (TimeoutError("no ack"), "failed: record: TimeoutError: no ack"),
+        (OSError(28, "No space left"), "failed: record: OSError: [Errno 28] No space left"),
+        (EOFError(), "failed: record: a process that was to report has died"),
+        (WrongEntries("the log has 4 of 5"), "wrong: record: the log has 4 of 5"),
+    ],
+)
+def test_a_part_that_breaks_is_said_and_takes_nothing_from_the_others(
+    tmp_path: Path, parts: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], error: Exception, says: str,
+) -> None:  # fmt: skip
+    went_on: list[bool] = []
+
+    def breaks(share: Run) -> Found:
+        share.place.mkdir()
+        processes.started(_stay).recv()
+        raise error
+
+    def looks(share: Run) -> Found:
+        went_on.append("failed" in (said := capsys.readouterr().err) or "wrong" in said)
+        assert list(tmp_path.glob("hansard-bench-*/*")) == [], "the broken part's logs are removed"
+        assert multiprocessing.active_children() == [], "nor do its processes go on"
+        return Found([FASTER])
+
+    monkeypatch.setitem(PARTS, "record", PARTS["record"]._replace(run=breaks))
+    monkeypatch.setitem(PARTS, "sync", PARTS["sync"]._replace(run=looks))
+    only = [option for name in ("ingest", "record", "sync") for option in ("--only", name)]
+    path = tmp_path / "run.json"
+    assert bench.main([*only, "--dir", str(tmp_path), "--json", str(path)]) == 1
+    assert went_on == [True], "it was said at once"
+    shown, run = capsys.readouterr().out, saved.read(path)
+    assert says in shown.splitlines()
+    assert lines_of(shown, "45,265")
+    assert run.found.broken == [says]
+    assert [figure.part for figure in run.found.figures] == ["ingest", "sync"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_table_is_shown_even_when_it_cannot_be_saved(
+    tmp_path: Path, parts: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saved, "write", full)
+    only = ["--only", "ingest", "--dir", str(tmp_path), "--json", str(tmp_path / "run.json")]
+    assert bench.main(only) == 1
+    shown = capsys.readouterr()
+    assert lines_of(shown.out, "45,265")
+    assert shown.err.endswith("run.json is not saved: No space left on device\n")
+
+
+def _stay(result: Any) -> None:
+    """A worker that does not end by itself."""
+    result.send("here")
+    time.sleep(60)
+
+
 # The line of progress.
 
 
@@ -418,4 +508,4 @@ def test_wrong_entries_keep_their_line_apart_from_the_progress(
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setitem(PARTS, "ingest", PARTS["ingest"]._replace(run=wrong))
     assert bench.main(["--only", "ingest", "--dir", str(tmp_path)]) == 1
-    assert terminal.text.endswith("\r\033[Kwrong: an event is missing\n")
+    assert "\nwrong: ingest: an event is missing\n" in terminal.text
