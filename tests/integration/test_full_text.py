@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from hansard import ConfigError, wire
+from hansard import calls as client
 from hansard.reader import LogReader
 from hansard_writer import full_text, schema
 from hansard_writer.migrating import migrate
@@ -110,6 +111,25 @@ def test_a_long_tail_is_caught_up_with_under_load(
     for _ in range(25):
         record_operations(log, 50)
     assert log.query("SELECT max(seq) FROM entries")[0][0] - mark(log) <= 10 + 50
+
+
+def test_a_long_tail_is_not_all_caught_up_with_behind_the_first_commit(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call's, before any batch: what was there at the start is no newest batch."""
+    made = "CREATE TABLE mine(a)"
+    log.operations = {"make": lambda connection, _: connection.execute(made).fetchall()}
+    record_operations(log, 100)
+    log.stop_writer()
+    log.start_writer()
+    monkeypatch.setattr(full_text, "TAIL_ENTRIES_MAX", 10)
+    monkeypatch.setattr(full_text, "PIECE_ENTRIES_MAX", 10)
+    params, deadline = client.pack_value("params", None), log.clock_ns() + 10**10
+    asked = wire.Call(b"k" * 16, "make", params, deadline)
+    log.link.requests.append(([b"caller", b"\0\0\0\1", b""], wire.pack_request(asked)))
+    log.step()
+    assert log.query("SELECT count(*) FROM sqlite_schema WHERE name = 'mine'") == [(1,)]
+    assert mark(log) == 10, "one piece"
 
 
 def test_long_texts_are_indexed_in_small_pieces(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,12 +101,12 @@ class Store:
         require_sqlite()
         self.path = path
         self.commits = 0
-        self.newest = Newest(1, 0, set())
         self.handle = handle = Handle(path, mode, vfs)
         self._connection, self._execute = handle.connection, handle.connection.execute
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
         with handle.starting(predecessor):
             self._position = Position(self._edge())
+            self.newest = Newest(self.size + 1, self.size, set())
             if standing:
                 standing.require(handle, self._position.edge)
             self._begin_epoch()
