@@ -110,10 +110,11 @@ def _found(workload: Workload, loads: dict[int, list[Load]]) -> Found:
                 Figure(PART, f"{size:,} entries: {what}", median(values), unit,
                        workload=workload.name)
             )  # fmt: skip
-    (least, least_rate), *_, (most, most_rate) = rates
-    found.figures.append(
-        Figure(PART, f"ingest at {most:,} / at {least:,}", most_rate / least_rate, "x",
-               reach_min=RATE_SHARE_MIN if workload is TASKS else None, workload=workload.name)
-    )  # fmt: skip
+    if len(rates) > 1:
+        (least, least_rate), *_, (most, most_rate) = rates
+        found.figures.append(
+            Figure(PART, f"ingest at {most:,} / at {least:,}", most_rate / least_rate, "x",
+                   reach_min=RATE_SHARE_MIN if workload is TASKS else None, workload=workload.name)
+        )  # fmt: skip
     found.curves.append(Curve(PLOT, workload.name, [(float(x), y) for x, y in rates]))
     return found

@@ -105,16 +105,18 @@ def run(place: Path, events_each: int = EVENTS_EACH) -> list[Figure]:
     sides = (proven, unproven, longer, bare)
     gc.collect()
     gc.disable()
-    for start in range(0, len(frames), anatomy.FRAMES_A_BATCH):
-        batch = frames[start : start + anatomy.FRAMES_A_BATCH]
-        size = proven.store.size
-        proven.take(batch)
-        with _no_proof():
-            unproven.take(batch)
-        rows = proven.connection.execute(_NEWEST, (size,)).fetchall()
-        longer.insert(limit.INSERT_AS_ENTERED, rows)
-        bare.insert(limit.INSERT, [row[:-2] for row in rows])
-    gc.enable()
+    try:
+        for start in range(0, len(frames), anatomy.FRAMES_A_BATCH):
+            batch = frames[start : start + anatomy.FRAMES_A_BATCH]
+            size = proven.store.size
+            proven.take(batch)
+            with _no_proof():
+                unproven.take(batch)
+            rows = proven.connection.execute(_NEWEST, (size,)).fetchall()
+            longer.insert(limit.INSERT_AS_ENTERED, rows)
+            bare.insert(limit.INSERT, [row[:-2] for row in rows])
+    finally:
+        gc.enable()  # for the other parts, which go on
     events = anatomy.WORKERS * events_each
     for side in sides:
         entries = side.connection.execute("SELECT count(*) FROM entries").get

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from bench.measuring.entered import WrongEntries
-from bench.measuring.figures import Figure
+from bench.measuring.figures import Figure, median
 from bench.measuring.processes import in_fresh_process
 from bench.parts import limit
 from bench.workloads.tasks import events
@@ -36,7 +36,7 @@ BATCH: Final = 500  # of a producer
 PAYLOAD_BYTES: Final = 200
 RATE_MIN: Final = 300_000  # entries/s
 MEMORY_MIB_MAX: Final = 8.0  # beside what the process has before
-TURNS: Final = 3  # the least counts
+TURNS: Final = 3  # their median counts
 LEAF_BYTES: Final = 130  # about, of which SHA-256 is timed
 MIB: Final = 1 << 20
 
@@ -133,7 +133,7 @@ def _cpu_us(directory: Path, entries: int) -> tuple[float, float]:
         took.append(time.process_time() - began)
         timed = timeit.repeat(lambda: hashlib.sha256(leaf).digest(), number=1_000, repeat=50)
         calls.append(min(timed) / 1_000)
-    return min(took) / entries * 1e6, min(calls) * 1e6
+    return median(took) / entries * 1e6, median(calls) * 1e6
 
 
 def _verify(directory: Path, entries: int, look: Progress = lambda _done, _all: None) -> None:

@@ -180,6 +180,16 @@ def test_sizes_for_which_there_is_no_room_are_left_out_and_named(
     assert ("tasks", "ingest at 1,000 / at 500") in by_name(found.figures)
 
 
+def test_where_there_is_room_for_one_size_it_is_held_against_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=500_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    found = growth.run(share(tmp_path, 100), sizes=(500, 1_000), rounds=1)
+    assert ("tasks", "500 entries: ingest") in by_name(found.figures)
+    assert not [figure for figure in found.figures if figure.unit == "x"]
+
+
 def test_a_grown_log_that_lost_an_event_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
