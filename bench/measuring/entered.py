@@ -31,6 +31,18 @@ def check(directory: Path, recorded: Mapping[bytes, Sequence[Event]], behind: in
         connection.close()
 
 
+def check_count(directory: Path, recorded: int) -> None:
+    """Raises `WrongEntries` unless the log has so many entries, whosever they are."""
+    connection = apsw.Connection(str(directory / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(5_000)
+        count: int = connection.execute("SELECT count(*) FROM entries").get
+    finally:
+        connection.close()
+    if count != recorded:
+        raise WrongEntries(f"{recorded:,} events were recorded, and the log has {count:,} entries")
+
+
 def _check_counts(connection: apsw.Connection, recorded: Mapping[bytes, int], behind: int) -> None:
     entered: dict[bytes, int] = dict(
         connection.execute(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import hansard_writer
+from bench.measuring import entered
 from bench.measuring.figures import Figure, percentile
 from bench.measuring.processes import SPAWN, started
 from bench.parts import sync
@@ -20,11 +21,12 @@ PRODUCERS: Final = 16
 CALLS: Final = 300
 P99_MS_MAX: Final = 250.0
 START_S_MAX: Final = 120.0
+FLUSH_S_MAX: Final = 120.0
 _SPOOL_BYTES: Final = 4 << 20
 
 
 def run(place: Path, *, producers: int = PRODUCERS, calls: int = CALLS) -> list[Figure]:
-    """Call so often while the others record as fast as they can."""
+    """Call so often while the others record as fast as they can. Raises `WrongEntries`."""
     place.mkdir()
     stop, flowing = SPAWN.Event(), SPAWN.Semaphore(0)
     with hansard_writer.running(place, log_level="warning"):
@@ -37,6 +39,7 @@ def run(place: Path, *, producers: int = PRODUCERS, calls: int = CALLS) -> list[
         seconds = time.monotonic() - began
         stop.set()
         recorded = sum(each.recv() for each in crowd)
+    entered.check_count(place, recorded + producers + calls)  # each of them has said that it began
     beside = f"beside {producers} bulk producers"
     return [
         Figure(PART, f"sync p50 {beside}", percentile(durations, 0.50) / 1e6, "ms"),
@@ -57,4 +60,6 @@ def _record(
             for event_type, payload, level, actor, task_id in prepared[:100]:
                 log.record(event_type, payload, level=level, actor=actor, task_id=task_id)
             count += 100
+        if not log.flush(FLUSH_S_MAX):
+            raise TimeoutError(f"producer {number}: not committed in {FLUSH_S_MAX:g} s")
         result.send(count)

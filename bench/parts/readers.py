@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import hansard_writer
-from bench.measuring.figures import Figure, percentile
+from bench.measuring import entered
+from bench.measuring.figures import Figure, median, percentile
 from bench.measuring.processes import SPAWN, started
 from bench.parts import sync
 from bench.workloads import TASKS
@@ -57,7 +58,8 @@ class _Result(NamedTuple):
 
 
 def run(place: Path, events_each: int, *, rounds: int = ROUNDS, calls: int = CALLS) -> list[Figure]:
-    """Record ``events_each`` events a bulk worker, and call ``calls`` times, in each round."""
+    """Record ``events_each`` events a bulk worker, and call ``calls`` times, in each round.
+    Raises `WrongEntries`."""
     place.mkdir()
     results: dict[_Kind, list[_Result]] = {kind: [] for kind in _KINDS}
     for number in range(rounds):
@@ -71,21 +73,17 @@ def _figures(kind: _Kind, results: dict[_Kind, list[_Result]]) -> Iterator[Figur
     def figure(what: str, value: float, unit: str, reach: float | None = None) -> Figure:
         return Figure(PART, f"{kind.name}: {what}", value, unit, reach, workload=TASKS.name)
 
-    rate, p99, scanned = map(_median, zip(*results[kind], strict=True))
+    rate, p99, scanned = map(median, zip(*results[kind], strict=True))
     yield figure("ingest", rate, "events/s")
     yield figure("sync p99", p99 / 1e3, "µs")
     if kind is _ALONE:
         return
-    alone_rate, alone_p99, _ = map(_median, zip(*results[_ALONE], strict=True))
+    alone_rate, alone_p99, _ = map(median, zip(*results[_ALONE], strict=True))
     slower = 1 / RATE_SHARE_MIN if kind.considerate else None
     later = P99_RATIO_MAX if kind.considerate else None
     yield figure("scanned", scanned, "entries/s")
     yield figure("ingest alone / with them", alone_rate / rate, "x", slower)
     yield figure("sync p99 with them / alone", p99 / alone_p99, "x", later)
-
-
-def _median(values: tuple[float, ...]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Result:
@@ -102,6 +100,7 @@ def _round(directory: Path, kind: _Kind, events_each: int, calls: int) -> _Resul
         seconds = time.monotonic() - began
         stop.set()
         scanned = sum(connection.recv() for connection in readers)
+    entered.check_count(directory, SCANNED + BULK_WORKERS * events_each + calls)
     return _Result(rate, percentile(durations, 0.99), scanned / seconds)
 
 

@@ -150,7 +150,7 @@ def _peers(found: _Found) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(figure: Figure) -> tuple[str, str]:
-    return f"{wording.number(figure.value)} {figure.unit}", wording.reach(figure)
+    return f"{wording.number(figure.value)} {figure.unit}", wording.verdict(figure)
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

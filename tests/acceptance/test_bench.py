@@ -141,6 +141,9 @@ def test_a_count_that_differs_is_an_error(directory: Path, writer: RunningWriter
         entered.check(directory, {producer: events(0, 6)})
     with pytest.raises(entered.WrongEntries, match=r"recorded 0 events, and the log has 5"):
         entered.check(directory, {})
+    entered.check_count(directory, 5)
+    with pytest.raises(entered.WrongEntries, match=r"6 events were recorded, and the log has 5"):
+        entered.check_count(directory, 6)
 
 
 def test_an_entry_that_differs_is_an_error(directory: Path, writer: RunningWriter) -> None:
