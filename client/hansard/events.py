@@ -40,10 +40,10 @@ _SHALLOW_BYTES_MAX: Final = 2 * wire.JSON_DEPTH_MAX + len('{"":}') - 1
 _SMALL_BYTES: Final = 512  # of text: such an event is far from its limit
 _HEAD: Final = bytes((0x97, wire.KIND_EVENT, 0xCF))  # an array of 7, the kind; uint 64 follows
 _NIL: Final = msgpack.packb(None)
-# What msgpack writes before a text of so many bytes.
-_TEXT_HEADS: Final = tuple(
-    msgpack.packb(bytes(size), use_bin_type=False).removesuffix(bytes(size))
-    for size in range(_SMALL_BYTES)
+# What the packer writes before a text of so many bytes. Made by hand: `packb` takes 1 us a time.
+_TEXT_HEADS: Final = (
+    *(bytes((0xA0 | size,)) for size in range(32)),
+    *(bytes((0xDA, size >> 8, size & 0xFF)) for size in range(32, _SMALL_BYTES)),
 )
 _OPENING_BRACKET: Final = ord("[")  # an int, because `b"[" in text` takes three times as long
 _ALIKE: Final = bytes.maketrans(b"[]", b"{}")

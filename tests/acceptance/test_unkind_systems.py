@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 import hansard_writer
-from hansard import AuditLog, ClosedError, InvalidEvent, sender
+from hansard import AuditLog, ClosedError, InvalidEvent, connection
 from support import assert_log_is_sound, count_entries, wait_until
 
 
@@ -49,14 +49,14 @@ def test_a_fault_of_the_system_does_not_end_the_sender_and_is_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     faults = iter(range(3))
-    connect = sender._connect
+    connect = connection._connect
 
     def sometimes(*arguments: object) -> object:
         if next(faults, None) is not None:
             raise zmq.ZMQError(errno.EMFILE)
         return connect(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sender, "_connect", sometimes)
+    monkeypatch.setattr(connection, "_connect", sometimes)
     with AuditLog(directory) as log:
         waiting = [log.record("before.faults") for _ in range(50)]
         assert log.record("after.faults", sync=True, timeout=20).id == len(waiting) + 1

@@ -16,7 +16,7 @@ import msgpack
 import pytest
 
 from hansard import AuditLog, ClosedError, lifecycle
-from hansard.spool import lock_orphan
+from hansard.spool.orphan import lock_orphan
 
 SPOOL_BYTES = 2 << 20
 

@@ -34,7 +34,7 @@ from hansard.producer import DROP, NO_ROOM, NOT_KEPT, NOT_NUMBERED, SPOOL_AGAIN_
 from hansard.settings import SPOOL_BYTES_MIN, Settings
 from hansard.source import Source
 from hansard.spool import live as spool_module
-from hansard.spool import lock_orphan
+from hansard.spool.orphan import lock_orphan
 from hansard.wire import INT64_MAX, Ack, Drops, Notice, Refusals
 
 LOG, OTHER = b"L" * 16, b"M" * 16

@@ -21,17 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hansard.spool import (
-    RECORDS_AT,
-    Identity,
-    Orphan,
-    Spool,
-    SpoolDamaged,
-    SpoolState,
-    lock_orphan,
-)
+from hansard.spool import RECORDS_AT, Identity, Spool, SpoolDamaged, SpoolState
 from hansard.spool import live as spool_module
 from hansard.spool.layout import SIZE_BITS, pack_state
+from hansard.spool.orphan import Orphan, lock_orphan
 from hansard.wire import (
     FRAME_BYTES_MAX,
     FRAME_EVENTS_CUT,
@@ -1117,7 +1110,8 @@ def outcome_of(program: str, *arguments: object) -> int:
 def test_a_pipe_in_the_spool_directory_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.spool")
     program = (
-        "import sys; from pathlib import Path; from hansard.spool import *\n"
+        "import sys; from pathlib import Path\n"
+        "from hansard.spool import SpoolDamaged; from hansard.spool.orphan import lock_orphan\n"
         "try: lock_orphan(Path(sys.argv[1]))\n"
         "except (OSError, SpoolDamaged): sys.exit(3)"
     )
@@ -1130,7 +1124,8 @@ def test_a_spool_that_is_cut_short_while_it_is_read_kills_nobody(tmp_path: Path)
         kept.append(90_000)
     kept.spool.close(remove=False)
     program = (
-        "import os, sys; from pathlib import Path; from hansard.spool import *\n"
+        "import os, sys; from pathlib import Path\n"
+        "from hansard.spool import SpoolDamaged; from hansard.spool.orphan import lock_orphan\n"
         "orphan = lock_orphan(Path(sys.argv[1]))\n"
         "frames = orphan.frames()\n"
         "next(frames)\n"

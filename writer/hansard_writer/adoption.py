@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard import wire
-from hansard.spool import (
-    SUFFIX,
-    TEMPORARY_SUFFIX,
-    Orphan,
-    SpoolDamaged,
-    is_abandoned,
-    lock_orphan,
-)
+from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, SpoolDamaged
+from hansard.spool.orphan import Orphan, is_abandoned, lock_orphan
 from hansard_writer.decoding import behind, event_at
 from hansard_writer.intake import Intake, Outcome, ProducerState
 

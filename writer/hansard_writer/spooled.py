@@ -8,16 +8,9 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hansard.spool import (
-    RECORDS_AT,
-    SUFFIX,
-    TEMPORARY_SUFFIX,
-    Identity,
-    SpoolDamaged,
-    SpoolState,
-    is_abandoned,
-)
+from hansard.spool import RECORDS_AT, SUFFIX, TEMPORARY_SUFFIX, Identity, SpoolDamaged, SpoolState
 from hansard.spool.layout import read_identity, read_state
+from hansard.spool.orphan import is_abandoned
 from hansard_writer.redacted_numbers import is_any_redacted
 from hansard_writer.store import Store
 

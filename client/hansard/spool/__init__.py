@@ -1,5 +1,6 @@
 """A producer's memory-mapped file of events that are not yet committed: `Spool` while the producer
-lives, `Orphan` when it is dead. The file's layout is in `hansard.spool.layout`."""
+lives. The file's layout is in `hansard.spool.layout`; how a dead producer's is read, in
+`hansard.spool.orphan`, which no worker needs to load."""
 
 from hansard.spool.layout import (
     MAGIC,
@@ -12,7 +13,6 @@ from hansard.spool.layout import (
     SpoolState,
 )
 from hansard.spool.live import Spool, making, new_name
-from hansard.spool.orphan import Orphan, is_abandoned, lock_orphan
 
 __all__ = [
     "MAGIC",
@@ -21,12 +21,9 @@ __all__ = [
     "SUFFIX",
     "TEMPORARY_SUFFIX",
     "Identity",
-    "Orphan",
     "Spool",
     "SpoolDamaged",
     "SpoolState",
-    "is_abandoned",
-    "lock_orphan",
     "making",
     "new_name",
 ]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hansard.spool import RECORD, SUFFIX, Identity, Orphan, SpoolDamaged
+from hansard.spool import RECORD, SUFFIX, Identity, SpoolDamaged
+from hansard.spool.orphan import Orphan
 from hansard.wire import Frame
 from hansard_writer.decoding import event_at
 from hansard_writer.doctor.facts import SpoolFacts
