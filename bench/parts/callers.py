@@ -35,6 +35,11 @@ ANSWER_S_MAX: Final = 60.0
 RATIO_MIN: Final = 8.0
 
 
+_Sources = Sequence[list[dict[str, Any]]]  # the arguments of each caller's calls
+_Numbers = Sequence["array[int]"]
+_Ready = Callable[[AuditLog, _Sources, _Numbers, "array[int]"], Callable[[], None]]
+
+
 class _Kind(NamedTuple):
     """So many callers at a time, as threads or as tasks."""
 
@@ -108,10 +113,10 @@ def _round(directory: Path, kind: _Kind, calls_each: int) -> list[_Calls]:
     """Let so many call at once, each so often, and check what they recorded."""
     size = kind.callers // kind.processes
     shares = [range(first, first + size) for first in range(0, kind.callers, size)]
-    call = _call_by_tasks if kind.are_tasks else _call_by_threads
+    ready = _tasks if kind.are_tasks else _threads
     with hansard_writer.running(directory, log_level="warning"):
         together = SPAWN.Barrier(len(shares))
-        pipes = [started(call, directory, share, calls_each, together) for share in shares]
+        pipes = [started(_call, directory, share, calls_each, ready, together) for share in shares]
         done: list[_Calls] = [pipe.recv() for pipe in pipes]
     entered.check(directory, {each.producer_hash: _recorded(each, calls_each) for each in done})
     return done
@@ -136,17 +141,33 @@ def _arguments(event: Event) -> dict[str, Any]:
     return {**event._asdict(), "sync": True, "timeout": ANSWER_S_MAX}
 
 
-def _call_by_threads(
+def _call(
     directory: Path,
     callers: range,
     calls_each: int,
+    ready: _Ready,
     together: Barrier,
     result: "Connection[Any, Any]",
 ) -> None:
-    """A thread for each caller; all begin when those of the other processes can begin too."""
-    clock, durations = time.perf_counter_ns, array("q")
-    numbers = [array("q") for _ in callers]
-    start = threading.Barrier(len(callers) + 1)
+    """The callers of one process; all begin when those of the other processes can begin too."""
+    durations, numbers = array("q"), [array("q") for _ in callers]
+    with closing(result), AuditLog(directory, best_effort=False) as log:
+        warming = log.record(**_arguments(_warming(callers)))
+        sources = [[_arguments(e) for e in TASKS.events(each, calls_each)] for each in callers]
+        call_all = ready(log, sources, numbers, durations)
+        together.wait(START_S_MAX)
+        began_ns = time.monotonic_ns()
+        call_all()
+        ended_ns = time.monotonic_ns()
+        assert warming.key is not None
+        result.send(_Calls(warming.key[0], callers, began_ns, ended_ns, durations, numbers))
+
+
+def _threads(
+    log: AuditLog, sources: _Sources, numbers: _Numbers, durations: "array[int]"
+) -> Callable[[], None]:
+    """A thread for each caller, which waits; what is returned lets them go, and waits for them."""
+    clock, start = time.perf_counter_ns, threading.Barrier(len(sources) + 1)
 
     def call(source: list[dict[str, Any]], own: "array[int]") -> None:
         took = array("q")
@@ -158,34 +179,25 @@ def _call_by_threads(
             own.append(_number(entry.key))
         durations.extend(took)
 
-    with closing(result), AuditLog(directory, best_effort=False) as log:
-        warming = log.record(**_arguments(_warming(callers)))
-        sources = [[_arguments(e) for e in TASKS.events(each, calls_each)] for each in callers]
-        threads = [
-            threading.Thread(target=call, args=each) for each in zip(sources, numbers, strict=True)
-        ]
-        for each in threads:
-            each.start()
-        together.wait(START_S_MAX)
+    threads = [
+        threading.Thread(target=call, args=each) for each in zip(sources, numbers, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+
+    def call_all() -> None:
         start.wait(START_S_MAX)
-        began_ns = time.monotonic_ns()
-        for each in threads:
-            each.join()
-        ended_ns = time.monotonic_ns()
-        assert warming.key is not None
-        result.send(_Calls(warming.key[0], callers, began_ns, ended_ns, durations, numbers))
+        for thread in threads:
+            thread.join()
+
+    return call_all
 
 
-def _call_by_tasks(
-    directory: Path,
-    callers: range,
-    calls_each: int,
-    together: Barrier,
-    result: "Connection[Any, Any]",
-) -> None:
-    """A task of one event loop for each caller."""
-    clock, durations = time.perf_counter_ns, array("q")
-    numbers = [array("q") for _ in callers]
+def _tasks(
+    log: AuditLog, sources: _Sources, numbers: _Numbers, durations: "array[int]"
+) -> Callable[[], None]:
+    """The same with a task of one event loop for each caller."""
+    clock = time.perf_counter_ns
 
     async def call(source: list[dict[str, Any]], own: "array[int]") -> None:
         for arguments in source:
@@ -197,15 +209,7 @@ def _call_by_tasks(
     async def all_of_them() -> None:
         await asyncio.gather(*map(call, sources, numbers))
 
-    with closing(result), AuditLog(directory, best_effort=False) as log:
-        warming = log.record(**_arguments(_warming(callers)))
-        sources = [[_arguments(e) for e in TASKS.events(each, calls_each)] for each in callers]
-        together.wait(START_S_MAX)
-        began_ns = time.monotonic_ns()
-        asyncio.run(all_of_them())
-        ended_ns = time.monotonic_ns()
-        assert warming.key is not None
-        result.send(_Calls(warming.key[0], callers, began_ns, ended_ns, durations, numbers))
+    return lambda: asyncio.run(all_of_them())
 
 
 def _number(key: Any) -> int:
