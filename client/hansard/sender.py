@@ -249,7 +249,7 @@ class Sender:
             os.read(self._wake_read, 4_096)
 
     def _should_greet_again(self, connection: Connection, asked_at: float, now: float) -> bool:
-        """After a silence: whether to begin anew, on new connection."""
+        """After a silence: whether to begin anew, on a new connection."""
         transmission = self.transmission
         if not transmission.welcomed:
             self._complain_unserved(asked_at, now)

@@ -25,7 +25,7 @@ _FACTS: Final = "seq, producer, producer_seq, created_at"
 _TEXTS: Final = ("event_type", "level", "actor", "task_id")
 # One value of two columns: half a microsecond less an entry than to fetch and to join them.
 _SALTED: Final = (
-    f"CASE WHEN length(salt) = {SALT_BYTES} AND payload < x''"  # so is every text, and no bytes
+    f"CASE WHEN length(salt) = {SALT_BYTES} AND payload < x''"  # texts; a number's hash differs
     " THEN CAST(salt || payload AS BLOB) WHEN coalesce(payload, salt) IS NOT NULL THEN x'' END"
 )
 _AMONG: Final = "FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
