@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -102,39 +102,52 @@ def _beside(directory: Path, entries: int, rounds: int, calls: int) -> list[Figu
 
 def _round(directory: Path, entries: int, calls: int) -> tuple[float, float, float]:
     """The p99s, and how many entries a second were filled."""
-    alone, filling = SPAWN.Event(), SPAWN.Event()
-    caller = started(_call, directory, calls, alone, filling)
+    alone, filling, enough = SPAWN.Event(), SPAWN.Event(), SPAWN.Event()
+    caller = started(_call, directory, calls, alone, filling, enough)
     if not alone.wait(START_S_MAX):
         raise TimeoutError("the synchronous caller was not answered")
     declared_at, _ = _marks(directory)
     command = subprocess.Popen(_command(directory, "--rebuild"), stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + START_S_MAX
-    while _marks(directory)[0] == declared_at:
-        if time.monotonic() > deadline:
-            raise TimeoutError("the backfill did not begin")
-        time.sleep(0.01)
+    _wait("the backfill did not begin", lambda: _marks(directory)[0] != declared_at)
     (_, before), began = _marks(directory), time.monotonic()
     filling.set()
+    _wait(
+        f"fewer than {FILLED_MIN} entries were filled in {START_S_MAX:.0f} s beside the caller",
+        lambda: _marks(directory)[1] >= before + FILLED_MIN,
+    )
+    enough.set()
     durations = [sorted(each) for each in caller.recv()]
     (_, filled), seconds = _marks(directory), time.monotonic() - began
     command.send_signal(signal.SIGINT)
     command.wait()
     if filled >= entries:
         raise WrongEntries("the backfill ended before the calls: fill more entries")
-    if filled < before + FILLED_MIN:
-        raise TimeoutError(
-            f"only {filled - before:,} entries were filled while the caller called: the machine is "
-            "too busy for what steps back, and this would be the p99 beside nothing"
-        )
     p99_alone, p99_beside = (percentile(each, 0.99) for each in durations)
     return p99_alone, p99_beside, (filled - before) / seconds
 
 
+def _wait(otherwise: str, happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.01)
+
+
 def _call(
-    directory: Path, count: int, alone: Flag, filling: Flag, result: "Connection[Any, Any]"
+    directory: Path,
+    count: int,
+    alone: Flag,
+    filling: Flag,
+    enough: Flag,
+    result: "Connection[Any, Any]",
 ) -> None:
-    """Record so many events synchronously, go on until there is a backfill, and so many more."""
+    """Record so many events synchronously, go on until there is a backfill, and so many more.
+
+    The second lot lasts until the backfill has got on, too: it steps back for a caller, and on a
+    busy machine so many calls alone would be a measurement beside nothing.
+    """
     durations, clock = array("q"), time.perf_counter_ns
 
     def call() -> None:
@@ -148,9 +161,10 @@ def _call(
         alone.set()
         while not filling.is_set():
             call()
-        for _ in range(count):
+        before = len(durations)
+        while len(durations) < before + count or not enough.is_set():
             call()
-        result.send((durations[:count], durations[-count:]))
+        result.send((durations[:count], durations[before:]))
 
 
 def _command(directory: Path, *options: str) -> list[str]:

@@ -110,7 +110,7 @@ def test_a_log_is_verified_and_its_memory_measured(tmp_path: Path) -> None:
 def test_a_backfill_is_timed_and_its_values_counted_beside_a_caller_too(tmp_path: Path) -> None:
     sizes = ((300, 1.0, 1),)
     figures = backfill.run(
-        tmp_path / "backfill", sizes=sizes, beside_entries=6_000, rounds=1, calls=20
+        tmp_path / "backfill", sizes=sizes, beside_entries=20_000, rounds=1, calls=20
     )
     names = {figure.name for figure in figures}
     assert {"300 entries", "sync p99 beside a backfill", "p99 beside / alone"} <= names
