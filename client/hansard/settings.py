@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from hansard.curve import check_public_key
 from hansard.directory import foreign_directory
 from hansard.errors import ConfigError, InvalidEvent
 from hansard.events import check_event_type, check_text
+from hansard.tcp_address import tcp_ports
 from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
@@ -122,6 +124,19 @@ class Settings:
         minimum=RETENTION_BYTES_MIN,
     )
     group: str | None = _setting(None, "group whose members' workers may record")
+    tcp: str | None = _setting(
+        None,
+        "`tcp://HOST:PORT` to serve other hosts at, besides this one: requests at that port, frames "
+        "at the next; needs keys (`hansard keys`)",
+    )
+
+    connect: str | None = _setting(
+        None,
+        "`tcp://HOST:PORT` of the writer that this directory's spools are for, on another host",
+    )
+    server_key: str | None = _setting(
+        None, "that writer's public key, which its `hansard keys new` prints"
+    )
 
     def __post_init__(self) -> None:
         _check({each.name: getattr(self, each.name) for each in fields(self)}, {})
@@ -236,6 +251,26 @@ def _check(values: Mapping[str, Any], shown: Mapping[str, str]) -> None:
             f"{values['disk_warn']}: the first must not exceed the second"
         )
     _check_texts(values, names)
+    _check_addresses(values, names)
+
+
+def _check_addresses(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Where other hosts are, and how they are known."""
+    for name in ("tcp", "connect"):
+        if values[name] is not None:
+            tcp_ports(values[name], names[name])
+    if values["server_key"] is not None:
+        check_public_key(values["server_key"], names["server_key"])
+    if (values["connect"] is None) != (values["server_key"] is None):
+        raise ConfigError(
+            f"{names['connect']} and {names['server_key']} belong together: where the writer is, "
+            "and the public key that it is known by"
+        )
+    if values["connect"] is not None and values["tcp"] is not None:
+        raise ConfigError(
+            f"{names['connect']} is for a directory whose writer is on another host, and "
+            f"{names['tcp']} for the one that serves: leave one of them out"
+        )
 
 
 def _check_texts(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
