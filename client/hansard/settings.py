@@ -126,8 +126,8 @@ class Settings:
     group: str | None = _setting(None, "group whose members' workers may record")
     tcp: str | None = _setting(
         None,
-        "`tcp://HOST:PORT` to serve other hosts at, besides this one: requests at that port, frames "
-        "at the next; needs keys (`hansard keys`)",
+        "`tcp://HOST:PORT` to serve other hosts at, too: requests at that port, frames at the next "
+        "one; needs keys (`hansard keys`)",
     )
 
     connect: str | None = _setting(
