@@ -24,6 +24,7 @@ SHIPPING: Final = "shipping"
 WAITING: Final = "waiting"
 HELD_UP: Final = "held up"
 ENDED: Final = "ended"
+KILLED: Final = "killed"  # by whomever: it has not said that it ended
 
 
 class Standing:
@@ -77,6 +78,24 @@ def standings(directory: Path) -> list[dict[str, Any]]:
             facts = json.loads(path.read_bytes())
         except (OSError, ValueError):
             continue  # it is being replaced, or somebody else's
-        if isinstance(facts, dict):
-            found.append(facts)
+        if not isinstance(facts, dict):
+            continue
+        if facts.get("state") != ENDED and not _is_held(path.with_suffix(_LOCK_SUFFIX)):
+            facts["state"] = KILLED
+        found.append(facts)
     return found
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether somebody ships at this moment."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
