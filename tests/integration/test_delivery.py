@@ -1,4 +1,4 @@
-"""Delivery: a log on its way to a target that keeps what it gets in memory, and fails when told to."""
+"""Delivery: a log on its way to a target that is in memory, and fails when it is told to."""
 
 import threading
 from collections.abc import Iterator
@@ -195,7 +195,7 @@ def test_an_altered_log_that_was_signed_by_another_key_is_not_shipped(
 
 def test_an_entry_that_is_missing_is_named(log: SignedLog, kept: Kept) -> None:
     log.change("DELETE FROM entries WHERE seq = 120")
-    with pytest.raises(DoesNotVerify, match="101 to 200 .* are missing"):
+    with pytest.raises(DoesNotVerify, match=r"101 to 200 .* are missing"):
         ship(log, kept)
 
 
@@ -216,7 +216,7 @@ def test_a_target_with_more_than_the_log_gets_nothing(
     log.enter(count=5)
     log.seal()
     ship(log, kept)
-    with pytest.raises(HistoryDiffers, match="355 entries .* 350 that are signed"):
+    with pytest.raises(HistoryDiffers, match=r"355 entries .* 350 that are signed"):
         ship(older, kept)
     older.close()
 

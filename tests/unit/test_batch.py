@@ -101,7 +101,7 @@ FORGERIES = {
     ),
     "no owner": lambda batch: batch._replace(owners=[]),
     "no proof": lambda batch: batch._replace(proof=[]),
-    "another proof": lambda batch: batch._replace(proof=batch.proof[::-1] + [bytes(32)]),
+    "another proof": lambda batch: batch._replace(proof=[*batch.proof[::-1], bytes(32)]),
     "another checkpoint": lambda batch: batch._replace(
         notes=[batch.notes[0].replace(encode_root(batch.covering.root), encode_root(bytes(32)))]
     ),

@@ -26,7 +26,7 @@ def test_a_target_is_known_by_its_beginning(text: str, kind: str) -> None:
 
 @pytest.mark.parametrize("text", ["ftp://host/x", "", "host=db dbname=audit", "kafka://a"])
 def test_what_is_no_target_is_refused_with_those_there_are(text: str) -> None:
-    with pytest.raises(ConfigError, match="postgresql://.*nats://.*Parquet"):
+    with pytest.raises(ConfigError, match=r"postgresql://.*nats://.*Parquet"):
         kind_of(text)
 
 
