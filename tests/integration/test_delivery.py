@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hansard_writer.proof.merkle_hash_tree import Edge
-from hansard_writer.shipping import delivery, log_source
+from hansard_writer.shipping import delivery
 from hansard_writer.shipping.batch import Batch, Checked, DoesNotVerify
 from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
-from hansard_writer.shipping.log_source import HistoryDiffers
+from hansard_writer.shipping.log_source import HistoryDiffers, LogSource
 from hansard_writer.shipping.standing import Standing, standings
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
 from provable import signing_key
@@ -76,7 +77,7 @@ class Heard(Observer):
 
 @pytest.fixture(autouse=True)
 def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_source, "BATCH_ENTRIES_MAX", 100)
+    monkeypatch.setattr(delivery, "LogSource", partial(LogSource, entries_max=100))
     monkeypatch.setattr(delivery, "BACKOFF_S_MIN", 0.001)
     monkeypatch.setattr(delivery, "BACKOFF_S_MAX", 0.002)
 
