@@ -30,6 +30,7 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterRun
+from hansard_writer.remote.rights import Peer
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 from support import assert_log_is_sound, query
@@ -54,21 +55,28 @@ class Link:
         self.frames: deque[list[bytes]] = deque()
         self.requests: deque[tuple[list[bytes], bytes]] = deque()
         self.replies: deque[tuple[list[bytes], bytes]] = deque()
+        self.remote_frames: deque[tuple[list[bytes], Peer]] = deque()
+        self.remote_requests: deque[tuple[list[bytes], bytes, Peer]] = deque()
 
-    def message(self) -> list[bytes] | None:
-        return self.frames.popleft() if self.frames else None
+    def message(self) -> tuple[list[bytes], Peer | None] | None:
+        if self.remote_frames:
+            return self.remote_frames.popleft()
+        return (self.frames.popleft(), None) if self.frames else None
 
-    def request(self) -> tuple[list[bytes], bytes] | None:
-        return self.requests.popleft() if self.requests else None
+    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None:
+        if self.remote_requests:
+            return self.remote_requests.popleft()
+        return (*self.requests.popleft(), None) if self.requests else None
 
     def reply(self, envelope: list[bytes], content: bytes) -> None:
         self.replies.append((envelope, content))
 
     def cut(self) -> None:
         """Everything on its way is lost."""
-        self.frames.clear()
-        self.requests.clear()
-        self.replies.clear()
+        for each in (self.frames, self.requests, self.replies):
+            each.clear()
+        self.remote_frames.clear()
+        self.remote_requests.clear()
 
 
 class Log:

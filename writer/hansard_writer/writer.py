@@ -12,11 +12,10 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
-from hansard_writer import administration
+from hansard_writer import administration, producers
 from hansard_writer.accounts import accounts
 from hansard_writer.acks import Acks
 from hansard_writer.administration import Administration
@@ -26,12 +25,16 @@ from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.derived.filling import Filling
 from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
-from hansard_writer.intake import Intake, ProducerState
+from hansard_writer.intake import ANOTHERS_PRODUCER, AnothersProducer, Intake, Outcome
 from hansard_writer.operations import Function
 from hansard_writer.own_entries import OwnEntries
+from hansard_writer.producers import Producers
 from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
+from hansard_writer.remote import rights
+from hansard_writer.remote.rights import Peer
+from hansard_writer.remote.turned_away import TurnedAway
 from hansard_writer.retaining import Retaining
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
@@ -56,10 +59,11 @@ _LOG: Final = logging.getLogger("hansard.writer")
 
 
 class Transport(Protocol):
-    """Where messages and requests come from, and replies go to. Nothing of it waits."""
+    """Where messages and requests come from, and replies go to. Nothing of it waits. Who sent one
+    is said of other hosts, and None of this one."""
 
-    def message(self) -> list[bytes] | None: ...
-    def request(self) -> tuple[list[bytes], bytes] | None: ...
+    def message(self) -> tuple[list[bytes], Peer | None] | None: ...
+    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None: ...
     def reply(self, envelope: list[bytes], content: bytes) -> None: ...
 
 
@@ -85,6 +89,7 @@ class Writer:
         require_place: Callable[[], None] = lambda: None,
         owner_token: bytes | None = None,
         supervised_restarts: int | None = None,
+        turned_away: TurnedAway | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -95,11 +100,13 @@ class Writer:
         self._owner_token = owner_token
         self._run_id = run_id
         self._supervised_restarts = supervised_restarts
+        self._turned_away = turned_away or TurnedAway()
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock_ns() // 10**9))
         self._intake = Intake(
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
+        self._producers = Producers(store, self._intake, self._acks, clock_ns)
         own = OwnEntries(store, self._intake.own, clock_ns)
         self._letters = Reconsidering(store, own)
         self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
@@ -205,6 +212,7 @@ class Writer:
             **self._disk.figures(),
             **self._governor.figures(self._now),
             **self._sealer.figures(),
+            "turned_away": self._turned_away.figures(),
         }
 
     def _is_in_use(self) -> bool:
@@ -219,12 +227,25 @@ class Writer:
         for _ in range(MESSAGES_PER_STEP_MAX):
             if room < 0 or self._is_full():
                 break
-            parts = self._transport.message()
-            if parts is None:
+            message = self._transport.message()
+            if message is None:
                 return True
+            parts, peer = message
             room -= sum(map(len, parts))
-            intake.take_message(parts, now, now_ns)
+            if peer is not None and not self._may_record(peer):
+                continue
+            outcome = intake.take_message(parts, now, now_ns, peer and peer.name)
+            if outcome is Outcome.ANOTHERS:
+                self._turned_away.message(ANOTHERS_PRODUCER, "frame", peer)
         return False
+
+    def _may_record(self, peer: Peer) -> bool:
+        try:
+            rights.require(peer, rights.FRAMES)
+        except rights.RightMissing as error:
+            self._turned_away.message(error.reason, "frame", peer)
+            return False
+        return True
 
     def _read_requests(self, now: float) -> bool:
         room = READ_BYTES_PER_STEP_MAX
@@ -239,7 +260,7 @@ class Writer:
                 break
         return False
 
-    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> str:
+    def _answer(self, envelope: list[bytes], content: bytes, peer: Peer | None, now: float) -> str:
         """Answer a request now, or when the commit that it waits for is done; its verb."""
         verb = ""
         if not 2 <= len(envelope) <= ENVELOPE_PARTS_MAX:
@@ -248,27 +269,27 @@ class Writer:
             return verb
         try:
             asked = wire.unpack_request(content)
-            verb, arguments = administration.permitted(*asked, self._owner_token)
-            reply = self._reply_to(verb, arguments, envelope, now)
+            if peer is None:
+                verb, arguments = administration.permitted(*asked, self._owner_token)
+            else:
+                verb, arguments = rights.permitted(*asked, peer)
+            reply = self._reply_to(verb, arguments, envelope, peer and peer.name, now)
         except wire.WireError as error:
+            if isinstance(error, rights.RightMissing | AnothersProducer):
+                self._turned_away.message(error.reason, "request", peer)
             reply = wire.pack_error(str(error))
         if reply is not None:
             self._transport.reply(envelope, reply)
         return verb
 
     def _reply_to(
-        self, verb: str, arguments: list[Any], envelope: list[bytes], now: float
+        self,
+        verb: str,
+        arguments: list[Any],
+        envelope: list[bytes],
+        client: str | None,
+        now: float,
     ) -> bytes | None:
-        if verb == "wait":
-            wait = wire.wait_of(arguments)
-            self._acks.wait(envelope, wait, self._greeted(wait.producer_id), now)
-            return None
-        if verb == "hello":
-            return self._greet(envelope, wire.hello_of(arguments), now)
-        if verb == "compare":
-            return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
-        if verb == "lookup":
-            return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in administration.REQUESTS:
             return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
@@ -279,38 +300,9 @@ class Writer:
             return wire.pack_reply(verb, self._calls.look_up(call_id))
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
+        if verb in producers.VERBS:
+            return self._producers.reply_to(verb, arguments, envelope, client, now)
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
-
-    def _greet(self, envelope: list[bytes], hello: wire.Hello, now: float) -> bytes | None:
-        if hello.log_id not in (None, self._store.log_id):
-            return self._acks.welcome_stranger()
-        if not self._intake.has_room_for(hello):
-            raise wire.WireError("too many report losses, and none is committed: hello again")
-        self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()), now)
-        return None
-
-    def _greeted(self, producer_id: bytes) -> ProducerState:
-        state = self._intake.state_of(wire.producer_hash(producer_id))
-        if state is None:
-            raise wire.WireError("this producer is not known: say hello first")
-        return state
-
-    def _compare(self, frame: wire.Frame) -> wire.Ack:
-        state = self._greeted(frame.producer_id)
-        return self._acks.compared(state, frame, self._store.held(state.id, frame))
-
-    def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
-        state = self._intake.state_of(lookup.producer_hash)
-        number = lookup.producer_seq
-        if state is None or not 0 < number <= state.committed_watermark:
-            return wire.LookupReply(outcome.UNKNOWN, -1, "", 0)
-        runs, dead, _ = self._store.outcomes(state.id, number, number)
-        for first, count, first_seq in runs:
-            if first <= number < first + count:
-                seq = first_seq + number - first
-                return wire.LookupReply(outcome.COMMITTED, seq, *self._store.entry_facts(seq))
-        is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
-        return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
