@@ -30,6 +30,7 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterRun
+from hansard_writer.remote.allow_list import Client
 from hansard_writer.remote.rights import Peer
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
@@ -100,6 +101,7 @@ class Log:
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.is_honest = True  # False: in the end its files are not as a writer left them
         self.declared: Sequence[DerivedField] = BUILT_IN  # as its settings file would
+        self.clients: tuple[Client, ...] | None = None  # of other hosts, where such are served
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
@@ -131,6 +133,7 @@ class Log:
             operations=self.operations,
             read_declared=lambda: self.declared,
             clock_ns=self.clock_ns,
+            clients=None if self.clients is None else lambda: self.clients or (),
         )
         self.accepted = {}
         return self
@@ -267,6 +270,22 @@ class Log:
         """What the writer answers to a request, of the directory's owner if he shows his token."""
         packed = wire.pack_owners_request(token, request) if token else wire.pack_request(request)
         self.link.requests.append(([b"asks", b""], packed))
+        return self._answer()
+
+    def ask_as(self, peer: Peer, request: wire.Request) -> list[Any]:
+        """The same for somebody on another host."""
+        packed = wire.pack_request(request)
+        self.link.remote_requests.append(([b"asks", b""], packed, peer))
+        return self._answer()
+
+    def push_as(self, peer: Peer, frame: wire.Frame) -> None:
+        """A frame of somebody on another host, read and committed."""
+        self.link.remote_frames.append(([wire.pack_header(frame), frame.body], peer))
+        self.step()
+        self.pass_time(1)
+        self.step()
+
+    def _answer(self) -> list[Any]:
         for _ in range(TURNS_MAX):  # what came before may take turns of its own
             self.step()
             found = [reply for reply in self.link.replies if reply[0][0] == b"asks"]

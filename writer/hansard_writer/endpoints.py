@@ -6,6 +6,7 @@ peer dies, their timer trips an assertion in libzmq (its issue 4364) and the pro
 """
 
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from hansard import directory as layout
 from hansard import wire
 from hansard_writer.remote.rights import Peer
 from hansard_writer.remote.tcp_endpoints import TcpEndpoints
+from hansard_writer.transport import Message, Request
 
 REQUESTS_QUEUED_MAX: Final = 4  # a peer; a REQ has one, or two when it has given one up
 REPLIES_QUEUED_MAX: Final = 4  # and who reads none gets no more: they may be large
@@ -35,7 +37,8 @@ class Endpoints:
 
     def __init__(self, directory: Path, mode: int, remote: TcpEndpoints | None = None) -> None:
         self._remote = remote
-        self._remotes_turn = False
+        self._remotes_message = itertools.cycle((True, False))  # whether it is its turn
+        self._remotes_request = itertools.cycle((True, False))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._paths = layout.SocketPaths(directory)
         self._pull = self._bind(zmq.PULL, self._paths.push)
@@ -64,22 +67,24 @@ class Endpoints:
         if self._remote:
             self._remote.attend(now)
 
-    def message(self) -> tuple[list[bytes], Peer | None] | None:
+    def message(self) -> Message | None:
         """The parts of the next message from a producer and who sent it, nobody in particular over
         ipc; None if there is none."""
-        if self._remote and self._is_remotes_turn() and (received := self._remote.message()):
+        remote = self._remote
+        if remote and next(self._remotes_message) and (received := remote.message()):
             return received
         if _is_readable(self._pull):
             return _received(self._pull), None
-        return self._remote.message() if self._remote else None
+        return remote.message() if remote else None
 
-    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None:
+    def request(self) -> Request | None:
         """The next request: its envelope, to be given back whole, its content, and who asks."""
-        if self._remote and self._is_remotes_turn() and (received := self._remote.request()):
+        remote = self._remote
+        if remote and next(self._remotes_request) and (received := remote.request()):
             return _request(_REMOTE, *received)
         if _is_readable(self._router):
             return _request(_LOCAL, _received(self._router), None)
-        received = self._remote.request() if self._remote else None
+        received = remote.request() if remote else None
         return _request(_REMOTE, *received) if received else None
 
     def reply(self, envelope: list[bytes], content: bytes) -> None:
@@ -121,10 +126,6 @@ class Endpoints:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _is_remotes_turn(self) -> bool:
-        self._remotes_turn = not self._remotes_turn
-        return self._remotes_turn
-
     def _bind(self, kind: int, endpoint: str) -> "zmq.Socket[bytes]":
         socket = self._context.socket(kind)
         socket.linger = 0
@@ -144,9 +145,7 @@ def _descriptors(wake: int, *sockets: "zmq.Socket[bytes]") -> select.poll:
     return descriptors
 
 
-def _request(
-    door: bytes, parts: list[bytes], peer: Peer | None
-) -> tuple[list[bytes], bytes, Peer | None]:
+def _request(door: bytes, parts: list[bytes], peer: Peer | None) -> Request:
     """A peer may choose its identity: it MUST NOT be taken for one at the other socket."""
     first, *others, content = parts
     return [door + first, *others], content, peer

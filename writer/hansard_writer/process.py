@@ -134,6 +134,7 @@ def serve(
             owner_token=with_room(lambda: _owner_token(directory, is_shared=shared)),
             supervised_restarts=supervised_restarts,
             turned_away=turned_away,
+            clients=remote.clients if remote else None,
         )
         with endpoints.signals_wake():
             ready(_ready_line(directory, settings, store))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from hansard import wire
 from hansard.settings import Settings
@@ -33,6 +33,8 @@ from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
 from hansard_writer.remote import rights
+from hansard_writer.remote.allow_list import Client
+from hansard_writer.remote.client_entries import ClientEntries
 from hansard_writer.remote.rights import Peer
 from hansard_writer.remote.turned_away import TurnedAway
 from hansard_writer.retaining import Retaining
@@ -40,6 +42,7 @@ from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
 from hansard_writer.store import Store
+from hansard_writer.transport import Transport
 from hansard_writer.vacuuming import Vacuuming
 from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
@@ -58,20 +61,12 @@ COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 _LOG: Final = logging.getLogger("hansard.writer")
 
 
-class Transport(Protocol):
-    """Where messages and requests come from, and replies go to. Nothing of it waits. Who sent one
-    is said of other hosts, and None of this one."""
-
-    def message(self) -> tuple[list[bytes], Peer | None] | None: ...
-    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None: ...
-    def reply(self, envelope: list[bytes], content: bytes) -> None: ...
-
-
 class Writer:
     """One run of a log's writer, over a store and a transport that it does not own.
 
     ``require_place`` raises when directory or database are not those any more that it serves. With
     an ``owner_token``, only who knows it takes out of the log, or changes who signs it.
+    ``clients`` gives the allow-list as it is now, None where no other host is served.
     """
 
     def __init__(
@@ -90,6 +85,7 @@ class Writer:
         owner_token: bytes | None = None,
         supervised_restarts: int | None = None,
         turned_away: TurnedAway | None = None,
+        clients: Callable[[], tuple[Client, ...]] | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -109,6 +105,7 @@ class Writer:
         self._producers = Producers(store, self._intake, self._acks, clock_ns)
         own = OwnEntries(store, self._intake.own, clock_ns)
         self._letters = Reconsidering(store, own)
+        self._client_entries = ClientEntries(store, own, clients)
         self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
@@ -139,6 +136,7 @@ class Writer:
         self._now = now
         if now >= self._disk.next_look:
             self._look_at_disk(now)
+        self._say_who_may_come(now)
         read_all = self._disk.suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
         if now >= self._adopter.next_scan():
@@ -406,6 +404,18 @@ class Writer:
 
     # --- keeping house ---
 
+    def _say_who_may_come(self, now: float) -> None:
+        """Before anything is read of them."""
+        if now >= self._client_entries_due():
+            if self._intake.batch:
+                self._commit(now)
+            if not self._intake.batch:
+                self._work(self._client_entries.say, now)
+
+    def _client_entries_due(self) -> float:
+        news = self._client_entries.has_news and not self._disk.suspended
+        return self._retries.at if news else inf
+
     def _work(self, piece: Callable[[], bool], now: float) -> bool:
         """Do a piece of the log's own work; whether something was written."""
         try:
@@ -484,7 +494,7 @@ class Writer:
             moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
-        moments += [self._prune_due(), self._retention_due()]
+        moments += [self._prune_due(), self._retention_due(), self._client_entries_due()]
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

@@ -18,6 +18,7 @@ from hansard.curve import read_keys
 from hansard.errors import ConfigError
 from hansard.tcp_address import tcp_ports
 from hansard_writer.remote import turned_away, zap
+from hansard_writer.remote.allow_list import Client
 from hansard_writer.remote.allowed_keys import AllowedKeys
 from hansard_writer.remote.handshakes import Handshakes
 from hansard_writer.remote.rights import Peer
@@ -63,8 +64,8 @@ class TcpEndpoints:
         self._address = address
         self._secret = read_keys(directory).secret.encode()
         self._turned_away = turned_away
-        self.allowed = AllowedKeys(directory)
-        if not self.allowed.clients:
+        self._allowed = AllowedKeys(directory)
+        if not self._allowed.clients:
             raise ConfigError(
                 f"no key may connect to {address}: allow those of other hosts with `hansard keys "
                 f"allow KEY --name NAME --dir {directory}`, then start again"
@@ -99,11 +100,15 @@ class TcpEndpoints:
         """How many stand, or are being made."""
         return sum(each.connections for each in self._handshakes)
 
+    def clients(self) -> tuple[Client, ...]:
+        """Who may come at present: the same object until that changes."""
+        return self._allowed.clients
+
     def attend(self, now: float) -> None:
         """Look for news, let clients in, and hear of those who could not come."""
         for descriptor, _ in self._poll.poll(0):
             self._with_news.add(self.descriptors[descriptor])
-        self.allowed.look(now)
+        self._allowed.look(now)
         if self._zap in self._with_news:
             self._answer_handshakes()
         for each in self._handshakes:
@@ -152,7 +157,7 @@ class TcpEndpoints:
                 self._asked(self._zap)
                 return
             asked = zap.asked_of(parts)
-            if asked is not None and self.allowed.admits(asked.key):
+            if asked is not None and self._allowed.admits(asked.key):
                 self._zap.send_multipart(zap.welcome(asked))
                 continue
             if asked is not None:
@@ -179,7 +184,7 @@ class TcpEndpoints:
             frame = socket.recv(_NOBLOCK, copy=False)
             parts.append(frame.bytes)
         return Received(
-            parts, self.allowed.peer(str(frame.get("User-Id")), str(frame.get("Peer-Address")))
+            parts, self._allowed.peer(str(frame.get("User-Id")), str(frame.get("Peer-Address")))
         )
 
     def _socket(self, kind: int, queued_max: int) -> "zmq.Socket[bytes]":
