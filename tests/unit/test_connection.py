@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 import zmq
 
-from hansard import directory as layout
 from hansard import wire
 from hansard.connection import Connection
+from hansard.local_writer import LocalWriter
 from hansard_writer.endpoints import Endpoints
 from support import wait_until
 
@@ -44,7 +44,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     endpoints = Endpoints(tmp_path, 0o600)
     wake_read, wake_write = os.pipe()
-    with Connection(context, layout.SocketPaths(tmp_path), wake_read) as connection:
+    with Connection(context, LocalWriter(tmp_path).route(), wake_read) as connection:
         pair = Pair(connection, endpoints, wake_write)
         connection.request(b"are you there?")
         pair.endpoints.reply(pair.request(), b"yes")
