@@ -7,7 +7,6 @@ and what waits is held open. Where a file is another one than was listed, it say
 import contextlib
 import os
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -90,12 +89,12 @@ class ParquetFarEnd:
         before = 0
         for part, identity in moment.ranges:
             with storage_errors(part.path), _opened(part.path, identity) as file:
-                yield from _in_order(part, pages_of(file, origin, PAGE_ENTRIES), part.first - 1)
-            before = part.last
+                yield from pages_of(file, origin, PAGE_ENTRIES)
+            before = max(before, part.last)
         for part, file in moment.waiting:
             with storage_errors(part.path):
-                pages = (_behind(page, before) for page in pages_of(file, origin, PAGE_ENTRIES))
-                yield from _in_order(part, pages, max(before, part.first - 1))
+                for page in pages_of(file, origin, PAGE_ENTRIES):
+                    yield page if part.first > before else _behind(page, before)
 
     def close(self) -> None:
         """Of the files that are held open, too."""
@@ -138,8 +137,7 @@ def _look(place: layout.LogPlace) -> _Moment:
         if ranges is None or _listed(place) != (staged, checkpoints):
             _close(waiting)
             continue
-        _require_apart([part for part, _ in ranges])
-        last = ranges[-1][0].last if ranges else 0
+        last = max((part.last for part, _ in ranges), default=0)
         _close([each for each in waiting if each[0].last <= last])
         return _Moment(ranges, [each for each in waiting if each[0].last > last], checkpoints)
     raise TargetUnavailable(f"{place.entries} changes faster than it can be listed: try again")
@@ -147,25 +145,6 @@ def _look(place: layout.LogPlace) -> _Moment:
 
 def _listed(place: layout.LogPlace) -> tuple[list[Part], list[tuple[int, Path]]]:
     return layout.parts_in(place.staging), layout.sizes_in(place.checkpoints)
-
-
-def _require_apart(ranges: list[Part]) -> None:
-    for part, following in pairwise(ranges):
-        if following.first <= part.last:
-            raise TargetRefused(
-                f"{part.path} and {following.path} have the same entries, and whoever asks for "
-                "them gets them twice: see which one is right, and move the other elsewhere"
-            )
-
-
-def _in_order(part: Part, pages: Iterator[Page], before: int) -> Iterator[Page]:
-    """Raises ValueError unless each entry is once in the file that its number belongs to."""
-    for page in pages:
-        for row in page.rows:
-            if not before < row[SEQ] <= part.last:
-                raise ValueError(f"entry {row[SEQ]:,} does not belong where it is")
-            before = row[SEQ]
-        yield page
 
 
 def _behind(page: Page, before: int) -> Page:
