@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hansard_writer.proof.merkle_hash_tree import Edge
-from hansard_writer.shipping import delivery, log_source
+from hansard_writer.shipping import delivery
 from hansard_writer.shipping.batch import Batch, Checked, DoesNotVerify
 from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
-from hansard_writer.shipping.log_source import HistoryDiffers
+from hansard_writer.shipping.log_source import HistoryDiffers, LogSource
 from hansard_writer.shipping.standing import Standing, standings
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
 from provable import signing_key
@@ -76,10 +77,9 @@ class Heard(Observer):
 
 @pytest.fixture(autouse=True)
 def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_source, "BATCH_ENTRIES_MAX", 100)
+    monkeypatch.setattr(delivery, "LogSource", partial(LogSource, entries_max=100))
     monkeypatch.setattr(delivery, "BACKOFF_S_MIN", 0.001)
     monkeypatch.setattr(delivery, "BACKOFF_S_MAX", 0.002)
-    monkeypatch.setattr(delivery, "LOOK_S", 0.001)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_it_ends_while_it_waits_for_a_target(log: SignedLog, kept: Kept,
 
 
 def test_what_is_signed_meanwhile_is_shipped_too(log: SignedLog, kept: Kept) -> None:
-    shipping = Delivery(log.directory, NAME, kept.open, Heard())
+    shipping = Delivery(log.directory, NAME, kept.open, Heard(), interval_s=0.001)
     thread = threading.Thread(target=shipping.run)
     arrived = threading.Event()
     kept.on_append = lambda: kept.seqs[log.origin][-1] >= 351 and arrived.set()
@@ -274,3 +274,14 @@ def test_one_that_was_killed_is_told_from_one_that_ended(log: SignedLog, kept: K
         standing.note("shipping", shipped_to=7)
         assert standings(log.directory)[0]["state"] == "shipping"
     assert standings(log.directory)[0]["state"] == "killed"
+
+
+def test_entries_gather_between_two_batches(log: SignedLog, kept: Kept) -> None:
+    shipping = Delivery(log.directory, NAME, kept.open, Heard(), interval_s=3_600)
+    arrived = threading.Event()
+    kept.on_append = lambda: kept.seqs[log.origin][-1] == 350 and arrived.set()
+    thread = threading.Thread(target=shipping.run)
+    thread.start()
+    assert arrived.wait(30), "the log was not shipped"  # all four batches without a pause
+    shipping.stop()
+    thread.join()

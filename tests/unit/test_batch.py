@@ -8,7 +8,6 @@ import pytest
 
 from hansard_writer.proof.checkpoint import encode_root
 from hansard_writer.proof.merkle_hash_tree import Edge
-from hansard_writer.shipping import log_source
 from hansard_writer.shipping.batch import (
     Batch,
     DoesNotVerify,
@@ -33,10 +32,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignedLog]:
 
 
 @pytest.fixture
-def batches(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+def batches(log: SignedLog) -> list[Batch]:
     """Of 200 entries: the second one begins and ends within what a checkpoint covers."""
-    monkeypatch.setattr(log_source, "BATCH_ENTRIES_MAX", 200)
-    source, found = LogSource(log.directory), list[Batch]()
+    source, found = LogSource(log.directory, entries_max=200), list[Batch]()
     while batch := source.next(found[-1].last if found else 0):
         found.append(batch)
     source.close()

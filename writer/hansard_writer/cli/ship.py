@@ -15,7 +15,7 @@ from hansard_writer.cli.options import Number, Seconds, directory_option
 from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
 from hansard_writer.proof.signed_note import VerifierKey
-from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
+from hansard_writer.shipping.delivery import INTERVAL_S, Delivery, Observer, Shipped
 from hansard_writer.shipping.jetstream.messages import Message
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.relay import Observer as RelayObserver
@@ -56,6 +56,14 @@ Examples:
 @keys_option
 @click.option("--once", is_flag=True, help="Ship what there is now, and end.")
 @click.option(
+    "--interval",
+    type=Seconds(),
+    default=INTERVAL_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="To let entries gather once all are shipped: a batch costs as much as many entries.",
+)
+@click.option(
     "--replicas",
     type=Number(1, REPLICAS_MAX),
     default=_DEFAULTS.replicas,
@@ -90,6 +98,7 @@ def command(
     source: str | None,
     key_files: tuple[Path, ...],
     once: bool,
+    interval: float,
     replicas: int,
     partitions: int,
     rows_per_file: int,
@@ -128,7 +137,7 @@ def command(
         if once:
             _tell_unsigned(directory)
         observer = _Telling(phases, named.name)
-        delivery = Delivery(directory, named.name, named.open, observer)
+        delivery = Delivery(directory, named.name, named.open, observer, interval)
         with _signals_stop(delivery):
             shipped = delivery.run(once=once)
     behind = shipped.covered - shipped.shipped_to
