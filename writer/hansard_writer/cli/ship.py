@@ -13,7 +13,7 @@ from hansard.wording import counted
 from hansard_writer.cli.exits import Failed, Taken
 from hansard_writer.cli.options import Number, Seconds, directory_option
 from hansard_writer.cli.progress import Phases
-from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
+from hansard_writer.shipping.delivery import INTERVAL_S, Delivery, Observer, Shipped
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
 from hansard_writer.shipping.targets import TargetOptions, target_named
@@ -43,6 +43,14 @@ Examples:
     help="Ship what comes through NATS JetStream, of all logs, instead of one log.",
 )
 @click.option("--once", is_flag=True, help="Ship what there is now, and end.")
+@click.option(
+    "--interval",
+    type=Seconds(),
+    default=INTERVAL_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="To let entries gather once all are shipped: a batch costs as much as many entries.",
+)
 @click.option(
     "--replicas",
     type=Number(1, REPLICAS_MAX),
@@ -77,6 +85,7 @@ def command(
     directory: Path,
     source: str | None,
     once: bool,
+    interval: float,
     replicas: int,
     partitions: int,
     rows_per_file: int,
@@ -106,7 +115,7 @@ def command(
         if once:
             _tell_unsigned(directory)
         observer = _Telling(phases, named.name)
-        delivery = Delivery(directory, named.name, named.open, observer)
+        delivery = Delivery(directory, named.name, named.open, observer, interval)
         with _signals_stop(delivery):
             shipped = delivery.run(once=once)
     behind = shipped.covered - shipped.shipped_to

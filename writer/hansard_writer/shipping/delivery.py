@@ -14,7 +14,7 @@ from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.standing import ENDED, HELD_UP, SHIPPING, WAITING, Standing
 from hansard_writer.shipping.target import Target, TargetUnavailable
 
-LOOK_S: Final = 0.2  # whether a checkpoint covers more
+INTERVAL_S: Final = 1.0  # between two batches, unless there is more than one: that of checkpoints
 BACKOFF_S_MIN: Final = 0.5
 BACKOFF_S_MAX: Final = 30.0
 TRIES_ONCE: Final = 5  # in a row without a batch, before `--once` gives up
@@ -46,13 +46,25 @@ class Observer:
 
 
 class Delivery:
-    """Ships the log in a directory to a target. `run` once; `stop` from anywhere."""
+    """Ships the log in a directory to a target. `run` once; `stop` from anywhere.
 
-    def __init__(self, directory: Path, name: str, open_: Open, observer: Observer) -> None:
+    Once it has caught up, it lets entries gather for ``interval_s``: a batch costs a target about
+    as much as a thousand entries do.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        open_: Open,
+        observer: Observer,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
         self._directory = directory
         self._name = name
         self._open = open_
         self._observer = observer
+        self._interval_s = interval_s
         self._stopping = threading.Event()
         self._entries = 0
         self._edge = Edge()
@@ -96,13 +108,13 @@ class Delivery:
                 if source.has_new_origin():
                     return False
                 self._said(source, standing, WAITING)
-                self._stopping.wait(LOOK_S)
+                self._stopping.wait(self._interval_s)
             return True
         finally:
             target.close()
 
     def _ship_next(self, source: LogSource, target: Target, standing: Standing) -> bool:
-        """The next batch, if there is one."""
+        """The next batch, if there is one; whether there is more."""
         batch = source.next(self._edge.size)
         if batch is None:
             return False
@@ -112,8 +124,8 @@ class Delivery:
             self._observer.skipped(source.origin, self._edge.size + 1, batch.before)
         self._edge, self._failures = checked.edge, 0
         self._entries += len(batch.rows)
-        self._said(source, standing, SHIPPING)
-        return True
+        shipped = self._said(source, standing, SHIPPING)
+        return shipped.shipped_to < shipped.covered
 
     def _hold_up(
         self, error: TargetUnavailable, source: LogSource, standing: Standing, *, once: bool

@@ -50,10 +50,12 @@ class LogSource:
 
     ``origin`` is that of its present checkpoints, under which it is known wherever it is shipped
     to. A log that went back in time has another one from then on, and is shipped again under that.
+    ``entries_max``: of a batch.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, entries_max: int = BATCH_ENTRIES_MAX) -> None:
         self.directory = directory
+        self._entries_max = entries_max
         self._connection = ReadConnection(directory, to_scan=True)
         self._rows = self._connection.rows
         self._owners: dict[int, Owner] = {}
@@ -108,7 +110,7 @@ class LogSource:
             first = self._rows(FIRST)[0][0]
             if first is not None and first > before + 1:
                 before, begun = first - 1, self._edge(tree, first - 1)
-            last = min(before + BATCH_ENTRIES_MAX, covered)
+            last = min(before + self._entries_max, covered)
             last = self._rows(_WITHIN, self.origin, before, last)[0][0] or last
             rows = self._entries(before, last)
             if not rows:

@@ -89,18 +89,25 @@ def path_of(text: str) -> Path:
 
 
 def without_password(text: str) -> str:
-    """A target's text as others may see it: passwords, also among its parameters, are left out."""
+    """A target's text as others may see it: passwords, also among its parameters, are left out, and
+    of NATS what stands alone in front of a host, which is a token."""
     parts = urlsplit(text)
     if not parts.scheme:
         return str(Path(text).absolute())
-    user, at, host = parts.netloc.rpartition("@")
-    shown = user.partition(":")[0] + at + host
+    has_tokens = parts.scheme in NATS
+    shown = ",".join(_without_password(host, has_tokens) for host in parts.netloc.split(","))
     query = "&".join(
         each
         for each in parts.query.split("&")
         if not each.lower().startswith(("password", "sslpass"))
     )
     return urlunsplit(parts._replace(netloc=shown, query=query))
+
+
+def _without_password(host: str, has_tokens: bool) -> str:
+    login, at, host = host.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return host if has_tokens and not colon else user + at + host
 
 
 def _unknown(text: str) -> ConfigError:
