@@ -41,6 +41,9 @@ class SignedLog(ProvableLog):
     def publish(self, key: SigningKey) -> None:
         """As the writer does once that key signs."""
         self.key = key
+        self.execute(
+            "INSERT OR IGNORE INTO meta VALUES('verifier_key', ?)", (str(key.verifier_key),)
+        )
         (self.directory / "writer.pub").write_text(f"{key.verifier_key}\n")
 
     def say(self, event_type: str, **facts: Any) -> int:

@@ -17,6 +17,7 @@ from bench.parts import (
     record,
     recover,
     search,
+    ship,
     sync,
     verify,
 )
@@ -51,6 +52,7 @@ _ALL: Final = (
     Part(backfill.PART, "a field derived from what a log holds",
          lambda run: Found(backfill.run(run.place, million=not run.is_quick))),
     Part(peers.PART, "what people would use instead, by turns with Hansard", peers.run),
+    Part(ship.PART, "a log on its way to PostgreSQL, JetStream and Parquet files", ship.run),
     Part(crowded.PART, "one synchronous caller beside 16 bulk producers",
          lambda run: Found(crowded.run(run.place))),
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_a_connection_that_is_lost_ends_a_wait(pair: Pair, *, blocked: bool) -> 
 def test_a_frame_arrives_in_its_two_parts_with_its_mark(pair: Pair) -> None:
     frame = wire.Frame(b"p" * 16, 1, 2, 3, wire.Drops(), b"body", urgent=True)
     assert pair.connection.push(frame)
-    parts = wait_until(pair.endpoints.message, "it has come")
+    parts, _ = wait_until(pair.endpoints.message, "it has come")
     assert wire.unpack_frame(*parts) == frame
 
 

@@ -14,7 +14,15 @@ import hansard_writer.doctor
 from hansard.settings import Settings
 from hansard_writer.cli import main
 from hansard_writer.doctor import Facts, Severity, diagnose
-from hansard_writer.doctor.facts import Letters, Losses, PlaceFacts, Trouble, Unfilled, Verified
+from hansard_writer.doctor.facts import (
+    Letters,
+    Losses,
+    PlaceFacts,
+    ShippingFacts,
+    Trouble,
+    Unfilled,
+    Verified,
+)
 from healthy import (
     DAY,
     NOW,
@@ -44,7 +52,38 @@ def at_rest(**changed: object) -> Facts:
     return replace(facts(files=files, writer=writer, spools=()), **changed)
 
 
+SHIPPED = ShippingFacts("postgresql://db/a", "waiting", "", 4_000, 5_000, NOW - 20 * SECOND)
+HELD_UP = SHIPPED._replace(state="held up", why="no route to host")
+
+
+def shipped(shipping: ShippingFacts) -> Facts:
+    return facts(shipping=(shipping,))
+
+
 SICK = [
+    # shipping
+    (
+        facts(shipping=(SHIPPED._replace(state="killed"),)),
+        "shipping",
+        ACTION,
+        "1,000 entries behind",
+        "`hansard ship postgresql://db/a --dir",
+    ),
+    (
+        facts(shipping=(SHIPPED._replace(state="ended"),)),
+        "shipping",
+        NOTE,
+        "nobody ships",
+        "goes on",
+    ),
+    (facts(shipping=(HELD_UP,)), "shipping", NOTE, "no route to host", "by itself"),
+    (
+        facts(shipping=(HELD_UP._replace(at=NOW - DAY),)),
+        "shipping",
+        ACTION,
+        "no route",
+        "by itself",
+    ),
     # the directory
     (facts(top=None), "directory", ACTION, "does not exist", SERVE),
     (facts(top=file("audit")), "directory", ACTION, "no directory", "--dir or HANSARD_DIR"),

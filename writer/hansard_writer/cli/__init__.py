@@ -31,6 +31,7 @@ _MODULES: Final = {
     "migrate": "migrate",
     "backup": "backup",
     "restore": "restore",
+    "ship": "ship",
     "keys": "keys",
     "demo": "demo",
 }

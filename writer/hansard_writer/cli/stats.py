@@ -1,7 +1,7 @@
 """``hansard stats``: the writer's own figures."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -10,6 +10,7 @@ from hansard import requester, wire
 from hansard_writer.cli.exits import NoWriter
 from hansard_writer.cli.options import SECONDS, directory_option, format_option
 from hansard_writer.cli.output import print_rows
+from hansard_writer.shipping.standing import standings
 
 TIMEOUT_S: Final = 5.0
 
@@ -39,8 +40,17 @@ def command(
     _, figures = requester.ask(directory, wire.pack_stats_request(), timeout)
     if not isinstance(figures, dict):
         raise wire.WireError("the writer's figures are no mapping")
+    if shipping := standings(directory):
+        figures["shipping"] = [_with_lag(each, figures) for each in shipping]
     if format in {"json", "jsonl"}:
         print_rows([figures], list(figures), "jsonl")  # one object either way
         return
     rows = ({"key": key, "value": value} for key, value in figures.items())
     print_rows(rows, ("key", "value"), format)
+
+
+def _with_lag(standing: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """How far a target has got, and how many entries it is behind."""
+    shipped_to = standing.get("shipped_to")
+    lag = figures["entries"] - shipped_to if isinstance(shipped_to, int) else None
+    return {**standing, "lag": lag}

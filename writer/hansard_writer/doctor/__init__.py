@@ -17,6 +17,7 @@ from hansard_writer.doctor.gathering import gather
 from hansard_writer.doctor.loss_checks import check_letters, check_losses
 from hansard_writer.doctor.mode_checks import check_modes
 from hansard_writer.doctor.proof_checks import check_proof
+from hansard_writer.doctor.shipping_checks import check_shipping
 from hansard_writer.doctor.system_checks import (
     check_clock,
     check_place,
@@ -40,6 +41,7 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     check_letters,
     check_losses,
     check_spools,
+    check_shipping,
     check_upkeep,
     check_settings,
     check_clock,

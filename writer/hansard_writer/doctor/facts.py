@@ -180,6 +180,17 @@ class Verified(NamedTuple):
     verified_at: int
 
 
+class ShippingFacts(NamedTuple):
+    """How far a target of `hansard ship` has got, as who ships says; ``at`` in ns since 1970."""
+
+    target: str
+    state: str
+    why: str
+    shipped_to: int
+    covered: int
+    at: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All of it, at the time ``now`` (ns since 1970 UTC).
@@ -209,6 +220,7 @@ class Facts:
     checkpoint: int | None = None
     checkpoint_is_odd: bool = False
     verified: Verified | None = None
+    shipping: tuple[ShippingFacts, ...] = ()
     clock_is_synchronised: bool | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 

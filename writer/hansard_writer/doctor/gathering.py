@@ -4,6 +4,7 @@ It changes no byte of the log and waits for nobody longer than it is told. What 
 left out, and what stands in the way is a fact too.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -25,10 +26,12 @@ from hansard import requester, wire
 from hansard.errors import AuditLogError, ConfigError
 from hansard.settings import Settings, load_settings, log_directory
 from hansard_writer.derived.definitions import read_declared
+from hansard_writer.doctor import amounts
 from hansard_writer.doctor.facts import (
     Facts,
     FileFacts,
     PlaceFacts,
+    ShippingFacts,
     Verified,
     WriterFacts,
 )
@@ -37,6 +40,7 @@ from hansard_writer.doctor.waiting import look_at_spools
 from hansard_writer.hanging import look_at
 from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
+from hansard_writer.shipping.standing import standings
 
 FILES_MAX: Final = 10_000  # that are looked at, in the directory and in its spool
 VERIFIED_BYTES_MAX: Final = 1 << 20
@@ -81,6 +85,7 @@ def gather(directory: Path, timeout: float, *, is_deep: bool = False) -> Facts:
         checkpoint=checkpoint,
         checkpoint_is_odd=is_odd,
         verified=verified,
+        shipping=tuple(_shipping(directory)),
         database=look_at_database(directory, verified.size if verified else 0, is_deep=is_deep),
     )
 
@@ -143,6 +148,19 @@ def _verified(path: Path) -> Verified | None:
         return Verified(str(report["verdict"]), int(report["size"]), int(report["verified_at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _shipping(directory: Path) -> Iterator[ShippingFacts]:
+    for each in standings(directory):
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # another release's, or edited
+            yield ShippingFacts(
+                str(each["target"]),
+                str(each["state"]),
+                str(each["why"]),
+                int(each["shipped_to"]),
+                int(each["covered"]),
+                int(each["at"] * amounts.SECOND),
+            )
 
 
 # --- settings ---

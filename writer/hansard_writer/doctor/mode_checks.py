@@ -17,14 +17,15 @@ MODES: Final = "modes"
 
 _OTHERS_WRITE: Final = 0o022
 _KEYS: Final = (layout.KEY, layout.NEXT_KEY)
-_SECRETS: Final = (*_KEYS, layout.OWNERS)
+_SECRETS: Final = (*_KEYS, layout.OWNERS, layout.CURVE_KEY)
 _GROUPS: Final = frozenset(  # what a group may read where the log is shared
     [layout.DATABASE + end for end in ("", "-wal", "-shm")]
     + [layout.LOCK, layout.CHECKPOINT, layout.PUBLIC_KEY, layout.VERIFIED]
 )
 _SOCKETS: Final = (layout.PUSH_SOCKET, layout.ACK_SOCKET)
 KNOWN: Final = _GROUPS | {
-    *(*_SECRETS, *_SOCKETS, layout.RESERVE, layout.BACKFILL_LOCK, layout.SPOOL, SETTINGS_FILE)
+    *(*_SECRETS, *_SOCKETS, layout.RESERVE, layout.BACKFILL_LOCK, layout.SPOOL, SETTINGS_FILE),
+    *(layout.CURVE_PUBLIC, layout.CURVE_ALLOWED, layout.SHIPPING),
 }
 PUT_ASIDE: Final = (layout.ASIDE_PREFIX, layout.MIGRATION_BACKUP_PREFIX)
 _MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
@@ -40,7 +41,7 @@ def check_modes(facts: Facts) -> Iterator[Finding]:
     for each in facts.files:
         expected = expected_mode(each, is_shared=facts.is_shared)
         if expected is not None:
-            (directories if each.name == layout.SPOOL else files).append((each, expected))
+            (directories if each.kind == "directory" else files).append((each, expected))
     found = [
         *_open_directories(facts, directories),
         *_wrong_files(facts, files),
@@ -57,7 +58,9 @@ def expected_mode(file: FileFacts, *, is_shared: bool) -> int | None:
         return None
     if file.name == layout.SPOOL:
         return layout.SHARED_SPOOL_MODE if is_shared else layout.PRIVATE_DIRECTORY_MODE
-    if file.name == SETTINGS_FILE:
+    if file.name == layout.SHIPPING:
+        return layout.PRIVATE_DIRECTORY_MODE
+    if file.name in (SETTINGS_FILE, layout.CURVE_PUBLIC):
         return _SETTINGS_MODE
     if file.name in _SOCKETS or file.name.endswith(SUFFIX):
         return layout.SHARED_FILE_MODE if is_shared else layout.PRIVATE_FILE_MODE

@@ -1,0 +1,186 @@
+"""``hansard ship``: a log's entries on their way to an engine for many logs."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import click
+
+from hansard.wording import counted
+from hansard_writer.cli.exits import Failed, Taken
+from hansard_writer.cli.options import Number, Seconds, directory_option
+from hansard_writer.cli.progress import Phases
+from hansard_writer.shipping.delivery import INTERVAL_S, Delivery, Observer, Shipped
+from hansard_writer.shipping.log_source import LogSource
+from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
+from hansard_writer.shipping.targets import TargetOptions, target_named
+
+PARTITIONS_MAX: Final = 1_024
+REPLICAS_MAX: Final = 5  # of JetStream
+_DEFAULTS: Final = TargetOptions()
+_SHIPPING: Final = "shipping"
+
+
+@click.command(
+    name="ship",
+    epilog="""\b
+Examples:
+  hansard ship postgresql://audit@db.example/audit
+  hansard ship nats://a.example:4222,b.example:4222,c.example:4222
+  hansard ship --from nats://a.example:4222 postgresql://audit@db.example/audit
+  hansard ship --once /mnt/archive && hansard verify /mnt/archive --key writer.pub
+""",
+)
+@click.argument("target")
+@directory_option
+@click.option(
+    "--from",
+    "source",
+    metavar="nats://…",
+    help="Ship what comes through NATS JetStream, of all logs, instead of one log.",
+)
+@click.option("--once", is_flag=True, help="Ship what there is now, and end.")
+@click.option(
+    "--interval",
+    type=Seconds(),
+    default=INTERVAL_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="To let entries gather once all are shipped: a batch costs as much as many entries.",
+)
+@click.option(
+    "--replicas",
+    type=Number(1, REPLICAS_MAX),
+    default=_DEFAULTS.replicas,
+    show_default=True,
+    help="Of a JetStream stream that is made.",
+)
+@click.option(
+    "--partitions",
+    type=Number(1, PARTITIONS_MAX),
+    default=_DEFAULTS.partitions,
+    show_default=True,
+    help="Of the table entries in PostgreSQL, when it is made: logs are spread over them.",
+)
+@click.option(
+    "--rows-per-file",
+    type=Number(1),
+    default=_DEFAULTS.rows_per_file,
+    show_default=True,
+    help="Of a Parquet file, at most.",
+)
+@click.option(
+    "--file-age",
+    type=Seconds(),
+    default=_DEFAULTS.file_age_s,
+    show_default=True,
+    metavar="SECONDS",
+    help="After which a Parquet file is written with fewer rows.",
+)
+def command(
+    target: str,
+    directory: Path,
+    source: str | None,
+    once: bool,
+    interval: float,
+    replicas: int,
+    partitions: int,
+    rows_per_file: int,
+    file_age: float,
+) -> None:
+    """Forward a log to TARGET: PostgreSQL, NATS JetStream, or a directory of Parquet files.
+
+    \b
+      postgresql://USER@HOST/DATABASE   the tables are made, and migrated, by this command
+      nats://HOST:4222                  a stream with one subject a log
+      /mnt/archive                      Parquet files, with the checkpoints beside them
+
+    Entries go in order, each once, with the signed checkpoint that covers them; what no checkpoint
+    covers yet waits for the next one. Each batch is recomputed first: a log that was altered is not
+    shipped. Where shipping goes on after an end of any kind, TARGET itself says. Redactions and
+    prunes follow. `hansard stats` shows how far it has got; `hansard verify TARGET` verifies it
+    there.
+
+    Runs until SIGTERM or SIGINT, through any fault of the target that may pass, or with --once
+    until all is shipped. Exits with 1 when the target refuses, or the log does not verify, with 4
+    when another `hansard ship` ships this log there.
+    """
+    named = target_named(target, TargetOptions(replicas, partitions, rows_per_file, file_age))
+    with Phases({_SHIPPING: ("entries", 1.0)}) as phases, _errors_as_exits():
+        if source is not None:
+            raise click.UsageError("--from is not there yet.")
+        if once:
+            _tell_unsigned(directory)
+        observer = _Telling(phases, named.name)
+        delivery = Delivery(directory, named.name, named.open, observer, interval)
+        with _signals_stop(delivery):
+            shipped = delivery.run(once=once)
+    behind = shipped.covered - shipped.shipped_to
+    left = f"; {counted(behind, 'entry is', 'entries are')} left" if behind else ""
+    click.echo(
+        f"Shipped {counted(shipped.entries, 'entry', 'entries')} of {shipped.origin} to "
+        f"{named.name}, which has {shipped.shipped_to:,} now{left}.",
+        err=True,
+    )
+
+
+class _Telling(Observer):
+    """Says on stderr what there is to say, and shows progress on a terminal."""
+
+    def __init__(self, phases: Phases, name: str) -> None:
+        self._phases = phases
+        self._name = name
+
+    def goes_on(self, shipped: Shipped) -> None:
+        self._phases(_SHIPPING, shipped.shipped_to, max(shipped.covered, shipped.shipped_to))
+
+    def is_held_up(self, why: str, wait_s: float) -> None:
+        self._phases.end()
+        click.echo(f"{why}; tried again in {wait_s:.1f} s", err=True)
+
+    def skipped(self, origin: str, first: int, last: int) -> None:
+        self._phases.end()
+        click.echo(
+            f"WARNING: the entries {first:,} to {last:,} of {origin} were pruned before they were "
+            f"shipped, and {self._name} will never have them",
+            err=True,
+        )
+
+
+def _tell_unsigned(directory: Path) -> None:
+    """Have all signed that is committed, and say what cannot be."""
+    source = LogSource(directory)
+    try:
+        notice = source.seal()
+    finally:
+        source.close()
+    if notice:
+        click.echo(notice, err=True)
+
+
+@contextmanager
+def _signals_stop(delivery: Delivery) -> Iterator[None]:
+    """Within, SIGTERM and SIGINT end shipping behind the batch that is on its way."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        delivery.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _errors_as_exits() -> Iterator[None]:
+    try:
+        yield
+    except TargetTaken as error:
+        raise Taken(str(error)) from error
+    except (TargetRefused, TargetUnavailable) as error:
+        raise Failed(str(error)) from error

@@ -1,0 +1,102 @@
+"""Which target a text names, and how it is opened. The libraries beneath are loaded by who is used.
+
+postgresql://user@host/database     PostgreSQL
+nats://host:4222                    NATS JetStream
+/mnt/archive, file:///mnt/archive   a directory of Parquet files
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from hansard.errors import ConfigError
+from hansard_writer.shipping.target import Target
+
+POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
+NATS: Final = frozenset({"nats", "tls"})
+FILE: Final = "file"
+
+_SECRET: Final = re.compile("password|sslpassword|passfile|token", re.IGNORECASE)
+
+
+class TargetOptions(NamedTuple):
+    """What a target may be told; each heeds its own."""
+
+    replicas: int = 3
+    partitions: int = 16
+    rows_per_file: int = 100_000
+    file_age_s: float = 60.0
+
+
+class Named(NamedTuple):
+    """A target that a text names: of which kind, its name without a password, and its opener."""
+
+    kind: str
+    name: str
+    open: Callable[[], Target]
+
+
+def target_named(text: str, options: TargetOptions) -> Named:
+    """The target that a text names. Raises `ConfigError` for one of no kind that is known, and
+    where the library of its kind is missing."""
+    kind = kind_of(text)
+    if kind == "postgresql":
+        from hansard_writer.shipping.postgresql import opener
+    elif kind == "nats":
+        from hansard_writer.shipping.jetstream import opener
+    else:
+        from hansard_writer.shipping.parquet import opener
+    return Named(kind, without_password(text), opener(text, options))
+
+
+def kind_of(text: str) -> str:
+    """postgresql, nats or parquet. Raises `ConfigError`."""
+    scheme, found, _ = text.partition("://")
+    if not found or scheme == FILE:
+        if not text or (not found and "=" in text.split("/", maxsplit=1)[0]):
+            raise _unknown(text)
+        return "parquet"
+    if scheme in POSTGRESQL:
+        return "postgresql"
+    if scheme in NATS:
+        return "nats"
+    raise _unknown(text)
+
+
+def path_of(text: str) -> Path:
+    """The directory that a target of Parquet files names."""
+    if text.startswith(f"{FILE}://"):
+        return Path(unquote(urlsplit(text).path))
+    return Path(text).absolute()
+
+
+def without_password(text: str) -> str:
+    """A target's text as others may see it: passwords, also among its parameters, are left out, and
+    of NATS what stands alone in front of a host, which is a token."""
+    parts = urlsplit(text)
+    if not parts.scheme:
+        return str(Path(text).absolute())
+    has_tokens = parts.scheme in NATS
+    shown = ",".join(_without_password(host, has_tokens) for host in parts.netloc.split(","))
+    query = "&".join(
+        each
+        for each in parts.query.split("&")
+        if not each.lower().startswith(("password", "sslpass"))
+    )
+    return urlunsplit(parts._replace(netloc=shown, query=query))
+
+
+def _without_password(host: str, has_tokens: bool) -> str:
+    login, at, host = host.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return host if has_tokens and not colon else user + at + host
+
+
+def _unknown(text: str) -> ConfigError:
+    scheme = text.partition("://")[0]
+    return ConfigError(
+        f"{scheme!r:.40} is no kind of target: name postgresql://USER@HOST/DATABASE, "
+        "nats://HOST:4222, or a directory for Parquet files"
+    )
