@@ -118,7 +118,7 @@ def _refusals(directory: Path, keys: CurveKeys) -> Mapping[int, str]:
     return {
         int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
             f"it refuses the key of {directory}: allow it on the writer's host, with "
-            f"`hansard keys allow '{keys.public}'`"
+            f"`hansard keys allow '{keys.public}' --name NAME`"
         ),
         int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (
             "what answers there is no writer's port, or not the one that server_key is of: "
