@@ -30,6 +30,8 @@ from hansard_writer.adoption import Adopter
 from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterRun
+from hansard_writer.remote.allow_list import Client
+from hansard_writer.remote.rights import Peer
 from hansard_writer.store import Store
 from hansard_writer.writer import Writer
 from support import assert_log_is_sound, query
@@ -54,21 +56,28 @@ class Link:
         self.frames: deque[list[bytes]] = deque()
         self.requests: deque[tuple[list[bytes], bytes]] = deque()
         self.replies: deque[tuple[list[bytes], bytes]] = deque()
+        self.remote_frames: deque[tuple[list[bytes], Peer]] = deque()
+        self.remote_requests: deque[tuple[list[bytes], bytes, Peer]] = deque()
 
-    def message(self) -> list[bytes] | None:
-        return self.frames.popleft() if self.frames else None
+    def message(self) -> tuple[list[bytes], Peer | None] | None:
+        if self.remote_frames:
+            return self.remote_frames.popleft()
+        return (self.frames.popleft(), None) if self.frames else None
 
-    def request(self) -> tuple[list[bytes], bytes] | None:
-        return self.requests.popleft() if self.requests else None
+    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None:
+        if self.remote_requests:
+            return self.remote_requests.popleft()
+        return (*self.requests.popleft(), None) if self.requests else None
 
     def reply(self, envelope: list[bytes], content: bytes) -> None:
         self.replies.append((envelope, content))
 
     def cut(self) -> None:
         """Everything on its way is lost."""
-        self.frames.clear()
-        self.requests.clear()
-        self.replies.clear()
+        for each in (self.frames, self.requests, self.replies):
+            each.clear()
+        self.remote_frames.clear()
+        self.remote_requests.clear()
 
 
 class Log:
@@ -92,6 +101,7 @@ class Log:
         self.accepted: dict[str, bool] = {}  # what the next start is told to accept
         self.is_honest = True  # False: in the end its files are not as a writer left them
         self.declared: Sequence[DerivedField] = BUILT_IN  # as its settings file would
+        self.clients: tuple[Client, ...] | None = None  # of other hosts, where such are served
         self.operations: dict[str, Any] = {}  # by name, what the next writer runs for calls
 
     # --- the writer ---
@@ -123,6 +133,7 @@ class Log:
             operations=self.operations,
             read_declared=lambda: self.declared,
             clock_ns=self.clock_ns,
+            clients=None if self.clients is None else lambda: self.clients or (),
         )
         self.accepted = {}
         return self
@@ -259,6 +270,22 @@ class Log:
         """What the writer answers to a request, of the directory's owner if he shows his token."""
         packed = wire.pack_owners_request(token, request) if token else wire.pack_request(request)
         self.link.requests.append(([b"asks", b""], packed))
+        return self._answer()
+
+    def ask_as(self, peer: Peer, request: wire.Request) -> list[Any]:
+        """The same for somebody on another host."""
+        packed = wire.pack_request(request)
+        self.link.remote_requests.append(([b"asks", b""], packed, peer))
+        return self._answer()
+
+    def push_as(self, peer: Peer, frame: wire.Frame) -> None:
+        """A frame of somebody on another host, read and committed."""
+        self.link.remote_frames.append(([wire.pack_header(frame), frame.body], peer))
+        self.step()
+        self.pass_time(1)
+        self.step()
+
+    def _answer(self) -> list[Any]:
         for _ in range(TURNS_MAX):  # what came before may take turns of its own
             self.step()
             found = [reply for reply in self.link.replies if reply[0][0] == b"asks"]

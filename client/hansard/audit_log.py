@@ -15,16 +15,12 @@ from hansard import entry as outcome
 from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
-from hansard.errors import (
-    AckTimeout,
-    AuditLogError,
-    ClosedError,
-    InvalidEvent,
-)
+from hansard.errors import AckTimeout, AuditLogError, ClosedError, InvalidEvent
 from hansard.events import EventEncoder, Payload, created_at_ns
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
 from hansard.sender import Sender
+from hansard.served_by import writer_of
 from hansard.settings import load_settings, log_directory
 from hansard.settling import Facts, Settling
 from hansard.source import Source
@@ -65,6 +61,7 @@ class AuditLog:
         self.directory: Path = log_directory(directory)
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
+        self._writer = writer_of(self.directory, self.settings)
         self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
         self._sync = self.settings.sync
         self._closed = False
@@ -79,9 +76,9 @@ class AuditLog:
         self._producer = Producer(
             self.directory, self.settings, self._complaints, self._wake, self._source
         )
-        self._sender = Sender(self.directory, self._producer, self._complaints)
+        self._sender = Sender(self._writer, self._producer, self._complaints)
         self._settling = Settling(
-            self.directory,
+            self._writer,
             self._producer,
             self._sender,
             self._complaints,
@@ -300,11 +297,12 @@ class AuditLog:
             return 0
         self._closed = True
         timeout = self.settings.close_timeout if timeout is None else timeout
-        producer, sender = self._producer, self._sender
-        if producer.has_work and layout.a_writer_lives(self.directory):
+        producer, sender, deadline = self._producer, self._sender, monotonic() + timeout
+        if producer.has_work and self._writer.may_live():
             ticket = producer.ticket(producer.seq, wants_outcome=False)
             ticket.wait(timeout)
             producer.give_up(ticket)
+        sender.finish_adopting(deadline - monotonic())
         if not sender.stop(_STOP_S):
             producer.refuse()
             return producer.waiting  # its thread still uses the spool, which stays
@@ -337,7 +335,7 @@ class AuditLog:
         """
         if self._closed:
             raise ClosedError("the log is closed: call() before close(), or make a new AuditLog")
-        return calls.call(self.directory, name, params, timeout)
+        return calls.call(self._writer, name, params, timeout)
 
     def redact(
         self,
@@ -374,7 +372,7 @@ class AuditLog:
                 "redacted: see that the writer runs, and redact again"
             )
         return redact(
-            self.directory,
+            self._writer,
             seq=seq,
             workflow_id=workflow_id,
             task_id=task_id,
@@ -400,7 +398,7 @@ class AuditLog:
         raises when no writer answers.
         """
         if isinstance(key, bytes):
-            return calls.look_up(self.directory, key, self._timeout(timeout))
+            return calls.look_up(self._writer, key, self._timeout(timeout))
         try:
             producer_hash, producer_seq = key
             request = wire.pack_request(wire.Lookup(bytes(producer_hash), int(producer_seq)))
@@ -408,7 +406,7 @@ class AuditLog:
             raise InvalidEvent(f"key is {key!r:.100}: it must be an Entry's key") from None
         reply = wire.LookupReply(outcome.UNKNOWN, -1, "", 0)
         try:
-            _, content = requester.ask(self.directory, request, self._timeout(timeout))
+            _, content = requester.ask(self._writer, request, self._timeout(timeout))
             reply = wire.LookupReply(*content)  # type: ignore[misc]
         except (AuditLogError, wire.WireError, OSError) as error:
             self._complaints.warn("lookup", "lookup: %s", error)

@@ -7,13 +7,13 @@ best effort.
 import os
 import re
 import time
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from hansard import requester, wire
 from hansard.errors import AckTimeout, AuditLogError, InvalidEvent, Rejected, WriterUnavailable
+from hansard.served_by import Writer
 from hansard.wording import kind_of
 
 TIMEOUT_S: Final = 5.0
@@ -43,8 +43,8 @@ class CallOutcome(NamedTuple):
     key: CallKey
 
 
-def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
-    """Run the operation ``name`` in the writer of ``directory``; its result.
+def call(writer: Writer, name: str, params: Any, timeout: float) -> Any:
+    """Run the operation ``name`` in a writer; its result.
 
     Raises what `AuditLog.call` says.
     """
@@ -58,17 +58,17 @@ def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
     deadline = time.time_ns() + round(timeout * (1 - FOR_THE_ANSWER) * 1e9)
     request = wire.pack_request(wire.Call(key, name, packed, deadline))
     try:
-        _, content = requester.ask(directory, request, timeout)
+        _, content = requester.ask(writer, request, timeout)
         outcome = _outcome(key, content)
     except WriterUnavailable as error:
         if not error.was_sent:
             raise
         what = (
-            f"ended during the call of {name!r}"
+            f"{writer.gone} during the call of {name!r}"
             if error.writer_ended
             else f"did not answer the call of {name!r} within {timeout:g} s"
         )
-        raise _unknown(f"the writer of {directory} {what}", key) from None
+        raise _unknown(f"{writer.name} {what}", key) from None
     except wire.WireError as error:
         raise _unknown(f"the call of {name!r} was not answered: {error}", key) from error
     if outcome.status == wire.COMMITTED:
@@ -76,7 +76,7 @@ def call(directory: Path, name: str, params: Any, timeout: float) -> Any:
     raise Rejected(f"the operation {name!r} was rejected: {outcome.reason}")
 
 
-def look_up(directory: Path, key: bytes, timeout: float) -> CallOutcome:
+def look_up(writer: Writer, key: bytes, timeout: float) -> CallOutcome:
     """What became of the call with this key. Raises `WriterUnavailable` when nobody answers: a
     call that nobody was asked about MUST NOT be taken for one that was not run."""
     if len(key) != wire.CALL_ID_BYTES:
@@ -85,7 +85,7 @@ def look_up(directory: Path, key: bytes, timeout: float) -> CallOutcome:
         )
     key = CallKey(key)
     try:
-        _, content = requester.ask(directory, wire.pack_request(wire.LookupCall(key)), timeout)
+        _, content = requester.ask(writer, wire.pack_request(wire.LookupCall(key)), timeout)
         return _outcome(key, content)
     except wire.WireError as error:
         raise AuditLogError(f"lookup: {error}") from error

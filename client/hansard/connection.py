@@ -6,15 +6,14 @@ It belongs to the sender's thread, and says neither what to send nor what an ans
 import contextlib
 import select
 import struct
+from collections.abc import Iterator
 from typing import Any, Final, Self
 
 import zmq
 
-from hansard import directory as layout
 from hansard import wire
+from hansard.route import Route
 
-RECONNECT_MS: Final = 20
-RECONNECT_MS_MAX: Final = 100  # a new writer is met so much later at most
 _MONITOR_EVENT: Final = struct.Struct("=HI")  # event and value: man 3 zmq_socket_monitor
 _NOBLOCK: Final = int(zmq.NOBLOCK)  # plain numbers: the enums' operators are Python
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -33,20 +32,25 @@ class Connection:
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
-        paths: layout.SocketPaths,
+        route: Route,
         wake_descriptor: int,
     ) -> None:
         self._asked = False
         self._may_be_answered = False  # the socket for requests has news
         self.connected = False
+        self.refusal = ""  # why a connection never stood, as far as that was said
+        self._route = route
+        self._standing: set[zmq.Socket[bytes]] = set()  # monitors of connections that stand
         self._wake_descriptor = wake_descriptor
         with contextlib.ExitStack() as made:  # where a later one fails, the earlier ones are closed
-            self._push_socket = made.enter_context(_connect(context, zmq.PUSH, paths.push))
-            self._ack_socket = made.enter_context(_connect(context, zmq.REQ, paths.ack))
-            monitors = [
-                socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+            self._push_socket = made.enter_context(_socket(context, zmq.PUSH, route))
+            self._ack_socket = made.enter_context(_socket(context, zmq.REQ, route))
+            monitors = [  # before it is connected: nothing is missed
+                socket.get_monitor_socket(route.events | _DISCONNECTED)
                 for socket in (self._push_socket, self._ack_socket)
             ]
+            self._push_socket.connect(route.frames)
+            self._ack_socket.connect(route.requests)
             made.pop_all()
         self._monitors = {int(each.getsockopt(zmq.FD)): each for each in monitors}
         self._with_news = list(monitors)  # those that were not asked yet since they woke the thread
@@ -96,13 +100,17 @@ class Connection:
         return reply
 
     def is_lost(self) -> bool:
-        """Whether a connection that stood has been lost; also notices one that stands."""
+        """Whether a connection that stood has been lost; also notices one that stands, or was
+        refused."""
         for monitor in self._with_news:
-            while _is_readable(monitor):
-                event, _ = _MONITOR_EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
-                if event == _DISCONNECTED:
+            for event, value in monitored(monitor):
+                if event == self._route.stands:
+                    self._standing.add(monitor)
+                    self.connected = True
+                elif event != _DISCONNECTED:
+                    self.refusal = self.refusal or self._route.refusal(event, value)
+                elif monitor in self._standing:
                     return True
-                self.connected = True
         self._with_news = []
         return False
 
@@ -132,19 +140,23 @@ class Connection:
         return any(each == self._wake_descriptor for each, _ in ready)
 
 
+def monitored(monitor: "zmq.Socket[Any]") -> Iterator[tuple[int, int]]:
+    """The news of a socket's monitor: events and their values."""
+    while _is_readable(monitor):
+        yield _MONITOR_EVENT.unpack(monitor.recv_multipart(_NOBLOCK)[0])
+
+
 def _is_readable(socket: "zmq.Socket[bytes]") -> bool:
     return bool(int(socket.getsockopt(zmq.EVENTS)) & _READABLE)
 
 
-def _connect(
-    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, endpoint: str
+def _socket(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, route: Route
 ) -> "zmq.Socket[bytes]":
     socket = context.socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = wire.PIPE_MESSAGES_MAX
-    socket.reconnect_ivl = RECONNECT_MS
-    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    route.prepare(socket)
     if kind == zmq.REQ:
         socket.req_relaxed = socket.req_correlate = True
-    socket.connect(endpoint)
     return socket

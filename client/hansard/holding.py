@@ -224,8 +224,11 @@ class Holding:
             self._drop(FULL, lost)
 
     def _full(self) -> str:
+        connect = self._settings.connect
+        whom, way_out = f"of {self._directory}", "start it with `hansard serve`"
+        if connect is not None:
+            whom, way_out = f"at {connect}", "see that it runs and can be reached"
         return (
-            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer of "
-            f"{self._directory}; start it with `hansard serve`, or raise spool_bytes or "
-            "queue_maxsize"
+            f"no room for more: {counted(self.waiting, 'event')} waiting for the writer {whom}; "
+            f"{way_out}, or raise spool_bytes or queue_maxsize"
         )

@@ -19,7 +19,7 @@ from hansard import directory as layout
 from hansard.errors import AuditLogError, ClosedError, ConfigError
 
 APPLICATION_ID: Final = 0x48414E53  # what the writer's schema says; readers import no writer
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 SQLITE_VERSION_MIN: Final = (3, 51, 3)  # below, a write that races a checkpoint corrupts the WAL
 SQLITE_PATH_BYTES_MAX: Final = 511
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import AuditLogError, InvalidEvent, WriterUnavailable
+from hansard.served_by import Writer, require_writer
 from hansard.whoami import whoami
 from hansard.wording import counted, kind_of
 
@@ -48,7 +48,7 @@ class Redaction:
 
 
 def redact(
-    directory: Path,
+    to: "Path | Writer",
     *,
     seq: Seqs | None = None,
     workflow_id: str | None = None,
@@ -59,8 +59,8 @@ def redact(
     timeout: float = TIMEOUT_S,
     progress: Progress = lambda _: None,
 ) -> Redaction:
-    """Redact in the log in ``directory``. As `AuditLog.redact`; ``progress`` is told how far it is,
-    in words."""
+    """Redact in the log of a writer, or of a directory. As `AuditLog.redact`; ``progress`` is told
+    how far it is, in words."""
     ranges = None if seq is None else ranges_of(seq)
     if [ranges, workflow_id, task_id].count(None) != 2:
         raise InvalidEvent("redact() takes one of seq, workflow_id and task_id")
@@ -69,12 +69,9 @@ def redact(
     requests = [asked._replace(ranges=some) for some in _some_at_a_time(ranges)]
     for each in requests:
         _check(each)
-    if not layout.a_writer_lives(directory):
-        raise WriterUnavailable(
-            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
-        )
+    writer = require_writer(to)
     entries = letters = before = own = empty = 0
-    for piece in _pieces(directory, requests, deadline):
+    for piece in _pieces(writer, requests, deadline):
         entries, letters = entries + piece.entries, letters + piece.letters
         before, own, empty = before + piece.before, own + piece.own, empty + piece.empty
         progress(f"{entries:,} redacted")
@@ -83,7 +80,7 @@ def redact(
     redaction = Redaction(entries, letters, before, own, empty, missing)
     if dry_run or not (entries or letters or before):
         return redaction
-    held_up_by = _wipe(directory, deadline, progress)
+    held_up_by = _wipe(writer, deadline, progress)
     return replace(redaction, done=not held_up_by, held_up_by=held_up_by)
 
 
@@ -120,22 +117,22 @@ def _some_at_a_time(ranges: list[list[int]] | None) -> list[list[list[int]] | No
 
 
 def _pieces(
-    directory: Path, requests: list[wire.Redact], deadline: float
+    writer: Writer, requests: list[wire.Redact], deadline: float
 ) -> Iterator[wire.Redacted]:
     for request in requests:
         asked, is_last = request, False
         while not is_last:
-            piece = wire.redacted_of(_ask(directory, asked, deadline))
+            piece = wire.redacted_of(_ask(writer, asked, deadline))
             yield piece
             asked = asked._replace(after_seq=piece.last_seq, after_letter=piece.last_letter)
             is_last = piece.is_last
 
 
-def _wipe(directory: Path, deadline: float, progress: Progress) -> tuple[str, ...]:
+def _wipe(writer: Writer, deadline: float, progress: Progress) -> tuple[str, ...]:
     """Have the log's files wiped; what is in the way of that at the deadline, nothing once it is
     done."""
     while True:
-        wiped = wire.wiped_of(_ask(directory, wire.Wipe(), deadline))
+        wiped = wire.wiped_of(_ask(writer, wire.Wipe(), deadline))
         if wiped.is_done:
             return ()
         left = deadline - time.monotonic()
@@ -146,12 +143,12 @@ def _wipe(directory: Path, deadline: float, progress: Progress) -> tuple[str, ..
         progress(f"{wiped.done:,} of {counted(wiped.pages, 'page')} wiped")
 
 
-def _ask(directory: Path, request: wire.Redact | wire.Wipe, deadline: float) -> Any:
+def _ask(writer: Writer, request: wire.Redact | wire.Wipe, deadline: float) -> Any:
     """The content of the writer's answer; asked again while it says so. Asking twice for a piece
     changes nothing."""
     while True:
         try:
-            return requester.ask_as_owner(directory, request, PIECE_TIMEOUT_S)
+            return requester.ask_as_owner(writer, request, PIECE_TIMEOUT_S)
         except WriterUnavailable as error:
             if not error.was_sent:
                 raise

@@ -9,9 +9,11 @@ from typing import Final
 
 import zmq
 
-from hansard import directory as layout
 from hansard import wire
-from hansard.errors import ConfigError, WriterUnavailable
+from hansard.connection import monitored
+from hansard.errors import WriterUnavailable
+from hansard.route import Route
+from hansard.served_by import Writer, writer_of
 
 WAIT_S_MAX: Final = 86_400.0
 LOOK_MS: Final = 250  # between two looks whether the writer that was asked still runs
@@ -25,36 +27,32 @@ class Line:
     What connects it is made when it is first needed, and anew after an error.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, to: "Path | Writer") -> None:
+        self._to = to
         self._socket: zmq.Socket[bytes] | None = None
-        self._paths: layout.SocketPaths | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._route: Route | None = None
         self._timeout, self._deadline = 0.0, 0.0
-        self._run_id: object = None
+        self._run_id: str | None = None
         self._was_sent = False
 
     def send(self, message: bytes, timeout: float) -> None:
         """Send a question that is to be answered within ``timeout`` seconds."""
-        directory, self._was_sent = self._directory, False
+        self._was_sent = False
         self._timeout, self._deadline = timeout, time.monotonic() + timeout
         with self._giving_up():
-            if not directory.is_dir():
-                raise WriterUnavailable(
-                    f"{directory} does not exist: `hansard serve --dir` makes it"
-                )
-            if not os.access(directory, os.X_OK):
-                raise ConfigError(layout.foreign_directory(directory))
+            self._writer.require_directory()
             socket = self._connected()
-            if not socket.poll(_left_ms(self._deadline), zmq.POLLOUT):
-                raise _unavailable(_no_answer(directory, timeout), was_sent=False)
-            self._run_id = layout.read_lock_file(directory).get("run_id")
+            while not socket.poll(min(_left_ms(self._deadline), LOOK_MS), zmq.POLLOUT):
+                self._require_way()
+            self._run_id = self._writer.run_id()
             self._was_sent = True
             socket.send(message, zmq.NOBLOCK)
 
     def send_as_owner(self, request: wire.Request, timeout: float) -> None:
         """The same with what, in a log that is shared with a group, only the owner of its directory
         may ask; `ConfigError` for others."""
-        self.send(_as_owner(self._directory, request), timeout)
+        self.send(_as_owner(self._writer, request), timeout)
 
     def answer(self) -> tuple[str, object]:
         """Wait for it: verb and content."""
@@ -67,29 +65,51 @@ class Line:
 
     def close(self) -> None:
         """Expect nothing any more. Idempotent."""
-        socket, paths, self._socket, self._paths = self._socket, self._paths, None, None
+        socket, monitor, route = self._socket, self._monitor, self._route
+        self._socket = self._monitor = self._route = None
         if socket is not None:
+            socket.disable_monitor()
             socket.close(linger=0)
-        if paths is not None:
-            paths.close()
+        if monitor is not None:
+            monitor.close(linger=0)
+        if route is not None:
+            route.close()
+
+    @property
+    def _writer(self) -> Writer:
+        if isinstance(self._to, Path):
+            self._to = writer_of(self._to)
+        return self._to
 
     def _connected(self) -> "zmq.Socket[bytes]":
         if self._socket is None:
-            self._paths = layout.SocketPaths(self._directory)
+            self._route = self._writer.route()
             self._socket = _context().socket(zmq.REQ)
             self._socket.linger = 0
             self._socket.immediate = True  # nothing is queued for a writer that is not there
-            self._socket.connect(self._paths.ack)
+            self._route.prepare(self._socket)
+            if self._route.refusals:
+                self._monitor = self._socket.get_monitor_socket(self._route.events)
+            self._socket.connect(self._route.requests)
         return self._socket
+
+    def _require_way(self) -> None:
+        """Raises where the writer lets nobody in, or was not there in time."""
+        refusal = ""
+        if self._monitor is not None and self._route is not None:
+            for event, value in monitored(self._monitor):
+                refusal = self._route.refusal(event, value) or refusal
+        if refusal or not _left_ms(self._deadline):
+            raise _unavailable(_no_answer(self._writer, self._timeout, refusal), was_sent=False)
 
     def _require_writer(self, socket: "zmq.Socket[bytes]") -> None:
         """Raises where no answer can come any more, or none came in time."""
-        directory = self._directory
-        if _has_ended(directory, self._run_id) and not socket.poll(LAST_WORDS_MS):
-            what = f"the writer of {directory} ended before it answered"
+        writer = self._writer
+        if writer.has_ended(self._run_id) and not socket.poll(LAST_WORDS_MS):
+            what = f"{writer.name} ended before it answered"
             raise _unavailable(what, was_sent=True, writer_ended=True)
         if not _left_ms(self._deadline):
-            raise _unavailable(_no_answer(directory, self._timeout), was_sent=True)
+            raise _unavailable(_no_answer(writer, self._timeout), was_sent=True)
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
@@ -98,15 +118,15 @@ class Line:
             yield
         except zmq.ZMQError as error:
             self.close()
-            what = f"cannot ask the writer of {self._directory}: {error}"
+            what = f"cannot ask {self._writer.name}: {error}"
             raise _unavailable(what, was_sent=self._was_sent) from error
         except BaseException:
             self.close()
             raise
 
 
-def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
-    """Verb and content of the writer's reply.
+def ask(to: "Path | Writer", message: bytes, timeout: float) -> tuple[str, object]:
+    """Verb and content of the reply of a writer, or of that of a directory.
 
     Raises `ConfigError` for a directory that does not let this user in, `WriterUnavailable` when
     no reply comes within ``timeout`` seconds, or none can come any more because the writer that
@@ -115,46 +135,32 @@ def ask(directory: Path, message: bytes, timeout: float) -> tuple[str, object]:
 
     The message is sent once: a writer that has started since is not asked.
     """
-    with closing(Line(directory)) as line:
+    with closing(Line(to)) as line:
         line.send(message, timeout)
         return line.answer()
 
 
-def ask_as_owner(directory: Path, request: wire.Request, timeout: float) -> object:
+def ask_as_owner(to: "Path | Writer", request: wire.Request, timeout: float) -> object:
     """The content of the writer's answer to what, in a log that is shared with a group, only the
     owner of its directory may ask. Raises as `ask`; `ConfigError` for others."""
-    return ask(directory, _as_owner(directory, request), timeout)[1]
+    with closing(Line(to)) as line:
+        line.send_as_owner(request, timeout)
+        return line.answer()[1]
 
 
-def _as_owner(directory: Path, request: wire.Request) -> bytes:
-    try:
-        token = (directory / layout.OWNERS).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):  # not shared
+def _as_owner(writer: Writer, request: wire.Request) -> bytes:
+    token = writer.owners_token()
+    if token is None:
         return wire.pack_request(request)
-    except OSError as error:
-        raise ConfigError(
-            f"only the owner of {directory} may ask for that ({layout.OWNERS}: "
-            f"{error.strerror}): run it as the user of its writer"
-        ) from error
     return wire.pack_owners_request(token, request)
 
 
-def _no_answer(directory: Path, timeout: float) -> str:
-    busy = layout.silent_writer(directory, f"within {timeout:g} s")
-    if busy:
+def _no_answer(writer: Writer, timeout: float, refusal: str = "") -> str:
+    if busy := writer.silent(f"within {timeout:g} s"):
         return f"{busy}; try again"
-    return (
-        f"no writer answered in {directory} within {timeout:g} s: "
-        f"start one with `hansard serve --dir {directory}`"
-    )
-
-
-def _has_ended(directory: Path, run_id: object) -> bool:
-    """Whether the run of a writer that was asked is over; where it is unknown, it is not."""
-    if run_id is None:
-        return False
-    now = layout.read_lock_file(directory).get("run_id", run_id)
-    return now != run_id or not layout.a_writer_lives(directory)
+    if refusal:
+        return f"nothing can be asked of {writer.name}: {refusal}"
+    return f"no writer answered {writer.where} within {timeout:g} s: {writer.way_out()}"
 
 
 def _unavailable(what: str, *, was_sent: bool, writer_ended: bool = False) -> WriterUnavailable:

@@ -10,24 +10,27 @@ import os
 import select
 import threading
 import time
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
-from hansard import directory as layout
 from hansard.complaints import Complaints
 from hansard.connection import Connection
-from hansard.errors import ProtocolMismatch
+from hansard.errors import ConfigError, ProtocolMismatch
 from hansard.producer import Producer
+from hansard.route import Route
+from hansard.served_by import Writer
 from hansard.spool import making
 from hansard.transmission import Transmission, Verdict
 
-SILENCE_S: Final = 1.0  # an answer overdue: look whether another writer has come
+if TYPE_CHECKING:
+    from hansard.adopting.adoptee import Adoptee
+
+LOOK_S: Final = 1.0  # for an answer that is overdue
 UNSERVED_WARNING_S: Final = 10.0
 SPOOL_LOOK_S: Final = 1.0  # whether its file is still there, while there is something to do
 BACKOFF_S_MIN: Final = 0.01
-BACKOFF_S_MAX: Final = 1.0
+REFUSALS_SAID: Final = 3  # in a row: a writer that starts or ends may well hang up once
 THREAD_START_S_MAX: Final = 1.0
 LINGER_S: Final = 0.005  # after a push: what comes meanwhile shares the next frame
 FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
@@ -41,8 +44,16 @@ class Sender:
     what it could not deliver is in the spool.
     """
 
-    def __init__(self, directory: Path, producer: Producer, complaints: Complaints) -> None:
-        self._directory = directory
+    def __init__(
+        self,
+        writer: Writer,
+        producer: "Producer | Adoptee",
+        complaints: Complaints,
+        *,
+        adopts: bool = True,
+    ) -> None:
+        self._writer = writer
+        self._adopter = writer.adopter(complaints) if adopts else None
         self._producer = producer
         self._complaints = complaints
         self.transmission = Transmission(producer, complaints)
@@ -52,7 +63,9 @@ class Sender:
         self._claim = threading.Lock()  # of the thread that runs: there is never a second one
         self._claimed = threading.Event()
         self._wake_read = self._wake_write = -1
-        self._paths: layout.SocketPaths | None = None
+        self._route: Route | None = None
+        self._patience = 1  # how many times as long as usual a silence may take
+        self.refusal = ""  # why nobody lets us in, as far as that is known
         self._unserved_since: float | None = None
         self._look_at_spool_at = 0.0
         self._refusals = 0
@@ -82,6 +95,8 @@ class Sender:
     def stop(self, timeout: float) -> bool:
         """End the thread; whether it ended within ``timeout`` seconds."""
         self._stopping = True
+        if self._adopter:
+            self._adopter.stop()
         thread = self._thread
         if thread is not None:
             self._write_to_pipe()
@@ -91,9 +106,16 @@ class Sender:
             self._close_pipe()
         return True
 
+    def finish_adopting(self, timeout: float) -> None:
+        """Wait, up to ``timeout`` seconds, for what was found of dead producers to be sent."""
+        if self._adopter and self.served:
+            self._adopter.finish(timeout)
+
     def abandon_after_fork(self) -> None:
         """In a child: the pipe is the parent's; its sockets are left as they are. No lock is
         taken: whoever held it does not live here."""
+        if self._adopter:
+            self._adopter.abandon_after_fork()
         if self._wake_read >= 0:
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -141,9 +163,11 @@ class Sender:
         try:
             while not self._stopping:
                 try:
-                    self._paths = self._paths or layout.SocketPaths(self._directory)
-                    with Connection(context, self._paths, self._wake_read) as connection:
+                    self._route = self._route or self._writer.route()
+                    with Connection(context, self._route, self._wake_read) as connection:
                         self._converse(connection)
+                except ConfigError as error:
+                    self._note_refusal(str(error))
                 except Exception as error:  # noqa: BLE001 - said; the spool keeps what there is
                     self._refusals += 1
                     self.transmission.send_failures += 1
@@ -151,8 +175,8 @@ class Sender:
                 self._back_off()
         finally:
             context.destroy(linger=0)
-            if self._paths:
-                self._paths.close()
+            if self._route:
+                self._route.close()
 
     def _converse(self, connection: Connection) -> None:
         """Talk to one writer, until the connection or the writer is another."""
@@ -177,8 +201,7 @@ class Sender:
             else:
                 self._sleep(connection, blocked=blocked, now=now)
             now = time.monotonic()
-            if connection.is_lost():
-                transmission.send_failures += 1
+            if self._is_over(connection):
                 return
             verdict = self._hear(connection, now)
             if verdict is Verdict.GREET_AGAIN:
@@ -186,10 +209,19 @@ class Sender:
             if verdict is Verdict.ASK:
                 connection.request(transmission.greeting())
                 asked_at = now
-            if verdict is None and now - asked_at >= SILENCE_S:
+            if verdict is None and now - asked_at >= self._writer.silence_s * self._patience:
                 if self._should_greet_again(connection, asked_at, now):
                     return
                 transmission.ask_again()
+
+    def _is_over(self, connection: Connection) -> bool:
+        """Whether the connection that stood was lost, or none was granted."""
+        if connection.is_lost():
+            self.transmission.send_failures += 1
+            return True
+        if connection.refusal:
+            self._note_refusal(connection.refusal)
+        return bool(connection.refusal)
 
     def _hear(self, connection: Connection, now: float) -> Verdict | None:
         """What an answer says to do, None where there is none yet: no more is ever asked than one
@@ -203,8 +235,12 @@ class Sender:
         except ProtocolMismatch as error:
             self._complaints.warn("protocol", "%s", error)
             verdict = Verdict.GREET_AGAIN
+        self._patience = 1
         if self.transmission.welcomed:
             self._refusals = 0
+            self.refusal = ""
+            if self._adopter:
+                self._adopter.start()
             self._unserved_since = None
         elif verdict is Verdict.GREET_AGAIN:
             self._refusals += 1
@@ -233,7 +269,7 @@ class Sender:
         """Until something happens, or is due."""
         producer, transmission = self._producer, self.transmission
         due = transmission.wakes_at(now)
-        timeout = SILENCE_S
+        timeout = LOOK_S
         if due is not None:
             timeout = max(due - now, 0)
         elif transmission.welcomed and transmission.outstanding is None:
@@ -253,11 +289,14 @@ class Sender:
         transmission = self.transmission
         if not transmission.welcomed:
             self._complain_unserved(asked_at, now)
-            return connection.connected  # to something that does not answer; nothing was pushed
-        if transmission.outstanding is None or transmission.run_id is None:
-            return False
-        run = layout.read_lock_file(self._directory).get("run_id")
-        return run is not None and run != transmission.run_id.hex()
+            is_vain = connection.connected  # to what does not answer; nothing was pushed
+        elif transmission.outstanding is None or transmission.run_id is None:
+            is_vain = False
+        else:
+            is_vain = self._writer.is_another_than(transmission.run_id)
+        if is_vain:
+            self._patience = min(self._patience * 2, self._writer.patience_max)
+        return is_vain
 
     def _complain_unserved(self, asked_at: float, now: float) -> None:
         self._unserved_since = self._unserved_since or asked_at
@@ -265,11 +304,25 @@ class Sender:
         if waited >= UNSERVED_WARNING_S and self._producer.waiting:
             self._complaints.warn(
                 "unserved",
-                "no writer has answered for %d s in %s: events wait in the spool; start one with "
-                "`hansard serve --dir %s`",
+                "no writer has answered for %d s %s: events wait in the spool; %s",
                 waited,
-                self._directory,
-                self._directory,
+                self._writer.where,
+                self._writer.way_out(self.refusal),
+            )
+
+    def _note_refusal(self, why: str) -> None:
+        """Nobody there lets us in: said, and tried again with the keys that there are then."""
+        self._refusals += 1
+        if self._route:
+            self._route.close()
+            self._route = None
+        self.refusal = why
+        if self._refusals >= REFUSALS_SAID:
+            self._complaints.warn(
+                "refused",
+                "nothing can be told to %s: %s; events wait in the spool",
+                self._writer.name,
+                why,
             )
 
     def _back_off(self) -> None:
@@ -277,7 +330,9 @@ class Sender:
         self.transmission.welcomed = False
         deadline = time.monotonic()
         if self._refusals:
-            deadline += min(BACKOFF_S_MIN * 2 ** min(self._refusals, 10), BACKOFF_S_MAX)
+            deadline += min(
+                BACKOFF_S_MIN * 2 ** min(self._refusals, 10), self._writer.backoff_s_max
+            )
         while (left := deadline - time.monotonic()) > 0 and not self._stopping:
             if select.select([self._wake_read], [], [], left)[0]:
                 os.read(self._wake_read, 4_096)

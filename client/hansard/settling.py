@@ -3,16 +3,15 @@
 It waits on tickets and reads what the sender's thread made of them; it sends nothing.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
-from hansard import directory as layout
 from hansard import entry as outcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry
 from hansard.errors import AckTimeout, Rejected, WriterUnavailable
 from hansard.producer import NOT_KEPT, Producer
 from hansard.sender import Sender
+from hansard.served_by import Writer
 from hansard.tickets import Ticket
 from hansard.wording import counted
 
@@ -33,14 +32,14 @@ class Settling:
 
     def __init__(
         self,
-        directory: Path,
+        writer: Writer,
         producer: Producer,
         sender: Sender,
         complaints: Complaints,
         *,
         best_effort: bool,
     ) -> None:
-        self._directory = directory
+        self._writer = writer
         self._producer = producer
         self._sender = sender
         self._complaints = complaints
@@ -122,9 +121,9 @@ class Settling:
 
     def _no_answer(self) -> AckTimeout | WriterUnavailable:
         if self._sender.served:
-            return AckTimeout(f"no ack in time from the writer of {self._directory}")
+            return AckTimeout(f"no ack in time from {self._writer.name}")
         return WriterUnavailable(
-            layout.silent_writer(self._directory, "in time")
-            or f"no writer answers in {self._directory}: "
-            f"start one with `hansard serve --dir {self._directory}`"
+            self._writer.silent("in time")
+            or f"no writer answers {self._writer.where}: "
+            f"{self._writer.way_out(self._sender.refusal)}"
         )

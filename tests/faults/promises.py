@@ -12,6 +12,7 @@ import apsw
 import msgpack
 import orjson
 
+from hansard_writer.remote.rights import Peer
 from stepped import Link
 
 Key = tuple[bytes, int]  # of an event: its producer's hash, and its number
@@ -43,10 +44,10 @@ class Witness(Link):
         self.calls = calls
         self._asked: dict[tuple[bytes, ...], bytes] = {}  # the producer's hash, or the call's id
 
-    def request(self) -> tuple[list[bytes], bytes] | None:
+    def request(self) -> tuple[list[bytes], bytes, Peer | None] | None:
         request = super().request()
         if request is not None:
-            envelope, content = request
+            envelope, content, _ = request
             _, verb, *arguments = msgpack.unpackb(content)
             whose = arguments[0]
             self._asked[tuple(envelope)] = whose if verb == "call" else _sha256(whose)

@@ -46,10 +46,10 @@ def test_frames_that_fill_no_batch_do_not_take_the_writers_turn_for_ever(
     message = parts(chain.frame(body))
     read = [0]
 
-    def endless() -> list[bytes]:
+    def endless() -> tuple[list[bytes], None]:
         read[0] += 1
         assert read[0] <= 200, "the step does not end"
-        return message
+        return message, None
 
     monkeypatch.setattr(log.link, "message", endless)
     assert log.step() == 0, "there is more to be read"

@@ -100,6 +100,9 @@ FORGERIES = {
     "no owner": lambda batch: batch._replace(owners=[]),
     "no proof": lambda batch: batch._replace(proof=[]),
     "another proof": lambda batch: batch._replace(proof=[*batch.proof[::-1], bytes(32)]),
+    "a checkpoint of another log": lambda batch: batch._replace(
+        notes=[batch.notes[0].replace(batch.origin, "hansard/00", 1)]
+    ),
     "another checkpoint": lambda batch: batch._replace(
         notes=[batch.notes[0].replace(encode_root(batch.covering.root), encode_root(bytes(32)))]
     ),
@@ -161,7 +164,7 @@ def test_what_somebody_else_says_is_gone_is_not(directory: Path) -> None:
 def packed(**changes: object) -> bytes:
     names = ["version", "origin", "before", "last", "rows", "owners", "notes", "proof", "begun"]
     row = [1, 0, 1, 5, "a", "info", None, None, None, None]
-    note = "hansard/00\n1\n" + "A" * 43 + "=\n\n— hansard/00 AAAA\n"
+    note = "hansard/00\n1\n" + "A" * 43 + "=\n\n— hansard/00 AAAAAAAA\n"
     values = [1, "hansard/00", 0, 1, [row], [[bytes(32), "h", 1, 5]], [note], [], None]
     given = dict(zip(names, values, strict=True)) | changes
     data: bytes = msgpack.packb(list(given.values()))
@@ -178,6 +181,9 @@ MALFORMED = {
     "a row too short": packed(rows=[[1, 2]]),
     "a row without a number": packed(rows=[["x"] * 10]),
     "a hash that is text": packed(rows=[[1, 0, 1, 5, "a", "info", None, None, "x", None]]),
+    "a payload that is text": packed(rows=[[1, 0, 1, 5, "a", "info", None, None, None, "x"]]),
+    "an actor that is a number": packed(rows=[[1, 0, 1, 5, "a", "info", 7, None, None, None]]),
+    "an owner with a pid without end": packed(owners=[[bytes(32), "h", float("inf"), 5]]),
     "an owner with a short hash": packed(owners=[[b"x", "h", 1, 5]]),
     "an owner with too little": packed(owners=[[bytes(32)]]),
     "no checkpoint": packed(notes=[]),
@@ -191,3 +197,7 @@ MALFORMED = {
 def test_what_is_no_batch_is_refused(what: str) -> None:
     with pytest.raises(MalformedBatch):
         unpack_batch(MALFORMED[what])
+
+
+def test_what_they_were_made_of_is_one() -> None:
+    assert unpack_batch(packed()).covering.size == 1

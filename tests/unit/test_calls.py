@@ -24,6 +24,7 @@ from hansard import (
     requester,
     wire,
 )
+from hansard.local_writer import LocalWriter
 from support import held_lock, wait_until
 
 Answer = Callable[[str, list[Any]], bytes | None]
@@ -232,7 +233,7 @@ def test_an_answer_that_the_writer_sent_before_it_ended_is_heard(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requester, "LOOK_MS", 0)  # it looks before the answer is there
-    monkeypatch.setattr(requester, "_has_ended", lambda *_: True)
+    monkeypatch.setattr(LocalWriter, "has_ended", lambda *_: True)
     monkeypatch.setattr(requester, "LAST_WORDS_MS", 10_000)
     with answered_by(directory, committed(7)) as log:
         assert log.call("thing") == 7
@@ -242,12 +243,12 @@ def test_a_slow_writer_is_waited_for(directory: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(requester, "LOOK_MS", 1)
     looks: list[Any] = []
 
-    def look(*arguments: Any) -> bool:
-        looks.append(arguments)
-        return has_ended(*arguments)
+    def look(writer: LocalWriter, run_id: str | None) -> bool:
+        looks.append((writer.directory, run_id))
+        return has_ended(writer, run_id)
 
-    has_ended = requester._has_ended
-    monkeypatch.setattr(requester, "_has_ended", look)
+    has_ended = LocalWriter.has_ended
+    monkeypatch.setattr(LocalWriter, "has_ended", look)
 
     def answer(verb: str, arguments: list[Any]) -> bytes | None:
         wait_until(lambda: len(looks) > 3, "the caller has looked for the writer")

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 import zmq
 
-from hansard import directory as layout
 from hansard import wire
 from hansard.connection import Connection
+from hansard.local_writer import LocalWriter
 from hansard_writer.endpoints import Endpoints
 from support import wait_until
 
@@ -44,7 +44,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     endpoints = Endpoints(tmp_path, 0o600)
     wake_read, wake_write = os.pipe()
-    with Connection(context, layout.SocketPaths(tmp_path), wake_read) as connection:
+    with Connection(context, LocalWriter(tmp_path).route(), wake_read) as connection:
         pair = Pair(connection, endpoints, wake_write)
         connection.request(b"are you there?")
         pair.endpoints.reply(pair.request(), b"yes")
@@ -101,7 +101,7 @@ def test_a_connection_that_is_lost_ends_a_wait(pair: Pair, *, blocked: bool) -> 
 def test_a_frame_arrives_in_its_two_parts_with_its_mark(pair: Pair) -> None:
     frame = wire.Frame(b"p" * 16, 1, 2, 3, wire.Drops(), b"body", urgent=True)
     assert pair.connection.push(frame)
-    parts = wait_until(pair.endpoints.message, "it has come")
+    parts, _ = wait_until(pair.endpoints.message, "it has come")
     assert wire.unpack_frame(*parts) == frame
 
 

@@ -63,13 +63,14 @@ def test_the_sockets_have_the_mode_they_are_given(tmp_path: Path, mode: int) -> 
 
 def test_a_frame_arrives_in_its_parts(endpoints: Endpoints, connect: Connect) -> None:
     connect(zmq.PUSH).send_multipart([b"header", b"body"])
-    assert wait_until(endpoints.message, "the frame arrives") == [b"header", b"body"]
+    arrived = wait_until(endpoints.message, "the frame arrives")
+    assert arrived == ([b"header", b"body"], None)
 
 
 def test_the_envelope_of_a_request_is_echoed_whole(endpoints: Endpoints, connect: Connect) -> None:
     asking = connect(zmq.REQ)
     asking.send(b"question")
-    envelope, content = wait_until(endpoints.request, "the request arrives")
+    envelope, content, _ = wait_until(endpoints.request, "the request arrives")
     assert content == b"question"
     assert len(envelope) == 3, "identity, request id, delimiter"
     endpoints.reply(envelope, b"answer")
@@ -82,7 +83,7 @@ def test_who_has_gone_away_is_answered_without_a_complaint(
 ) -> None:
     asking = connect(zmq.REQ)
     asking.send(b"question")
-    envelope, _ = wait_until(endpoints.request, "the request arrives")
+    envelope, _, _ = wait_until(endpoints.request, "the request arrives")
     asking.close(linger=0)
     for _ in range(5):
         endpoints.reply(envelope, b"answer")
@@ -95,7 +96,7 @@ def test_a_message_beyond_the_limit_does_not_arrive_and_others_do(
     hostile, good = (connect(zmq.PUSH) for _ in range(2))
     hostile.send(b"x" * (wire.MESSAGE_BYTES_MAX + 1))
     good.send_multipart([b"header", b"x" * wire.MESSAGE_BYTES_MAX])
-    parts = wait_until(endpoints.message, "the good one arrives")
+    parts, _ = wait_until(endpoints.message, "the good one arrives")
     assert parts[0] == b"header"
     assert endpoints.message() is None
 
@@ -106,7 +107,7 @@ def test_who_never_reads_gets_no_more_than_a_few_answers(
     deaf = connect(zmq.DEALER)
     deaf.rcvhwm = 1
     deaf.send_multipart([b"", b"question"])
-    envelope, _ = wait_until(endpoints.request, "the request arrives")
+    envelope, _, _ = wait_until(endpoints.request, "the request arrives")
     for _ in range(1_000):
         endpoints.reply(envelope, bytes(1 << 20))
     read = 0
@@ -165,7 +166,7 @@ def test_waiting_does_not_end_for_frames_that_would_not_be_read(
     began = time.monotonic()
     endpoints.wait(0.1, frames_too=False)
     assert time.monotonic() - began > 0.09
-    assert endpoints.message() == [b"frame"]
+    assert endpoints.message() == ([b"frame"], None)
 
 
 def test_a_very_long_path_works(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_a_very_long_path_works(tmp_path: Path) -> None:
     with context, context.socket(zmq.PUSH) as socket:
         socket.connect(paths.push)
         socket.send(b"frame")
-        assert wait_until(endpoints.message, "the frame arrives") == [b"frame"]
+        assert wait_until(endpoints.message, "the frame arrives") == ([b"frame"], None)
     paths.close()
     endpoints.close()
 

@@ -18,7 +18,7 @@ from hansard import wire
 from hansard.spool import SUFFIX, TEMPORARY_SUFFIX, SpoolDamaged
 from hansard.spool.orphan import Orphan, is_abandoned, lock_orphan
 from hansard_writer.decoding import behind, event_at
-from hansard_writer.intake import Intake, Outcome, ProducerState
+from hansard_writer.intake import AnothersProducer, Intake, Outcome, ProducerState
 
 SCAN_S: Final = 0.5
 RETRY_S: Final = 30.0  # after a spool that could not be opened or read
@@ -75,6 +75,11 @@ class Adopter:
             is_through = self._current and not self._current.feed(intake, now, now_ns)
         except OSError as error:  # one file that cannot be read stops nobody
             self._put_off(error, now)
+            return
+        except AnothersProducer:  # a twin's new id is taken, too
+            if self._current:
+                self._leave_to_its_host(self._current.orphan)
+            self._current = None
             return
         if self._current and is_through:
             self._done.append(self._current.orphan)
@@ -159,6 +164,20 @@ class Adopter:
             self._retry_at[path] = now + RETRY_S
             _LOG.warning("cannot read %s: %s; tried again later", path, error.strerror)
             return None
+        except AnothersProducer:
+            self._leave_to_its_host(orphan)
+            return None
+
+    def _leave_to_its_host(self, orphan: Orphan) -> None:
+        """What a client's producer recorded comes with that client's key, or not at all."""
+        orphan.close()
+        self._left_alone.add(orphan.path)
+        self.foreign += 1
+        _LOG.warning(
+            "%s is of a producer of another host: left as it is; it is entered from the spool of a "
+            "directory that connects with that host's key",
+            orphan.path,
+        )
 
     def _set_aside(self, path: Path, why: str) -> None:
         """Under a name that nobody looks for; once, also where that is not possible."""

@@ -16,6 +16,7 @@ from hansard_writer.tasks import TaskBook
 
 BAD_HEADER: Final = "bad_header"
 UNKNOWN_PRODUCER: Final = "unknown_producer"
+ANOTHERS_PRODUCER: Final = "anothers_producer"
 LOST: Final = "hansard.lost"
 KEPT_OF_BAD_BYTES_MAX: Final = 64 << 10  # of a message that is nobody's
 NOTICES_MAX: Final = 16
@@ -33,6 +34,13 @@ class Outcome(Enum):
     GAP = "gap"
     CONFLICT = "conflict"
     REFUSED = "refused"
+    ANOTHERS = "another's"  # its producer is not who sent it: nothing is kept
+
+
+class AnothersProducer(wire.WireError):
+    """Somebody speaks for a producer of another client, or of the writer's own host."""
+
+    reason = ANOTHERS_PRODUCER
 
 
 class ProducerState:
@@ -40,6 +48,7 @@ class ProducerState:
     the ``committed_`` ones do not. ``is_stored``: whether the database has its row."""
 
     __slots__ = (
+        "client",
         "committed_crc",
         "committed_dropped",
         "committed_watermark",
@@ -72,11 +81,13 @@ class ProducerState:
         crc: int = 0,
         dropped: int = 0,
         lost: int = 0,
+        client: str | None = None,
         *,
         is_stored: bool = False,
     ) -> None:
         self.id, self.hash, self.host, self.pid = row_id, producer_hash, host, pid
         self.started_at = started_at
+        self.client = client
         self.watermark = self.committed_watermark = watermark
         self.crc = self.committed_crc = crc
         self.dropped = self.committed_dropped = dropped
@@ -93,6 +104,14 @@ class ProducerState:
     def is_clean(self) -> bool:
         """Whether the batch holds nothing of it."""
         return self.watermark == self.committed_watermark and self.dropped == self.committed_dropped
+
+    def require_of(self, client: str | None) -> None:
+        """Raises `AnothersProducer` unless it is this client's."""
+        if self.client != client:
+            raise AnothersProducer(
+                "this producer is another's: its events came with another client's key, or over "
+                "the writer's own sockets; begin a new one, under a new id"
+            )
 
     @property
     def wants_resume(self) -> bool:
@@ -172,16 +191,25 @@ class Intake:
         state = self.state_of(wire.producer_hash(hello.producer_id))
         return hello.first_seq <= (state.watermark if state else 0) + 1
 
-    def greet(self, hello: wire.Hello, now: float, now_ns: int) -> ProducerState:
-        """A producer introduces itself. Where the log is behind what it has already freed, the
-        log went back in time: that is entered, and the watermark moves."""
+    def greet(
+        self, hello: wire.Hello, now: float, now_ns: int, client: str | None = None
+    ) -> ProducerState:
+        """A producer introduces itself, and is its client's from then on. Where the log is behind
+        what it has already freed, the log went back in time: that is entered, and the watermark
+        moves. Raises `AnothersProducer`."""
         producer_hash = wire.producer_hash(hello.producer_id)
         state = self.state_of(producer_hash)
         if state is None:
             state = ProducerState(
-                self._next_id(), producer_hash, hello.host, hello.pid, hello.started_at
+                self._next_id(),
+                producer_hash,
+                hello.host,
+                hello.pid,
+                hello.started_at,
+                client=client,
             )
             self._remember(state)
+        state.require_of(client)
         if hello.first_seq > state.watermark + 1:
             first, last = state.watermark + 1, hello.first_seq - 1
             self._report_lost(
@@ -208,8 +236,10 @@ class Intake:
                 self._remember(state)
         return state
 
-    def take_message(self, parts: list[bytes], now: float, now_ns: int) -> Outcome:
-        """Take a message from the wire."""
+    def take_message(
+        self, parts: list[bytes], now: float, now_ns: int, client: str | None = None
+    ) -> Outcome:
+        """Take a message from the wire, sent with the key of ``client``, or over ipc."""
         try:
             if len(parts) != 2:
                 raise wire.WireError(f"a frame has 2 parts, not {len(parts)}")
@@ -219,6 +249,8 @@ class Intake:
         state = self.state_of(wire.producer_hash(frame.producer_id))
         if state is None:
             return self._refuse_message(UNKNOWN_PRODUCER, "it said no hello", parts, now)
+        if state.client != client:
+            return Outcome.ANOTHERS
         return self.take(state, frame, now, now_ns)
 
     def take(self, state: ProducerState, frame: wire.Frame, now: float, now_ns: int) -> Outcome:

@@ -28,7 +28,7 @@ from hansard_writer.damage import end_at_once
 from hansard_writer.derived.definitions import read_declared
 from hansard_writer.disk import Reserve
 from hansard_writer.durable_files import replace_file
-from hansard_writer.endpoints import Endpoints
+from hansard_writer.endpoints import REPLIES_QUEUED_MAX, REQUESTS_QUEUED_MAX, Endpoints
 from hansard_writer.identity import Identity
 from hansard_writer.lock import WriterLock
 from hansard_writer.migrating import Observer as MigrationObserver
@@ -36,6 +36,8 @@ from hansard_writer.migrating import migrate_locked
 from hansard_writer.migration_plan import Step
 from hansard_writer.operations import forbid_second_sqlite, load
 from hansard_writer.place import DirectoryReplaced, Place
+from hansard_writer.remote.tcp_endpoints import TcpEndpoints
+from hansard_writer.remote.turned_away import TurnedAway
 from hansard_writer.retries import StoreFull
 from hansard_writer.sd_notify import NOBODY, Notifier
 from hansard_writer.sqlite_errors import NO_ROOM
@@ -77,6 +79,7 @@ def serve(
     require_sqlite()
     forbid_second_sqlite()
     functions = load(operations)
+    _require_own_log(directory, settings)
     gid = prepare_directory(directory, settings.group)
     os.umask(0o077 if gid is None else 0o027)
     shared = gid is not None
@@ -97,8 +100,10 @@ def serve(
         accept_rollback=accept_rollback,
         accept_lost_key=accept_lost_key,
     )
+    turned_away = TurnedAway()
     try:
         with_room(partial(require_no_restore, directory))
+        remote = _listening(directory, settings, turned_away)
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
@@ -113,7 +118,7 @@ def serve(
         run_id = secrets.token_bytes(16)
         with_room(lambda: lock.announce(store.run, run_id))
         endpoints = Endpoints(
-            directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE
+            directory, layout.SHARED_FILE_MODE if shared else layout.PRIVATE_FILE_MODE, remote
         )
         adopter = Adopter(directory / layout.SPOOL, store.log_id, store.holds, store.held)
         writer = Writer(
@@ -128,9 +133,11 @@ def serve(
             require_place=Place(directory).require,
             owner_token=with_room(lambda: _owner_token(directory, is_shared=shared)),
             supervised_restarts=supervised_restarts,
+            turned_away=turned_away,
+            clients=remote.clients if remote else None,
         )
         with endpoints.signals_wake():
-            ready(_ready_line(directory, store))
+            ready(_ready_line(directory, settings, store))
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
@@ -147,6 +154,29 @@ def serve(
         end_at_once(directory / layout.DATABASE, error)
     finally:
         lock.close()
+
+
+def _require_own_log(directory: Path, settings: Settings) -> None:
+    """Raises `ConfigError` where what is recorded is another host's: its spools are not ours."""
+    if settings.connect is not None:
+        raise ConfigError(
+            f"what is recorded in {directory} goes to {settings.connect}, as `connect` says: name "
+            "another directory to serve, or take `connect` and `server_key` out of its settings"
+        )
+
+
+def _listening(directory: Path, settings: Settings, turned_away: TurnedAway) -> TcpEndpoints | None:
+    """For other hosts, where the settings say so; before the log is touched, which it would not be
+    for an address that cannot be had."""
+    if settings.tcp is None:
+        return None
+    return TcpEndpoints(
+        directory,
+        settings.tcp,
+        turned_away,
+        requests_queued_max=REQUESTS_QUEUED_MAX,
+        replies_queued_max=REPLIES_QUEUED_MAX,
+    )
 
 
 class _Telling(MigrationObserver):
@@ -276,6 +306,7 @@ def _loop(
         while not stop.reason:
             now = time.monotonic()
             collector.run(now)
+            endpoints.attend(now)
             timeout = min(writer.step(now), notifier.beat(now, status))
             if timeout > 0:
                 endpoints.wait(timeout, frames_too=writer.takes_messages)
@@ -292,8 +323,9 @@ def _status(store: Store, writer: Writer, restarts: int | None) -> str:
     return f"serving: {_entries(store)}, epoch {store.epoch}{again}{intake}"
 
 
-def _ready_line(directory: Path, store: Store) -> str:
+def _ready_line(directory: Path, settings: Settings, store: Store) -> str:
+    tcp = f" tcp={settings.tcp}" if settings.tcp else ""
     return (
         f"hansard ready dir={directory} push={directory / layout.PUSH_SOCKET} "
-        f"ack={directory / layout.ACK_SOCKET} pid={os.getpid()} epoch={store.epoch}"
+        f"ack={directory / layout.ACK_SOCKET}{tcp} pid={os.getpid()} epoch={store.epoch}"
     )

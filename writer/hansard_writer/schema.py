@@ -343,11 +343,15 @@ _V4_DERIVED: Final = (
     """,  # noqa: S608 - our own words
 )
 
+# Whose a producer is: the name of the key that it came with over tcp, NULL over ipc.
+_V5_CLIENTS: Final = ("ALTER TABLE producers ADD COLUMN client TEXT",)
+
 MIGRATIONS: Final = (
     _V1,
     (*_V2_TASKS, *_V2_READING, *_V2_CALLS),
     (*_V3_ENTRIES, *_V3_CHECKPOINTS, *_V3_REDACTION),
     _V4_DERIVED,
+    _V5_CLIENTS,
 )
 VERSION: Final = len(MIGRATIONS)
 
@@ -357,6 +361,7 @@ SUMMARIES: Final = (
     "keeps orphans and accounts that add up; adds task_audits, env_operations and full text",
     "gives every entry a salt, a hash and a leaf of the Merkle tree; adds signed checkpoints",
     "keeps what is derived from payloads beside the entries; task_audits shows it",
+    "remembers which client of another host a producer belongs to",
 )
 
 assert VERSION == SCHEMA_VERSION, "the reader must know the newest schema"

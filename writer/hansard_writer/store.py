@@ -32,14 +32,15 @@ from hansard_writer.tasks import TaskBook
 OWN_PRODUCER: Final = 0
 
 _INSERT_PRODUCER: Final = (
-    "INSERT INTO producers(id, producer_hash, host, pid, started_at, watermark, crc, dropped)"
-    " VALUES(?,?,?,?,?,0,0,0)"
+    "INSERT INTO producers(id, producer_hash, host, pid, started_at, client, watermark, crc,"
+    " dropped) VALUES(?,?,?,?,?,?,0,0,0)"
 )
 _UPDATE_PRODUCER: Final = (
     "UPDATE producers SET watermark = ?, crc = ?, dropped = ?, lost = ? WHERE id = ?"
 )
 _SELECT_PRODUCER: Final = (
-    "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped, lost FROM producers"
+    "SELECT id, producer_hash, host, pid, started_at, watermark, crc, dropped, lost, client"
+    " FROM producers"
 )
 
 
@@ -330,7 +331,8 @@ class Store:
             new = [s for s in batch.touched.values() if not s.is_stored]
             if new:
                 self._connection.executemany(
-                    _INSERT_PRODUCER, [(s.id, s.hash, s.host, s.pid, s.started_at) for s in new]
+                    _INSERT_PRODUCER,
+                    [(s.id, s.hash, s.host, s.pid, s.started_at, s.client) for s in new],
                 )
             for state, run in batch.runs:
                 entering.enter(state.id, state.hash, run)
@@ -427,6 +429,6 @@ class Store:
             own = wire.producer_hash(b"hansard writer " + self.log_id)
             self._execute(
                 _INSERT_PRODUCER + " ON CONFLICT DO NOTHING",
-                (OWN_PRODUCER, own, "", 0, time.time_ns()),
+                (OWN_PRODUCER, own, "", 0, time.time_ns(), None),
             )
         self.handle.checkpoint_passive()

@@ -21,18 +21,28 @@ _PLAIN: Final = re.compile(r"[\w/.,:=+@-]+", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # systemd's rule, without its exceptions
 _HOMES: Final = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
 _TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - what PrivateTmp=yes replaces
+_NO_NETWORK: Final = """PrivateNetwork=yes
+IPAddressDeny=any
+RestrictAddressFamilies=AF_UNIX
+"""
+_NETWORK: Final = """# Other hosts come over tcp; and libzmq asks netlink for addresses, or aborts.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+"""
+_ONLINE: Final = "Wants=network-online.target\nAfter=network-online.target\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """What one unit runs. ``command`` is what systemd is to start, in words; ``group`` that of the
-    workers, None where they are the same user; ``reads`` what it must be able to reach besides its
+    workers, None where they are the same user; with ``serves_hosts`` it may use the network;
+    ``reads`` what it must be able to reach besides its
     directory, such as a virtual environment. All paths are absolute."""
 
     command: Sequence[str]
     directory: Path
     user: str
     group: str | None = None
+    serves_hosts: bool = False
     working_directory: Path | None = None
     reads: Sequence[Path] = ()
 
@@ -49,6 +59,7 @@ def unit_text(service: Service) -> str:
     """The unit, ready for a file below /etc/systemd/system."""
     where = service.working_directory
     paths = [service.directory, *service.reads, *([where] if where else [])]
+    network = _NETWORK if service.serves_hosts else _NO_NETWORK
     in_homes, in_temporary = _any_below(paths, _HOMES), _any_below(paths, _TEMPORARY)
     values = {
         "DIRECTORY": _text(service.directory),
@@ -58,6 +69,8 @@ def unit_text(service: Service) -> str:
         "WORKING_DIRECTORY": f"WorkingDirectory={_text(where)}\n" if where else "",
         "USER": service.user,
         "GROUP": f"Group={service.group}\n" if service.group else "",
+        "NETWORK": network,
+        "ONLINE": _ONLINE if service.serves_hosts else "",
         "PROTECT_HOME": "read-only" if in_homes else "yes",
         "PRIVATE_TMP": "no" if in_temporary else "yes",  # or no worker would find the sockets
         "RESTRICT_SUID_SGID": "no" if service.group else "yes",  # the group gets in by setgid

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from hansard import entry as outcome
 from hansard import wire
 from hansard.settings import Settings
 from hansard.wording import counted
-from hansard_writer import administration
+from hansard_writer import administration, producers
 from hansard_writer.accounts import accounts
 from hansard_writer.acks import Acks
 from hansard_writer.administration import Administration
@@ -26,17 +25,24 @@ from hansard_writer.derived.definitions import BUILT_IN, DerivedField
 from hansard_writer.derived.filling import Filling
 from hansard_writer.disk import Disk
 from hansard_writer.full_text import FullText
-from hansard_writer.intake import Intake, ProducerState
+from hansard_writer.intake import ANOTHERS_PRODUCER, AnothersProducer, Intake, Outcome
 from hansard_writer.operations import Function
 from hansard_writer.own_entries import OwnEntries
+from hansard_writer.producers import Producers
 from hansard_writer.pruning import Pruning
 from hansard_writer.reconsidering import Reconsidering
 from hansard_writer.redacting import Redacting
+from hansard_writer.remote import rights
+from hansard_writer.remote.allow_list import Client
+from hansard_writer.remote.client_entries import ClientEntries
+from hansard_writer.remote.rights import Peer
+from hansard_writer.remote.turned_away import TurnedAway
 from hansard_writer.retaining import Retaining
 from hansard_writer.retries import Retries, StoreFull, StoreUnready
 from hansard_writer.sealing import Sealer
 from hansard_writer.signing import Signing
 from hansard_writer.store import Store
+from hansard_writer.transport import Transport
 from hansard_writer.vacuuming import Vacuuming
 from hansard_writer.wal_governor import WalGovernor
 from hansard_writer.wiping import Wiping
@@ -55,19 +61,12 @@ COMPLAINT_EVERY: Final = 100  # tries that found the store not ready
 _LOG: Final = logging.getLogger("hansard.writer")
 
 
-class Transport(Protocol):
-    """Where messages and requests come from, and replies go to. Nothing of it waits."""
-
-    def message(self) -> list[bytes] | None: ...
-    def request(self) -> tuple[list[bytes], bytes] | None: ...
-    def reply(self, envelope: list[bytes], content: bytes) -> None: ...
-
-
 class Writer:
     """One run of a log's writer, over a store and a transport that it does not own.
 
     ``require_place`` raises when directory or database are not those any more that it serves. With
     an ``owner_token``, only who knows it takes out of the log, or changes who signs it.
+    ``clients`` gives the allow-list as it is now, None where no other host is served.
     """
 
     def __init__(
@@ -85,6 +84,8 @@ class Writer:
         require_place: Callable[[], None] = lambda: None,
         owner_token: bytes | None = None,
         supervised_restarts: int | None = None,
+        turned_away: TurnedAway | None = None,
+        clients: Callable[[], tuple[Client, ...]] | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -95,13 +96,16 @@ class Writer:
         self._owner_token = owner_token
         self._run_id = run_id
         self._supervised_restarts = supervised_restarts
+        self._turned_away = turned_away or TurnedAway()
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock_ns() // 10**9))
         self._intake = Intake(
             store.find_producer, store.next_producer_id, store.own_producer(), store.tasks
         )
         self._acks = Acks(run_id, store.log_id, store.epoch, store.outcomes, store.refusals)
+        self._producers = Producers(store, self._intake, self._acks, clock_ns)
         own = OwnEntries(store, self._intake.own, clock_ns)
         self._letters = Reconsidering(store, own)
+        self._client_entries = ClientEntries(store, own, clients)
         self._sealer = Sealer(store, signing, settings.checkpoint_interval, clock_ns)
         self._calls = Calls(store, operations, clock_ns)
         self._full_text = FullText(store, settings.fts_event_types)
@@ -132,6 +136,7 @@ class Writer:
         self._now = now
         if now >= self._disk.next_look:
             self._look_at_disk(now)
+        self._say_who_may_come(now)
         read_all = self._disk.suspended or self._read_messages(now)
         asked_all = self._read_requests(now)
         if now >= self._adopter.next_scan():
@@ -205,6 +210,7 @@ class Writer:
             **self._disk.figures(),
             **self._governor.figures(self._now),
             **self._sealer.figures(),
+            "turned_away": self._turned_away.figures(),
         }
 
     def _is_in_use(self) -> bool:
@@ -219,12 +225,25 @@ class Writer:
         for _ in range(MESSAGES_PER_STEP_MAX):
             if room < 0 or self._is_full():
                 break
-            parts = self._transport.message()
-            if parts is None:
+            message = self._transport.message()
+            if message is None:
                 return True
+            parts, peer = message
             room -= sum(map(len, parts))
-            intake.take_message(parts, now, now_ns)
+            if peer is not None and not self._may_record(peer):
+                continue
+            outcome = intake.take_message(parts, now, now_ns, peer and peer.name)
+            if outcome is Outcome.ANOTHERS:
+                self._turned_away.message(ANOTHERS_PRODUCER, "frame", peer)
         return False
+
+    def _may_record(self, peer: Peer) -> bool:
+        try:
+            rights.require(peer, rights.FRAMES)
+        except rights.RightMissing as error:
+            self._turned_away.message(error.reason, "frame", peer)
+            return False
+        return True
 
     def _read_requests(self, now: float) -> bool:
         room = READ_BYTES_PER_STEP_MAX
@@ -239,7 +258,7 @@ class Writer:
                 break
         return False
 
-    def _answer(self, envelope: list[bytes], content: bytes, now: float) -> str:
+    def _answer(self, envelope: list[bytes], content: bytes, peer: Peer | None, now: float) -> str:
         """Answer a request now, or when the commit that it waits for is done; its verb."""
         verb = ""
         if not 2 <= len(envelope) <= ENVELOPE_PARTS_MAX:
@@ -248,27 +267,27 @@ class Writer:
             return verb
         try:
             asked = wire.unpack_request(content)
-            verb, arguments = administration.permitted(*asked, self._owner_token)
-            reply = self._reply_to(verb, arguments, envelope, now)
+            if peer is None:
+                verb, arguments = administration.permitted(*asked, self._owner_token)
+            else:
+                verb, arguments = rights.permitted(*asked, peer)
+            reply = self._reply_to(verb, arguments, envelope, peer and peer.name, now)
         except wire.WireError as error:
+            if isinstance(error, rights.RightMissing | AnothersProducer):
+                self._turned_away.message(error.reason, "request", peer)
             reply = wire.pack_error(str(error))
         if reply is not None:
             self._transport.reply(envelope, reply)
         return verb
 
     def _reply_to(
-        self, verb: str, arguments: list[Any], envelope: list[bytes], now: float
+        self,
+        verb: str,
+        arguments: list[Any],
+        envelope: list[bytes],
+        client: str | None,
+        now: float,
     ) -> bytes | None:
-        if verb == "wait":
-            wait = wire.wait_of(arguments)
-            self._acks.wait(envelope, wait, self._greeted(wait.producer_id), now)
-            return None
-        if verb == "hello":
-            return self._greet(envelope, wire.hello_of(arguments), now)
-        if verb == "compare":
-            return wire.pack_reply(verb, self._compare(wire.compare_of(arguments)))
-        if verb == "lookup":
-            return wire.pack_reply(verb, self._look_up(wire.lookup_of(arguments)))
         if verb in administration.REQUESTS:
             return wire.pack_reply(verb, self._administer(verb, arguments, now))
         if verb == "call":
@@ -279,38 +298,9 @@ class Writer:
             return wire.pack_reply(verb, self._calls.look_up(call_id))
         if verb == "stats":
             return wire.pack_reply(verb, self.figures())
+        if verb in producers.VERBS:
+            return self._producers.reply_to(verb, arguments, envelope, client, now)
         raise wire.WireError(f"{verb!r:.40} is no verb of wire version {wire.WIRE_VERSION}")
-
-    def _greet(self, envelope: list[bytes], hello: wire.Hello, now: float) -> bytes | None:
-        if hello.log_id not in (None, self._store.log_id):
-            return self._acks.welcome_stranger()
-        if not self._intake.has_room_for(hello):
-            raise wire.WireError("too many report losses, and none is committed: hello again")
-        self._acks.greet(envelope, self._intake.greet(hello, now, self._clock_ns()), now)
-        return None
-
-    def _greeted(self, producer_id: bytes) -> ProducerState:
-        state = self._intake.state_of(wire.producer_hash(producer_id))
-        if state is None:
-            raise wire.WireError("this producer is not known: say hello first")
-        return state
-
-    def _compare(self, frame: wire.Frame) -> wire.Ack:
-        state = self._greeted(frame.producer_id)
-        return self._acks.compared(state, frame, self._store.held(state.id, frame))
-
-    def _look_up(self, lookup: wire.Lookup) -> wire.LookupReply:
-        state = self._intake.state_of(lookup.producer_hash)
-        number = lookup.producer_seq
-        if state is None or not 0 < number <= state.committed_watermark:
-            return wire.LookupReply(outcome.UNKNOWN, -1, "", 0)
-        runs, dead, _ = self._store.outcomes(state.id, number, number)
-        for first, count, first_seq in runs:
-            if first <= number < first + count:
-                seq = first_seq + number - first
-                return wire.LookupReply(outcome.COMMITTED, seq, *self._store.entry_facts(seq))
-        is_orphan = bool(dead) and dead[0][2] == wire.ORPHAN
-        return wire.LookupReply(outcome.ORPHANED if is_orphan else outcome.REJECTED, -1, "", 0)
 
     def _administer(self, verb: str, arguments: list[Any], now: float) -> tuple[Any, ...]:
         """In a transaction of its own, behind the batch's."""
@@ -414,6 +404,18 @@ class Writer:
 
     # --- keeping house ---
 
+    def _say_who_may_come(self, now: float) -> None:
+        """Before anything is read of them."""
+        if now >= self._client_entries_due():
+            if self._intake.batch:
+                self._commit(now)
+            if not self._intake.batch:
+                self._work(self._client_entries.say, now)
+
+    def _client_entries_due(self) -> float:
+        news = self._client_entries.has_news and not self._disk.suspended
+        return self._retries.at if news else inf
+
     def _work(self, piece: Callable[[], bool], now: float) -> bool:
         """Do a piece of the log's own work; whether something was written."""
         try:
@@ -492,7 +494,7 @@ class Writer:
             moments.append(max(self._sealer.due, self._retries.at))
         if self._full_text.tail and not self._disk.suspended:
             moments.append(max(self._full_text_due(), self._retries.at))
-        moments += [self._prune_due(), self._retention_due()]
+        moments += [self._prune_due(), self._retention_due(), self._client_entries_due()]
         if not (self._letters.has_swept or self._disk.suspended or batch):
             moments.append(self._retries.at)
         return max(min(moments) - now, 0.0)

@@ -1,4 +1,4 @@
-"""``hansard keys``: who signs a log, and since when; a new key."""
+"""``hansard keys``: who signs a log, and since when; a new key. Clients' are in `client_keys`."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -7,6 +7,7 @@ import click
 
 from hansard import directory as layout
 from hansard.reader_connection import ReadConnection
+from hansard_writer.cli import client_keys
 from hansard_writer.cli.exits import AnswerIsNo, NoWriter
 from hansard_writer.cli.options import SECONDS, directory_option, format_option
 from hansard_writer.cli.output import print_rows
@@ -29,10 +30,20 @@ Examples:
 Examples:
   hansard keys list
   hansard keys rotate
+  hansard keys new
+  hansard keys allow web-1.pub --name web-1
 """,
 )
 def command() -> None:
-    """Show the keys that sign a log, or change to another."""
+    """Keys that sign a log (list, rotate), and keys of other hosts (new, allow, revoke, allowed).
+
+    The two have nothing to do with each other: `list` shows the public keys that sign checkpoints,
+    `allowed` the clients that may connect to `hansard serve --tcp`.
+    """
+
+
+for _each in (client_keys.new, client_keys.allow, client_keys.revoke, client_keys.allowed):
+    command.add_command(_each)
 
 
 @command.command(name="list", epilog=_LIST_EXAMPLES)

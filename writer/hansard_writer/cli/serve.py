@@ -28,6 +28,7 @@ _EXAMPLES: Final = """\b
 Examples:
   hansard serve --dir /var/lib/myapp/audit
   hansard serve --dir /var/lib/myapp/audit --group auditors --supervise
+  hansard serve --dir /var/lib/myapp/audit --tcp tcp://10.0.0.7:7461
   hansard serve --dir /var/lib/myapp/audit --user myapp --print-unit \\
     > /etc/systemd/system/hansard.service
 """
@@ -44,6 +45,11 @@ class _Serve(click.Command):
 @click.command(name="serve", cls=_Serve, epilog=_EXAMPLES)
 @directory_option
 @click.option("--group", help="Let workers of this group's members record.")
+@click.option(
+    "--tcp",
+    metavar="tcp://HOST:PORT",
+    help="Serve other hosts, too, at this port and the next; needs `hansard keys new` and `allow`.",
+)
 @click.option(
     "--supervise",
     is_flag=True,
@@ -96,6 +102,7 @@ def command(
     context: click.Context,
     directory: Path | None,
     group: str | None,
+    tcp: str | None,
     operations: tuple[str, ...],
     accept_rollback: bool,
     accept_lost_key: bool,
@@ -122,6 +129,10 @@ def command(
     Under systemd (Type=notify, WatchdogSec=) it says when it is ready, how it is doing, that its
     loop goes round, and when it stops. With --supervise the supervisor is the main process and
     says so for both: NotifyAccess=main is right either way. --print-unit prints a unit for that.
+
+    With --tcp (or the setting tcp) workers of other hosts record here: encrypted (CURVE), and only
+    with keys that `hansard keys allow` has let in, each with its own rights and producers. Frames
+    come in at the next port. It refuses to listen without a key of its own or anybody allowed.
 
     It signs a checkpoint of the log behind its commits (setting checkpoint_interval), with the key
     writer.key, which it makes at the first start, and writes it to DIR/checkpoint. A log that is
@@ -152,7 +163,7 @@ def command(
         from hansard_writer.process import serve
 
         path = log_directory(directory)
-        settings = load_settings(path, {"group": group})
+        settings = load_settings(path, {"group": group, "tcp": tcp})
         ready = partial(_print_ready, must=supervised is None)
         serve(
             path,

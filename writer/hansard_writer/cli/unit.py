@@ -18,10 +18,13 @@ def unit_for(context: click.Context) -> str:
     options = context.params
     given = log_directory(options["directory"])
     directory = Path(os.path.abspath(given))  # noqa: PTH100 - a link stays one
-    group = load_settings(directory, {"group": options["group"]}).group
+    settings = load_settings(directory, {"group": options["group"], "tcp": options["tcp"]})
+    group, tcp = settings.group, settings.tcp
     command = [*_program(), "serve", "--dir", str(directory)]
     if group is not None:
         command += ["--group", group]
+    if tcp is not None:
+        command += ["--tcp", tcp]
     for module in options["operations"]:
         command += ["--operations", module]
     for name in ("log_level", "log_format"):
@@ -35,6 +38,7 @@ def unit_for(context: click.Context) -> str:
             directory,
             options["user"] or _owner(directory),
             group,
+            serves_hosts=tcp is not None,
             working_directory=Path.cwd() if options["operations"] else None,
             reads=[directory.resolve(), *map(Path, (sys.prefix, sys.base_prefix, __file__))],
         )

@@ -7,6 +7,7 @@ on, or taken in, that is not what was signed. Whose signature counts, others dec
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -26,7 +27,6 @@ from hansard_writer.proof.merkle_hash_tree import (
 from hansard_writer.proof.signed_note import MalformedNote
 from hansard_writer.proof.verifying.entry_rows import (
     EVENT_TYPE,
-    HASH,
     PRODUCER,
     SEQ,
     Row,
@@ -39,7 +39,11 @@ from hansard_writer.proof.verifying.entry_rows import (
 from hansard_writer.proof.verifying.statements import PRUNED, REDACTED, Ranges, Statements
 
 VERSION: Final = 1
-ROW_VALUES: Final = 10
+
+_ROW_TYPES: Final = frozenset(  # actor, task_id, payload_hash and what is hashed may be missing
+    (int, int, int, int, str, str, *rest)
+    for rest in product((str, type(None)), (str, type(None)), *[(bytes, type(None))] * 2)
+)
 
 
 class DoesNotVerify(AuditLogError):
@@ -115,6 +119,11 @@ class Batch(NamedTuple):
             raise DoesNotVerify(f"an entry of {self.origin} is of no known producer") from error
         grown, _ = grow(edge, leaves)
         covering = self.covering
+        if covering.origin != self.origin:
+            raise DoesNotVerify(
+                f"entries {self.before + 1:,} to {self.last:,} of {self.origin} come with a "
+                f"checkpoint of {covering.origin!r:.200}"
+            )
         try:
             require_consistent(grown.size, root(grown), covering.size, covering.root, self.proof)
         except BadProof as error:
@@ -204,15 +213,19 @@ def unpack_batch(data: bytes) -> Batch:
 
 def _row(values: Sequence[Any]) -> Row:
     row = tuple(values)
-    if len(row) != ROW_VALUES or not isinstance(row[SEQ], int):
+    if tuple(map(type, row)) not in _ROW_TYPES:
         raise MalformedBatch("a row of a batch has other values than an entry")
-    if not isinstance(row[HASH], bytes | None):
-        raise MalformedBatch(f"entry {row[SEQ]} has no hash of its payload")
     return row
 
 
 def _owner(producer_hash: bytes, host: str, pid: int, started_at: int) -> Owner:
-    return Owner(_hash(producer_hash), _text(host), int(pid), int(started_at))
+    return Owner(_hash(producer_hash), _text(host), _number(pid), _number(started_at))
+
+
+def _number(value: object) -> int:
+    if type(value) is not int:
+        raise MalformedBatch("something in a batch should be a number")
+    return value
 
 
 def _text(value: object) -> str:

@@ -26,15 +26,23 @@ def check_put_back(said: Statements, redacted: Ranges, begin: int, findings: Fin
 
 
 def check_accounts(
-    said: Statements, redacted: Ranges, gone_to: int, size: int, covered: int, findings: Findings
+    said: Statements,
+    redacted: Ranges,
+    gone_to: int,
+    size: int,
+    covered: int,
+    findings: Findings,
+    hint: str = "",
 ) -> None:
-    """Note what is missing unsaid. What is pruned MUST be said by an entry that a checkpoint
-    covers: the writer deletes nothing earlier, and without the key nobody can make one up."""
+    """Note what is missing unsaid, with a hint at why. What is pruned MUST be said by an entry that
+    a checkpoint covers: the writer deletes nothing earlier, and without the key nobody can make one
+    up."""
     for first, last in redacted.without(said.redacted):
-        _add(findings, REDACTED_UNSAID, first, last)
+        _add(findings, REDACTED_UNSAID + hint, first, last)
     accounted = said.pruned_to(covered)
     if accounted < gone_to:
-        words = PRUNED_UNSIGNED if gone_to <= said.pruned_to(size) else PRUNED_UNSAID
+        is_said = gone_to <= said.pruned_to(size)
+        words = PRUNED_UNSIGNED if is_said else PRUNED_UNSAID + hint
         _add(findings, words, accounted + 1, gone_to)
 
 

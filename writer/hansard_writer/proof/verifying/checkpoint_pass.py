@@ -13,6 +13,7 @@ from hansard_writer.proof.key_chain import ROTATED
 from hansard_writer.proof.signed_note import NoteError, UntrustedNote
 from hansard_writer.proof.stored_tree import NodeMissing, StoredTree
 from hansard_writer.proof.verifying.findings import Findings, Fork
+from hansard_writer.proof.verifying.histories import Histories
 from hansard_writer.proof.verifying.looking import FIRST
 from hansard_writer.proof.verifying.trust import Trust, claimed_size, log_of, open_other, open_own
 
@@ -55,17 +56,23 @@ class CheckpointPass:
         self._findings = findings
         self._size = size
         self._gone_to = gone_to
-        self._own_fits = 0  # the largest before the first that does not
-        self._given_fits: set[int] = set()
-        self._own_differs: int | None = None
-        self._given_differs: int | None = None
+        self._histories = Histories()
         self._untrusted = 0
         self.checked = 0
         self.unverifiable = 0  # of pruned entries
-        self.covered = 0  # the largest size that fits and is signed by a key that counts
         self.led_to = 0  # the same of the anchor, and those it vouches for
         self.signed_beyond: int | None = None
         self.named_beyond = ""  # what says so
+
+    @property
+    def covered(self) -> int:
+        """The largest size that fits and is signed by a key that counts."""
+        return self._histories.covered
+
+    @property
+    def fork(self) -> Fork | None:
+        """Where another history begins, as far as signed checkpoints tell."""
+        return self._histories.fork
 
     # --- the log's own ---
 
@@ -76,10 +83,10 @@ class CheckpointPass:
         while found := self._rows(_LAST, below):
             own = Own(*found[0])
             self._check_own(own, self._size_before(own.size))
-            if self.covered == own.size or self._own_differs is not None:
+            if self.covered == own.size or self._histories.own_differs is not None:
                 break
             below = own.size - 1
-        return 0 if self._own_differs else self.covered
+        return 0 if self._histories.own_differs else self.covered
 
     def own(self, after: int, through: Callable[[int], None]) -> None:
         """All behind a size, and before it those in which a key vouches for its successor."""
@@ -115,7 +122,7 @@ class CheckpointPass:
             "was taken away, or the database is older"
         )
         self.checked += 1
-        self._note_own(checkpoint, self._fits(checkpoint))
+        self._histories.own(checkpoint.size, fits=self._fits(checkpoint))
 
     def beyond(self, rows: list[tuple[int, bytes]]) -> None:
         """The log's own that say it was larger."""
@@ -147,30 +154,12 @@ class CheckpointPass:
             self._is_beyond(checkpoint.size, GIVEN)
             return None
         fits = self._fits(checkpoint)
-        if fits is False:
-            self._given_differs = min(self._given_differs or self._size, checkpoint.size)
-        if fits:
-            self._given_fits.add(checkpoint.size)
-            self.covered = max(self.covered, checkpoint.size)
-            if signers & self._trust.leads:
-                self.led_to = max(self.led_to, checkpoint.size)
+        self._histories.given(checkpoint.size, fits=fits)
+        if fits and signers & self._trust.leads:
+            self.led_to = max(self.led_to, checkpoint.size)
         return checkpoint if fits else None
 
     # --- what came of it ---
-
-    @property
-    def fork(self) -> Fork | None:
-        """Where another history begins, as far as signed checkpoints tell. What the log itself has
-        signed tells nothing about a size before which an outsider's differs: whoever forked it
-        had the key."""
-        own, given = self._own_differs, self._given_differs
-        if own is None and given is None:
-            return None
-        differs = min(size for size in (own, given) if size is not None)
-        fits = [size for size in self._given_fits if size < differs]
-        if own == differs:
-            fits.append(self._own_fits)
-        return Fork(max(fits, default=0), differs)
 
     def finish(self, anchor: str) -> None:
         """Note what is signed, but by keys that do not count. ``anchor`` says which one began."""
@@ -201,17 +190,9 @@ class CheckpointPass:
             self._untrusted += 1
             return
         fits = self._fits(checkpoint)
-        self._note_own(checkpoint, fits)
+        self._histories.own(checkpoint.size, fits=fits)
         if fits and link.key in self._trust.leads:
             self.led_to = max(self.led_to, checkpoint.size)
-
-    def _note_own(self, checkpoint: Checkpoint, fits: bool | None) -> None:
-        if fits is False:
-            self._own_differs = min(self._own_differs or self._size, checkpoint.size)
-        if fits:
-            self.covered = max(self.covered, checkpoint.size)
-            if self._own_differs is None:
-                self._own_fits = max(self._own_fits, checkpoint.size)
 
     def _fits(self, checkpoint: Checkpoint) -> bool | None:
         """Whether the tree of that size has this root; None where that cannot be told any more."""
