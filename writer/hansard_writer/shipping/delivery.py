@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.standing import ENDED, HELD_UP, SHIPPING, WAITING, Standing
-from hansard_writer.shipping.target import TakesLess, Target, TargetUnavailable
+from hansard_writer.shipping.target import Gathers, TakesLess, Target, TargetUnavailable
 
 INTERVAL_S: Final = 1.0  # between two batches, unless there is more than one: that of checkpoints
 BACKOFF_S_MIN: Final = 0.5
@@ -114,6 +114,8 @@ class Delivery:
                 if source.has_new_origin():
                     return False
                 self._said(source, standing, WAITING)
+                if isinstance(target, Gathers):
+                    target.put_away_due()
                 self._stopping.wait(self._interval_s)
             return True
         finally:

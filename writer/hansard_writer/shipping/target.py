@@ -48,6 +48,16 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Gathers(Protocol):
+    """What a target is besides that takes batches in at once, but puts them where they are read
+    many at a time. A caller MUST call it often, also while there is nothing to append: some times a
+    minute."""
+
+    def put_away_due(self) -> None:
+        """Put what has waited long enough where it is read. Raises as `append` does."""
+
+
+@runtime_checkable
 class TakesLess(Protocol):
     """A target that takes less in one batch than a log would give."""
 
