@@ -80,7 +80,7 @@ def is_of_content(error: Any) -> bool:
 _HINTS: Final = {
     _NOT_ALLOWED: (
         f'. Let this user make its schema, GRANT CREATE ON DATABASE "…" TO "…"; or where another '
-        f"user has made it: GRANT USAGE ON SCHEMA {SCHEMA} TO \"…\"; GRANT SELECT, INSERT, UPDATE, "
+        f'user has made it: GRANT USAGE ON SCHEMA {SCHEMA} TO "…"; GRANT SELECT, INSERT, UPDATE, '
         f'DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO "…"'
     ),
     _READ_ONLY: (
