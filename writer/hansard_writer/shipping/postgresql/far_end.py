@@ -27,6 +27,9 @@ MISFIT: Final = "its JSONB is not what its payload says"
 NOT_COMPARED: Final = "its JSONB could not be held against its payload"
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Without statistics, as right behind a first shipping, the planner would sort all that is left of a
+# log for each page of it.
+_BY_INDEX: Final = ("SET LOCAL enable_sort = off", "SET LOCAL enable_bitmapscan = off")
 _SAVEPOINT: Final = "SAVEPOINT before_page"
 _BACK: Final = "ROLLBACK TO SAVEPOINT before_page"
 _ORIGINS: Final = """
@@ -96,7 +99,8 @@ class PostgresqlFarEnd:
     def head(self, origin: str) -> Head | None:
         with translated(self.name, self._password):
             self._connection.rollback()
-            self._connection.execute(_BEGIN)
+            for statement in (_BEGIN, *_BY_INDEX):
+                self._connection.execute(statement)
         found = self._rows(_HEAD, origin)
         if not found:
             return None
