@@ -257,9 +257,9 @@ def test_shipping_is_measured_against_the_writers_own_rate_and_verified(
     found = ship.run(share(tmp_path, 400))
     figures = {each.name: each.value for each in found.figures}
     assert found.broken == []
-    assert figures["to Parquet"] > 0
-    assert figures["to Parquet / the writer's own rate"] > 0
-    assert 10 < figures["Parquet, an entry"] < 2_000
+    assert {"to Parquet", "to Parquet / the writer's own rate"} <= figures.keys()
+    assert figures["verified in Parquet, the start included"] > 0
+    assert figures["Parquet, an entry"] > 10
 
 
 def test_a_log_that_does_not_verify_where_it_was_shipped_to_is_wrong(
