@@ -49,10 +49,10 @@ def allow(directory: Path, name: str, key: str, rights: tuple[str, ...] = RIGHTS
         clients.append(Client(key, name, rights))
 
 
-def host(directory: Path, port: int, server_key: str) -> CurveKeys:
+def host(directory: Path, port: int, server_key: str, address: str = LOOPBACK) -> CurveKeys:
     """Make a directory as a worker's host has it; its keys."""
     keys = keep_keys(directory)
-    settings = f'connect = "tcp://{LOOPBACK}:{port}"\nserver_key = "{server_key}"\n'
+    settings = f'connect = "tcp://{address}:{port}"\nserver_key = "{server_key}"\n'
     (directory / "hansard.toml").write_text(settings)
     return keys
 
