@@ -15,14 +15,16 @@ import io
 from operator import attrgetter
 from typing import Any, Final
 
-from hansard.errors import AuditLogError, ConfigError
+from hansard.errors import AuditLogError
 from hansard.reader import Event, Extent
+from hansard_writer.arrow import (
+    COMPRESSION,
+    ROW_GROUP_BYTES_MAX,
+    ROW_GROUP_ENTRIES_MAX,
+    load_arrow,
+)
 
-REQUIREMENT: Final = "pyarrow>=16"
 BATCH_ENTRIES: Final = 1_000  # that are Python's objects at a time
-ROW_GROUP_ENTRIES_MAX: Final = 50_000
-ROW_GROUP_BYTES_MAX: Final = 16 << 20  # of payloads
-COMPRESSION: Final = "zstd"
 
 _COLUMNS: Final = (
     "id", "created_at", "event_type", "level", "actor", "task_id", "payload", "producer",
@@ -39,7 +41,7 @@ class Parquet:
     for an entry that only an altered log can have."""
 
     def __init__(self, extent: Extent) -> None:
-        self._arrow, parquet = _pyarrow()
+        self._arrow, parquet = load_arrow()
         self._schema = _schema(self._arrow, extent)
         self._made = _Collected()
         self._writer = parquet.ParquetWriter(self._made, self._schema, compression=COMPRESSION)
@@ -115,18 +117,6 @@ class _Collected(io.RawIOBase):
         """All since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    """The package, and its module for Parquet."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ConfigError(
-            f"Parquet needs pyarrow ({error}): pip install '{REQUIREMENT}'"
-        ) from error
-    return pa, parquet
 
 
 def _schema(arrow: Any, extent: Extent) -> Any:

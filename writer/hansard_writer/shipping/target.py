@@ -1,6 +1,6 @@
 """What a target of shipping is, to whoever ships: the contract of both sides, and its errors."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hansard.errors import AuditLogError
 from hansard_writer.proof.merkle_hash_tree import Edge
@@ -45,3 +45,21 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of it. Idempotent, and raises nothing."""
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """What a target is besides that takes batches in at once, but puts them where they are read
+    many at a time. A caller MUST call it often, also while there is nothing to append: some times a
+    minute."""
+
+    def put_away_due(self) -> None:
+        """Put what has waited long enough where it is read. Raises as `append` does."""
+
+
+@runtime_checkable
+class TakesLess(Protocol):
+    """A target that takes less in one batch than a log would give."""
+
+    batch_bytes_max: int
+    """How many bytes of payloads; one entry may have more."""
