@@ -15,12 +15,7 @@ from hansard import entry as outcome
 from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
-from hansard.errors import (
-    AckTimeout,
-    AuditLogError,
-    ClosedError,
-    InvalidEvent,
-)
+from hansard.errors import AckTimeout, AuditLogError, ClosedError, InvalidEvent
 from hansard.events import EventEncoder, Payload, created_at_ns
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
@@ -302,11 +297,12 @@ class AuditLog:
             return 0
         self._closed = True
         timeout = self.settings.close_timeout if timeout is None else timeout
-        producer, sender = self._producer, self._sender
+        producer, sender, deadline = self._producer, self._sender, monotonic() + timeout
         if producer.has_work and self._writer.may_live():
             ticket = producer.ticket(producer.seq, wants_outcome=False)
             ticket.wait(timeout)
             producer.give_up(ticket)
+        sender.finish_adopting(deadline - monotonic())
         if not sender.stop(_STOP_S):
             producer.refuse()
             return producer.waiting  # its thread still uses the spool, which stays

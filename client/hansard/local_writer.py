@@ -11,6 +11,7 @@ from typing import Final
 import zmq
 
 from hansard import directory as layout
+from hansard.complaints import Complaints
 from hansard.errors import ConfigError, WriterUnavailable
 from hansard.route import Route
 
@@ -77,6 +78,9 @@ class LocalWriter:
     def silent(self, when: str) -> str:
         """Says that it lives and did not answer, such as ``in time``; empty where none lives."""
         return layout.silent_writer(self.directory, when)
+
+    def adopter(self, complaints: Complaints) -> None:
+        """Nobody: what the dead leave in its directory it adopts itself."""
 
     def owners_token(self) -> bytes | None:
         """What shows that the owner of the directory asks; None in one that is not shared. Raises

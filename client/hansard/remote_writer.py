@@ -6,13 +6,17 @@ what becomes of the handshakes. Loaded where ``connect`` is set.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
+from hansard.complaints import Complaints
 from hansard.curve import CurveKeys, read_keys
 from hansard.route import Route
 from hansard.tcp_address import tcp_ports
+
+if TYPE_CHECKING:
+    from hansard.adopting import Adopter
 
 RECONNECT_MS: Final = 100
 RECONNECT_MS_MAX: Final = 2_000
@@ -97,6 +101,12 @@ class RemoteWriter:
         """Says that it lives and did not answer: unknown."""
         return ""
 
+    def adopter(self, complaints: Complaints) -> "Adopter":
+        """Who sends what the dead leave in the directory: it cannot look there itself."""
+        from hansard.adopting import Adopter
+
+        return Adopter(self, complaints)
+
     def owners_token(self) -> bytes | None:
         """None: over tcp it is the key that may ask or may not."""
         return None
@@ -108,7 +118,7 @@ def _refusals(directory: Path, keys: CurveKeys) -> Mapping[int, str]:
     return {
         int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
             f"it refuses the key of {directory}: allow it on the writer's host, with "
-            f"`hansard keys allow '{keys.public}'`"
+            f"`hansard keys allow '{keys.public}' --name NAME`"
         ),
         int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (
             "what answers there is no writer's port, or not the one that server_key is of: "
@@ -116,6 +126,6 @@ def _refusals(directory: Path, keys: CurveKeys) -> Mapping[int, str]:
         ),
         int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): (
             "the connection ends before it is known who is there: see that server_key is that "
-            "writer's public key, and connect its port"
+            "writer's public key, and that connect names its port"
         ),
     }

@@ -10,7 +10,7 @@ import os
 import select
 import threading
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
@@ -22,6 +22,9 @@ from hansard.route import Route
 from hansard.served_by import Writer
 from hansard.spool import making
 from hansard.transmission import Transmission, Verdict
+
+if TYPE_CHECKING:
+    from hansard.adopting.adoptee import Adoptee
 
 LOOK_S: Final = 1.0  # for an answer that is overdue
 UNSERVED_WARNING_S: Final = 10.0
@@ -41,8 +44,16 @@ class Sender:
     what it could not deliver is in the spool.
     """
 
-    def __init__(self, writer: Writer, producer: Producer, complaints: Complaints) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        producer: "Producer | Adoptee",
+        complaints: Complaints,
+        *,
+        adopts: bool = True,
+    ) -> None:
         self._writer = writer
+        self._adopter = writer.adopter(complaints) if adopts else None
         self._producer = producer
         self._complaints = complaints
         self.transmission = Transmission(producer, complaints)
@@ -84,6 +95,8 @@ class Sender:
     def stop(self, timeout: float) -> bool:
         """End the thread; whether it ended within ``timeout`` seconds."""
         self._stopping = True
+        if self._adopter:
+            self._adopter.stop()
         thread = self._thread
         if thread is not None:
             self._write_to_pipe()
@@ -93,9 +106,16 @@ class Sender:
             self._close_pipe()
         return True
 
+    def finish_adopting(self, timeout: float) -> None:
+        """Wait, up to ``timeout`` seconds, for what was found of dead producers to be sent."""
+        if self._adopter and self.served:
+            self._adopter.finish(timeout)
+
     def abandon_after_fork(self) -> None:
         """In a child: the pipe is the parent's; its sockets are left as they are. No lock is
         taken: whoever held it does not live here."""
+        if self._adopter:
+            self._adopter.abandon_after_fork()
         if self._wake_read >= 0:
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -219,6 +239,8 @@ class Sender:
         if self.transmission.welcomed:
             self._refusals = 0
             self.refusal = ""
+            if self._adopter:
+                self._adopter.start()
             self._unserved_since = None
         elif verdict is Verdict.GREET_AGAIN:
             self._refusals += 1

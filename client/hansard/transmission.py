@@ -7,13 +7,16 @@ through a new hello) or a resume-at, never by a timer alone.
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hansard import wire
 from hansard.accounts import UNSENT
 from hansard.complaints import Complaints
 from hansard.producer import Producer
 from hansard.wording import counted
+
+if TYPE_CHECKING:
+    from hansard.adopting.adoptee import Adoptee
 
 CALM_S: Final = 0.02  # between two waits that nobody hurries
 
@@ -29,7 +32,7 @@ class Verdict(Enum):
 class Transmission:
     """One producer's conversation with its writer. Used by the sender's thread alone."""
 
-    def __init__(self, producer: Producer, complaints: Complaints) -> None:
+    def __init__(self, producer: "Producer | Adoptee", complaints: Complaints) -> None:
         self._producer = producer
         self._complaints = complaints
         self.run_id: bytes | None = None  # of the writer that we have met last

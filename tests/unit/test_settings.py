@@ -26,6 +26,9 @@ LISTS = [each.name for each in FIELDS if each.type == tuple[str, ...] | None]
 TEXTS = [each.name for each in FIELDS if each.type in (str, str | None)]
 FLAGS = [each.name for each in FIELDS if each.type is bool]
 NUMBERS = [name for name in NAMES if name not in LISTS + TEXTS + FLAGS]
+ADDRESSES = ("tcp", "connect")
+KEYS = ["0" * 40, "1" * 40, "2" * 40]  # in Z85
+PARTNERS = {"connect": {"server_key": KEYS[0]}, "server_key": {"connect": "tcp://here:7171"}}
 TIMES = [each.name for each in FIELDS if each.type in (float, float | None)]
 
 
@@ -36,6 +39,10 @@ def values_of(name: str) -> list[Any]:
         return [not each.default, each.default, not each.default]
     if name == "on_full":
         return ["drop", "raise", "block"]
+    if name in ADDRESSES:
+        return ["tcp://*:1", "tcp://[::1]:7171", "tcp://log.example:65534"]
+    if name == "server_key":
+        return KEYS
     if name in TEXTS:
         return ["one", "two", "three"]
     if name in LISTS:
@@ -59,7 +66,14 @@ def as_toml(value: Any) -> str:
 
 def write_file(directory: Path, name: str, value: Any) -> None:
     directory.mkdir(exist_ok=True)
-    (directory / SETTINGS_FILE).write_text(f"{name} = {as_toml(value)}\n")
+    given = {name: value, **partner_of(name)}
+    lines = [f"{each} = {as_toml(what)}\n" for each, what in given.items()]
+    (directory / SETTINGS_FILE).write_text("".join(lines))
+
+
+def partner_of(name: str) -> dict[str, Any]:
+    """What a setting cannot be without."""
+    return PARTNERS.get(name, {})
 
 
 # --- every setting, every way ---
@@ -71,7 +85,7 @@ def test_the_settings_are_those_of_the_design() -> None:
         "event_types output_bytes_max batch_events_max batch_bytes_max commit_interval "
         "checkpoint_interval enforce_tasks dead_letters_max dead_letters_bytes_max disk_warn "
         "disk_suspend reserve_bytes wal_bytes_target reader_age_max fts_event_types group "
-        "retention_max_age retention_max_bytes"
+        "retention_max_age retention_max_bytes tcp connect server_key"
     )
     assert sorted(NAMES) == sorted(text.split())
 
@@ -100,14 +114,15 @@ def test_the_defaults_are_those_that_were_promised() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_setting_comes_by_argument(name: str, directory: Path) -> None:
     for value in values_of(name):
-        assert getattr(load_settings(directory, {name: value}, {}), name) == value
+        given = {name: value, **partner_of(name)}
+        assert getattr(load_settings(directory, given, {}), name) == value
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_setting_comes_by_variable(name: str, directory: Path) -> None:
     for value in values_of(name):
         environment = {f"HANSARD_{name.upper()}": as_variable(value)}
-        found = getattr(load_settings(directory, environment=environment), name)
+        found = getattr(load_settings(directory, partner_of(name), environment), name)
         assert (found, type(found)) == (value, type(value))
 
 
@@ -135,7 +150,35 @@ def test_the_environment_of_the_process_is_the_default(
 ) -> None:
     value = values_of(name)[0]
     monkeypatch.setenv(f"HANSARD_{name.upper()}", as_variable(value))
-    assert getattr(load_settings(directory), name) == value
+    assert getattr(load_settings(directory, partner_of(name)), name) == value
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_where_the_writer_is_and_its_key_belong_together(name: str, directory: Path) -> None:
+    with pytest.raises(ConfigError, match=r"connect.* and .*server_key.* belong together"):
+        load_settings(directory, {name: values_of(name)[0]}, {})
+
+
+@pytest.mark.parametrize(
+    "value", ["here:7171", "tcp://here", "tcp://here:0", "tcp://here:65535", "tcp://:7171", "ipc://x",
+              "tcp://here:7171/", "tcp://he re:7171", "tcp://::1:7171", ""],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_an_address_is_a_host_and_a_port(name: str, value: str, directory: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{name} .*tcp://HOST:PORT"):
+        load_settings(directory, {name: value, **partner_of(name)}, {})
+
+
+@pytest.mark.parametrize("value", ["", "0" * 39, "0" * 41, "0" * 39 + '"', "\n" + "0" * 39])
+def test_a_key_has_40_characters(value: str, directory: Path) -> None:
+    with pytest.raises(ConfigError, match=r"server_key .*40 characters"):
+        load_settings(directory, {"server_key": value, "connect": "tcp://here:7171"}, {})
+
+
+def test_who_serves_other_hosts_is_not_served_by_one(directory: Path) -> None:
+    given = {"tcp": "tcp://*:7171", "connect": "tcp://here:7171", "server_key": KEYS[0]}
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        load_settings(directory, given, {})
 
 
 @pytest.mark.parametrize("name", TIMES)

@@ -5,9 +5,9 @@ import fcntl
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hansard.spool.layout import (
     LENGTH,
@@ -27,6 +27,15 @@ from hansard.wire import FRAME_BYTES_MAX, FRAME_EVENTS_CUT, FRAME_EVENTS_MAX, Fr
 WINDOW_BYTES: Final = 256 << 10
 
 
+class Position(NamedTuple):
+    """Between two records: where the next one begins, the number and CRC of the last event."""
+
+    offset: int
+    seq: int
+    crc: int
+    has_wrapped: bool = False
+
+
 class Orphan:
     """A dead producer's spool, locked for adoption. Close it, or remove it when it is entered."""
 
@@ -34,7 +43,6 @@ class Orphan:
         self.path = path
         self.damage = ""  # why its events end where they do, once `frames` is through
         self._descriptor = descriptor
-        self._window, self._window_at = b"", 0  # a piece of the file, which nobody writes to
         try:
             self._size = os.fstat(descriptor).st_size
             header = self._read(0, RECORDS_AT)
@@ -46,31 +54,41 @@ class Orphan:
             os.close(descriptor)
             raise
 
-    def frames(self) -> Iterator[Frame]:
+    @property
+    def beginning(self) -> Position:
+        """In front of its first event."""
+        return Position(self.state.head, self.state.base_seq, self.state.base_crc)
+
+    def frames(self, behind: Position | None = None) -> Iterator[Frame]:
         """Its events, as the producer would have sent them; ends at a torn tail, or at damage."""
-        offset, seq, crc = self.state.head, self.state.base_seq + 1, self.state.base_crc
-        frame = Frame(self.identity.producer_id, seq, 0, crc, self.state.drops, b"")
+        begin = end = behind or self.beginning
         parts: list[bytes] = []
-        events, room = 0, FRAME_BYTES_MAX
-        wrapped = False
-        while True:
-            record, count = self._record(offset, seq, crc)
-            if not count and not wrapped and self._wraps(offset):
-                offset, wrapped = RECORDS_AT, True
-                continue
-            if not count or len(record) > room or events + count > FRAME_EVENTS_CUT:
-                if parts or not count:
-                    yield frame._replace(event_count=events, body=b"".join(parts))
-                if not count:
-                    self.damage = self._damage_at(offset)
-                    return
-                frame = frame._replace(first_seq=seq, crc_before=crc)
-                parts, events, room = [], 0, max(FRAME_BYTES_MAX, len(record))
+        room = FRAME_BYTES_MAX
+        for position, record in self.records(begin):
+            is_full = len(record) > room or position.seq - begin.seq > FRAME_EVENTS_CUT
+            if parts and is_full:
+                yield self._frame(begin, end, parts)
+                begin, parts, room = end, [], FRAME_BYTES_MAX
             parts.append(record)
             room -= len(record)
-            crc = zlib.crc32(record, crc)
-            offset += RECORD.size + len(record)
-            seq, events = seq + count, events + count
+            end = position
+        yield self._frame(begin, end, parts)
+
+    def records(self, behind: Position) -> Iterator[tuple[Position, bytes]]:
+        """Each record, and where it ends; once they are through, ``damage`` says why they end."""
+        read = _Window(self._descriptor).read
+        while True:
+            offset, seq, crc, has_wrapped = behind
+            data, count = _record(read, offset, seq + 1, crc)
+            if count:
+                end = offset + RECORD.size + len(data)
+                behind = Position(end, seq + count, zlib.crc32(data, crc), has_wrapped)
+                yield behind, data
+            elif not has_wrapped and self._wraps(offset):
+                behind = Position(RECORDS_AT, seq, crc, has_wrapped=True)
+            else:
+                self.damage = self._damage_at(offset)
+                return
 
     def join(self, log_id: bytes) -> None:
         """Write down which log its events enter, where it knew none: should it not be removed
@@ -95,28 +113,10 @@ class Orphan:
         """By read, not by map: a file that is cut short meanwhile would kill the process."""
         return os.pread(self._descriptor, size, offset)
 
-    def _read_on(self, offset: int, size: int) -> bytes:
-        """The same for what is read from front to back: a call of the system for many records."""
-        start = offset - self._window_at
-        if start < 0 or start + size > len(self._window):
-            self._window, self._window_at = self._read(offset, max(size, WINDOW_BYTES)), offset
-            start = 0
-        return self._window[start : start + size]
-
-    def _record(self, offset: int, seq: int, crc: int) -> tuple[bytes, int]:
-        """The bytes of a record and how many events they are; none where it is not whole."""
-        nothing = b"", 0
-        head = self._read_on(offset, RECORD.size)
-        if len(head) < RECORD.size:
-            return nothing
-        length, record_seq, record_crc = RECORD.unpack(head)
-        size, count = unpack_length(length)
-        if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
-            return nothing
-        data = self._read_on(offset + RECORD.size, size)
-        if len(data) < size or zlib.crc32(data, crc) != record_crc:
-            return nothing
-        return data, count
+    def _frame(self, begin: Position, end: Position, parts: list[bytes]) -> Frame:
+        body, count = b"".join(parts), end.seq - begin.seq
+        producer_id, drops = self.identity.producer_id, self.state.drops
+        return Frame(producer_id, begin.seq + 1, count, begin.crc, drops, body)
 
     def _damage_at(self, offset: int) -> str:
         """Why what is no whole record is no proper end either. A proper one is a length that was
@@ -131,6 +131,40 @@ class Orphan:
 
     def _wraps(self, offset: int) -> bool:
         return self._read(offset, LENGTH.size) == LENGTH.pack(WRAP)
+
+
+class _Window:
+    """A piece of the file, which nobody writes to, for who reads it from front to back: a call of
+    the system for many records."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._bytes, self._at = b"", 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        start = offset - self._at
+        if start < 0 or start + size > len(self._bytes):
+            self._bytes = os.pread(self._descriptor, max(size, WINDOW_BYTES), offset)
+            self._at, start = offset, 0
+        return self._bytes[start : start + size]
+
+
+def _record(
+    read: Callable[[int, int], bytes], offset: int, seq: int, crc: int
+) -> tuple[bytes, int]:
+    """The bytes of a record and how many events they are; none where it is not whole."""
+    nothing = b"", 0
+    head = read(offset, RECORD.size)
+    if len(head) < RECORD.size:
+        return nothing
+    length, record_seq, record_crc = RECORD.unpack(head)
+    size, count = unpack_length(length)
+    if not 0 < size <= RECORD_BYTES_MAX or count > FRAME_EVENTS_MAX or record_seq != seq:
+        return nothing
+    data = read(offset + RECORD.size, size)
+    if len(data) < size or zlib.crc32(data, crc) != record_crc:
+        return nothing
+    return data, count
 
 
 def _require_file(facts: os.stat_result) -> None:

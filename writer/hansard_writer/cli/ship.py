@@ -13,10 +13,21 @@ from hansard.wording import counted
 from hansard_writer.cli.exits import Failed, Taken
 from hansard_writer.cli.options import Number, Seconds, directory_option
 from hansard_writer.cli.progress import Phases
+from hansard_writer.cli.verifier_keys import keys_in, keys_option
+from hansard_writer.proof.signed_note import VerifierKey
 from hansard_writer.shipping.delivery import INTERVAL_S, Delivery, Observer, Shipped
+from hansard_writer.shipping.jetstream.messages import Message
 from hansard_writer.shipping.log_source import LogSource
+from hansard_writer.shipping.relay import Observer as RelayObserver
+from hansard_writer.shipping.relay import Relay
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
-from hansard_writer.shipping.targets import TargetOptions, target_named
+from hansard_writer.shipping.targets import (
+    Named,
+    TargetOptions,
+    kind_of,
+    target_named,
+    without_password,
+)
 
 PARTITIONS_MAX: Final = 1_024
 REPLICAS_MAX: Final = 5  # of JetStream
@@ -30,7 +41,7 @@ _SHIPPING: Final = "shipping"
 Examples:
   hansard ship postgresql://audit@db.example/audit
   hansard ship nats://a.example:4222,b.example:4222,c.example:4222
-  hansard ship --from nats://a.example:4222 postgresql://audit@db.example/audit
+  hansard ship --from nats://a.example:4222 postgresql://audit@db.example/audit --key web1.pub
   hansard ship --once /mnt/archive && hansard verify /mnt/archive --key writer.pub
 """,
 )
@@ -42,6 +53,7 @@ Examples:
     metavar="nats://…",
     help="Ship what comes through NATS JetStream, of all logs, instead of one log.",
 )
+@keys_option
 @click.option("--once", is_flag=True, help="Ship what there is now, and end.")
 @click.option(
     "--interval",
@@ -84,6 +96,7 @@ def command(
     target: str,
     directory: Path,
     source: str | None,
+    key_files: tuple[Path, ...],
     once: bool,
     interval: float,
     replicas: int,
@@ -104,14 +117,23 @@ def command(
     prunes follow. `hansard stats` shows how far it has got; `hansard verify TARGET` verifies it
     there.
 
+    With --from, what comes through NATS is verified once more, and each log goes on behind what
+    TARGET has of it. Without --key only the tree is recomputed, up to a checkpoint that anybody
+    might have signed who may publish there; with it, only what these keys have signed is shipped
+    (behind a rotation of a log's key, give both). A message that does not verify is told and passed
+    over, and so is what comes behind entries that are missing; the other logs go on.
+
     Runs until SIGTERM or SIGINT, through any fault of the target that may pass, or with --once
-    until all is shipped. Exits with 1 when the target refuses, or the log does not verify, with 4
-    when another `hansard ship` ships this log there.
+    until all is shipped. Exits with 1 when the target refuses, the log does not verify, or a
+    message was passed over, with 4 when another `hansard ship` ships this log there.
     """
     named = target_named(target, TargetOptions(replicas, partitions, rows_per_file, file_age))
+    if source is not None:
+        _relay(source, named, keys_in(key_files), once)
+        return
+    if key_files:
+        raise click.UsageError("--key is for --from: what a log has signed itself, it knows.")
     with Phases({_SHIPPING: ("entries", 1.0)}) as phases, _errors_as_exits():
-        if source is not None:
-            raise click.UsageError("--from is not there yet.")
         if once:
             _tell_unsigned(directory)
         observer = _Telling(phases, named.name)
@@ -161,12 +183,52 @@ def _tell_unsigned(directory: Path) -> None:
         click.echo(notice, err=True)
 
 
+def _relay(source: str, target: Named, keys: list[VerifierKey], once: bool) -> None:
+    """Ship what comes through a stream."""
+    if kind_of(source) != "nats" or target.kind == "nats":
+        raise click.UsageError("--from is a stream of NATS, nats://…, and TARGET something else.")
+    from hansard_writer.shipping.jetstream import source_opener
+
+    with Phases({_SHIPPING: ("messages", 1.0)}) as phases, _errors_as_exits():
+        relay = Relay(source_opener(source, target.name), target.open, _TellingRelay(phases), keys)
+        with _signals_stop(relay):
+            relayed = relay.run(once=once)
+    click.echo(
+        f"Shipped {counted(relayed.entries, 'entry', 'entries')} in "
+        f"{counted(relayed.batches, 'batch', 'batches')} from {without_password(source)} to "
+        f"{target.name}.",
+        err=True,
+    )
+    if relayed.refused:
+        raise Failed(f"{counted(relayed.refused, 'message was', 'messages were')} passed over.")
+
+
+class _TellingRelay(RelayObserver):
+    """Says on stderr what there is to say, and shows progress on a terminal."""
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+        self._done = 0
+
+    def goes_on(self, pending: int) -> None:
+        self._done += 1
+        self._phases(_SHIPPING, self._done, self._done + pending)
+
+    def is_held_up(self, why: str, wait_s: float) -> None:
+        self._phases.end()
+        click.echo(f"{why}; tried again in {wait_s:.1f} s", err=True)
+
+    def refused(self, message: Message, why: str) -> None:
+        self._phases.end()
+        click.echo(f"WARNING: message {message.number} of {message.subject}: {why}", err=True)
+
+
 @contextmanager
-def _signals_stop(delivery: Delivery) -> Iterator[None]:
+def _signals_stop(shipping: Delivery | Relay) -> Iterator[None]:
     """Within, SIGTERM and SIGINT end shipping behind the batch that is on its way."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        delivery.stop()
+        shipping.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

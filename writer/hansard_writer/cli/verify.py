@@ -1,9 +1,5 @@
-"""``hansard verify``: whether a log is what was entered and signed."""
+"""``hansard verify``: whether a log is what was entered and signed, here or at a target."""
 
-import shutil
-import sys
-import textwrap
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -12,7 +8,6 @@ import click
 import orjson
 
 from hansard import directory as layout
-from hansard.wording import counted
 from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import NO, Unusable
 from hansard_writer.cli.given_files import read_given
@@ -21,15 +16,15 @@ from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
-from hansard_writer.proof.checkpoint import encode_root, read_checkpoint
+from hansard_writer.cli.verify_report import fitted, lines_of
+from hansard_writer.cli.verify_target import verify_target
+from hansard_writer.proof.checkpoint import read_checkpoint
 from hansard_writer.proof.signed_note import NOTE_BYTES_MAX, MalformedNote
-from hansard_writer.proof.verifying import Report, verify
-from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
+from hansard_writer.proof.verifying import verify
 from hansard_writer.proof.verifying.kept_verdict import keep_verdict
 
 NOTE: Final = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _VERIFYING: Final = "verifying"
-_WIDTH: Final = 13
 
 
 @click.command(
@@ -39,8 +34,10 @@ Examples:
   hansard verify
   hansard verify --checkpoint kept-checkpoint --key kept.pub
   hansard verify --dir /backup/log --since 1000000 --format json
+  hansard verify postgresql://audit@db.example/audit --key host-a.pub --key host-b.pub
 """,
 )
+@click.argument("target", required=False)
 @directory_option
 @click.option(
     "--checkpoint",
@@ -57,15 +54,26 @@ Examples:
     metavar="SIZE",
     help="Recompute only what is behind a checkpoint of this size, or the next smaller one.",
 )
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Of TARGET, only the log of this origin: hansard/… (repeatable)",
+)
 @report_format_option
+@click.pass_context
 def command(
+    context: click.Context,
+    target: str | None,
     directory: Path,
     checkpoint_files: tuple[Path, ...],
     key_files: tuple[Path, ...],
     since: int | None,
+    origins: tuple[str, ...],
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Check that nobody has altered the log.
+    """Check that nobody has altered the log, or what of logs was shipped to TARGET.
 
     Every hash is recomputed from the entries, and every signature is checked.
 
@@ -79,10 +87,25 @@ def command(
 
     The log may be in use; beside its writer, the command has the lowest priority. It changes
     nothing but DIR/verified, where it leaves its report.
+
+    \b
+    TARGET is where `hansard ship` has shipped logs to:
+      postgresql://USER@HOST/DATABASE   its tables
+      /mnt/archive                      Parquet files
+
+    All logs in it are verified against their own checkpoints and the keys that --key gives, so
+    that whoever keeps it need not be trusted. A log without a key is not looked at, and one that
+    has a key or a checkpoint given and is not there is missing; both are the answer no.
     """
     keys, notes = keys_in(key_files), [_note(path) for path in checkpoint_files]
     if key_files and not keys:
         raise Unusable("The files of --key hold no key.")
+    if target is not None:
+        _refuse_beside_a_target(context)
+        verify_target(target, keys, notes, origins, format)
+        return
+    if origins:
+        raise click.UsageError("--origin is for a TARGET, which has several logs.")
     if layout.a_writer_lives(directory):
         step_back()
     with without_collector(), Phases({_VERIFYING: ("entries", 1.0)}) as phases:
@@ -92,10 +115,19 @@ def command(
     if format == "json":
         click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
     else:
-        for line in _lines(report):
-            click.echo(_fitted(printable(line)))
+        for line in lines_of(report):
+            click.echo(fitted(printable(line)))
     if not report.is_good:
         raise click.exceptions.Exit(NO)
+
+
+def _refuse_beside_a_target(context: click.Context) -> None:
+    """What is about a log's directory has no meaning for a target."""
+    for name, option in (("directory", "--dir"), ("since", "--since")):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option} is about a log in its own directory: leave TARGET or {option} out."
+            )
 
 
 def _note(path: Path) -> bytes:
@@ -106,82 +138,3 @@ def _note(path: Path) -> bytes:
     except MalformedNote as error:
         raise Unusable(f"{path} is no checkpoint: {error}") from error
     return note
-
-
-# --- the report, for people ---
-
-
-def _lines(report: Report) -> Iterator[str]:
-    yield f"{report.verdict}: {_in_one_sentence(report)}"
-    yield _fact("entries", _entries(report))
-    yield _fact("root", encode_root(report.root))
-    yield _fact("checkpoints", _checkpoints(report))
-    yield _fact("trusting", ", ".join(report.keys) + _whose(report) if report.keys else "no key")
-    if report.redacted:
-        yield _fact("redacted", counted(report.redacted, "entry", "entries"))
-    for remark in report.remarks:
-        yield _fact("note", remark)
-    for finding in report.findings:
-        yield _fact("found", str(finding))
-    if report.findings_count > len(report.findings) >= FINDINGS_NAMED_MAX:
-        yield _fact("found", f"{report.findings_count:,} in all: these are the first")
-    yield _fact("not proven", ", ".join(report.not_proven))
-    yield _fact("took", f"{report.seconds:.1f} s")
-
-
-def _in_one_sentence(report: Report) -> str:
-    pruned = f"entries up to {report.pruned:,} were pruned, "
-    if report.since <= report.pruned:
-        good = ("every entry is as it was entered", f"{pruned}the others are as entered")
-    elif report.entries:
-        behind = f"every entry behind {report.since:,} is as it was entered"
-        good = (behind, f"{pruned}{behind}")
-    else:
-        behind = f"no entry is behind {report.since:,}, and none was recomputed"
-        good = (behind, f"{pruned}{behind}")
-    findings = counted(report.findings_count, "finding")
-    said = {
-        "intact": good[0],
-        "pruned": good[1],
-        "altered": f"it is not all as it was entered and signed; {findings}",
-    }
-    if report.fork:
-        fits, differs = report.fork
-        where = f"entry {differs:,}"
-        if differs > fits + 1:
-            where = f"one of the entries {fits + 1:,} to {differs:,}"
-        said["forked"] = f"another history than was signed, from {where} on"
-    if report.signed_size:
-        said["truncated"] = f"a signed checkpoint says that there were {report.signed_size:,}"
-    unsigned = report.not_covered_yet if report.is_good else 0
-    return said[report.verdict] + (f"; nobody has signed the last {unsigned:,}" if unsigned else "")
-
-
-def _entries(report: Report) -> str:
-    first = max(report.since, report.pruned) + 1
-    if report.size < first:
-        return f"{report.size:,}, none to recompute"
-    return f"{report.size:,}, recomputed from {first:,} on"
-
-
-def _checkpoints(report: Report) -> str:
-    checked = f"{report.checkpoints:,} checked"
-    if report.covered:
-        checked += f", the last that fits is of size {report.covered:,}"
-    return f"{checked}; not covered yet: {report.not_covered_yet:,}"
-
-
-def _whose(report: Report) -> str:
-    return " (given)" if report.keys_are_given else f" ({layout.PUBLIC_KEY})"
-
-
-def _fact(name: str, value: str) -> str:
-    return f"  {name:<{_WIDTH}}{value}"
-
-
-def _fitted(line: str) -> str:
-    """The line, broken between words where that is for a terminal, and every word has room."""
-    indent, columns = " " * (2 + _WIDTH), shutil.get_terminal_size().columns
-    if not sys.stdout.isatty() or max(map(len, line.split())) > columns - len(indent):
-        return line
-    return textwrap.fill(line, columns, subsequent_indent=indent, break_on_hyphens=False)

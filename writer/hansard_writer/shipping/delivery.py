@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.standing import ENDED, HELD_UP, SHIPPING, WAITING, Standing
-from hansard_writer.shipping.target import Gathers, Target, TargetUnavailable
+from hansard_writer.shipping.target import Gathers, TakesLess, Target, TargetUnavailable
 
 INTERVAL_S: Final = 1.0  # between two batches, unless there is more than one: that of checkpoints
 BACKOFF_S_MIN: Final = 0.5
@@ -21,6 +21,12 @@ TRIES_ONCE: Final = 5  # in a row without a batch, before `--once` gives up
 
 Open = Callable[[], Target]
 """Connects to the target. Raises as `Target` does."""
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait behind so many failures in a row."""
+    longest: float = min(BACKOFF_S_MIN * 2 ** min(failures - 1, 10), BACKOFF_S_MAX)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that hosts do not come at once
 
 
 class Shipped(NamedTuple):
@@ -117,7 +123,8 @@ class Delivery:
 
     def _ship_next(self, source: LogSource, target: Target, standing: Standing) -> bool:
         """The next batch, if there is one; whether there is more."""
-        batch = source.next(self._edge.size)
+        bytes_max = target.batch_bytes_max if isinstance(target, TakesLess) else None
+        batch = source.next(self._edge.size, bytes_max)
         if batch is None:
             return False
         checked = batch.checked(self._edge)
@@ -136,8 +143,7 @@ class Delivery:
         self._said(source, standing, HELD_UP, str(error))
         if once and self._failures >= TRIES_ONCE:
             raise error
-        longest = min(BACKOFF_S_MIN * 2 ** min(self._failures - 1, 10), BACKOFF_S_MAX)
-        wait_s = longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that hosts do not come at once
+        wait_s = backoff_s(self._failures)
         self._observer.is_held_up(str(error), wait_s)
         self._stopping.wait(wait_s)
 

@@ -99,8 +99,9 @@ class LogSource:
                 f"{self.directory} begins with"
             )
 
-    def next(self, before: int) -> Batch | None:
-        """What comes behind the first ``before`` entries; None where no checkpoint covers more.
+    def next(self, before: int, bytes_max: int | None = None) -> Batch | None:
+        """What comes behind the first ``before`` entries, with so many bytes of payloads at most;
+        None where no checkpoint covers more.
         Raises `DoesNotVerify` where it is not what was signed."""
         with self._connection.snapshot():
             covered = self.covered()
@@ -112,7 +113,7 @@ class LogSource:
                 before, begun = first - 1, self._edge(tree, first - 1)
             last = min(before + self._entries_max, covered)
             last = self._rows(_WITHIN, self.origin, before, last)[0][0] or last
-            rows = self._entries(before, last)
+            rows = self._entries(before, last, min(bytes_max or BATCH_BYTES_MAX, BATCH_BYTES_MAX))
             if not rows:
                 raise DoesNotVerify(f"entry {before + 1:,} of {self.origin} is missing")
             last = rows[-1][entry_rows.SEQ]
@@ -147,10 +148,9 @@ class LogSource:
             except NoteError as error:
                 raise DoesNotVerify(f"a checkpoint of {self.origin}: {error}") from error
 
-    def _entries(self, before: int, last: int) -> list[Row]:
+    def _entries(self, before: int, last: int, room: int) -> list[Row]:
         """Entries behind ``before``, up to ``last`` or as many as a batch may hold."""
         found: list[Row] = []
-        room = BATCH_BYTES_MAX
         while before < last and room > 0:
             to = min(before + PAGE_ENTRIES, last)
             page: list[Row] = self._page(before + 1, to)

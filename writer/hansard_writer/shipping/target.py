@@ -55,3 +55,11 @@ class Gathers(Protocol):
 
     def put_away_due(self) -> None:
         """Put what has waited long enough where it is read. Raises as `append` does."""
+
+
+@runtime_checkable
+class TakesLess(Protocol):
+    """A target that takes less in one batch than a log would give."""
+
+    batch_bytes_max: int
+    """How many bytes of payloads; one entry may have more."""

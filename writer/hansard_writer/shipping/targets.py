@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hansard.errors import ConfigError
+from hansard_writer.shipping.far_end import FarEnd
 from hansard_writer.shipping.target import Target
 
 POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
@@ -49,6 +50,21 @@ def target_named(text: str, options: TargetOptions) -> Named:
     else:
         from hansard_writer.shipping.parquet import opener
     return Named(kind, without_password(text), opener(text, options))
+
+
+def far_end_named(text: str) -> FarEnd:
+    """The target that a text names, opened to be verified. Raises `ConfigError` as `target_named`
+    does, and where it is of a kind that keeps no log; and as `FarEnd` does."""
+    kind = kind_of(text)
+    if kind == "nats":
+        raise ConfigError(
+            f"{without_password(text)} passes logs on: verify them where they are kept"
+        )
+    if kind == "postgresql":
+        from hansard_writer.shipping.postgresql import far_end
+    else:
+        from hansard_writer.shipping.parquet import far_end
+    return far_end(text)
 
 
 def kind_of(text: str) -> str:

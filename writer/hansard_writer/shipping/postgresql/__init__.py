@@ -6,6 +6,7 @@ rows_to_copy     rows of a batch as binary COPY             pure
 packed_edge      the edge of a tree as bytes                pure
 connecting       connections, and what they are told
 errors           what an error means: try again, or end
+shipper_lock     one shipper a log
 target           the side that ships
 far_end          the side that verifies
 """
@@ -20,7 +21,7 @@ from hansard_writer.shipping.target import Target
 from hansard_writer.shipping.targets import TargetOptions
 
 if TYPE_CHECKING:
-    from hansard_writer.shipping.postgresql.target import Backend
+    from hansard_writer.shipping.postgresql.shipper_lock import Backend
 
 EXTRA: Final = "pip install 'hansard[postgres]'"
 

@@ -37,8 +37,8 @@ _DISK_FULL: Final = "53100"
 # in English, none ends it.
 _ENDS: Final = re.compile(
     "authentication failed|no password supplied|no pg_hba.conf entry|"
-    r"(?:database|role) .* does not exist|certificate verify failed|permission denied for database|"
-    "is not currently accepting connections"
+    r"(?:database|role) .* (?:does not exist|is not permitted)|certificate verify failed|"
+    "permission denied for database"
 )
 
 
@@ -80,7 +80,7 @@ def is_of_content(error: Any) -> bool:
 _HINTS: Final = {
     _NOT_ALLOWED: (
         f'. Let this user make its schema, GRANT CREATE ON DATABASE "…" TO "…"; or where another '
-        f"user has made it: GRANT USAGE ON SCHEMA {SCHEMA} TO \"…\"; GRANT SELECT, INSERT, UPDATE, "
+        f'user has made it: GRANT USAGE ON SCHEMA {SCHEMA} TO "…"; GRANT SELECT, INSERT, UPDATE, '
         f'DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO "…"'
     ),
     _READ_ONLY: (

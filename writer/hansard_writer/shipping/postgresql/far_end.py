@@ -27,6 +27,9 @@ MISFIT: Final = "its JSONB is not what its payload says"
 NOT_COMPARED: Final = "its JSONB could not be held against its payload"
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Without statistics, as right behind a first shipping, the planner would sort all that is left of a
+# log for each page of it.
+_BY_INDEX: Final = ("SET LOCAL enable_sort = off", "SET LOCAL enable_bitmapscan = off")
 _SAVEPOINT: Final = "SAVEPOINT before_page"
 _BACK: Final = "ROLLBACK TO SAVEPOINT before_page"
 _ORIGINS: Final = """
@@ -36,7 +39,7 @@ _HEAD: Final = "SELECT id, size, begun, proof FROM hansard.origins WHERE origin 
 _NOTES: Final = f"""
     SELECT size, note FROM hansard.checkpoints
     WHERE origin = %s AND size > %s ORDER BY size LIMIT {NOTES_AT_ONCE}
-"""
+"""  # noqa: S608 - our own words
 _PRODUCERS: Final = """
     SELECT id, producer_hash FROM hansard.producers WHERE origin = %s AND id = ANY(%s)
 """
@@ -83,7 +86,9 @@ class PostgresqlFarEnd:
                 version = found_version(self._connection)
             require_known(version, self.name)
             if version == 0:
-                raise TargetRefused(f"{self.name} has no tables of hansard: nothing was shipped there")
+                raise TargetRefused(
+                    f"{self.name} has no tables of hansard: nothing was shipped there"
+                )
         except BaseException:
             self._connection.close()
             raise
@@ -94,7 +99,8 @@ class PostgresqlFarEnd:
     def head(self, origin: str) -> Head | None:
         with translated(self.name, self._password):
             self._connection.rollback()
-            self._connection.execute(_BEGIN)
+            for statement in (_BEGIN, *_BY_INDEX):
+                self._connection.execute(statement)
         found = self._rows(_HEAD, origin)
         if not found:
             return None
@@ -143,12 +149,14 @@ class PostgresqlFarEnd:
         statement = _PAGE if count else _PAGE_NOT_COMPARED
         with translated(self.name, self._password):
             try:
-                return self._cursor.execute(statement, (id_, after, max(count, 1))).fetchall()
+                self._cursor.execute(statement, (id_, after, max(count, 1)))
+                rows: list[Any] = self._cursor.fetchall()
             except psycopg.Error as error:
                 if not (count and is_of_content(error)):
                     raise
                 self._connection.execute(_BACK)
                 return None
+        return rows
 
     def _learn(self, owners: dict[int, bytes | None], id_: int, wanted: set[int]) -> None:
         """Have the hashes of producers, None for one that is not there."""

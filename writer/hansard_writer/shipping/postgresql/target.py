@@ -3,8 +3,6 @@
 It verifies nothing, and decides nothing about when it is tried again.
 """
 
-import hashlib
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -20,21 +18,13 @@ from hansard_writer.shipping.postgresql.errors import is_of_content, translated
 from hansard_writer.shipping.postgresql.making import make
 from hansard_writer.shipping.postgresql.packed_edge import pack_edge, unpack_edge
 from hansard_writer.shipping.postgresql.rows_to_copy import COLUMNS, CopyEncoder, suspects
-from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
+from hansard_writer.shipping.postgresql.shipper_lock import Backend, lock, own_backend
+from hansard_writer.shipping.target import TargetRefused, TargetUnavailable
 
-TAKEN_S_MAX: Final = 5.0  # as long as a killed shipper's backend may take to end
-TAKEN_LOOK_S: Final = 0.1
 PRODUCERS_REMEMBERED_MAX: Final = 10_000  # of an origin, before it starts over
 LEAVES_AT_ONCE: Final = 50_000
 
 _COPY: Final = f"COPY hansard.entries({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
-_TRY_LOCK: Final = "SELECT pg_try_advisory_lock(%s)"
-_HOLDER: Final = """
-    SELECT a.pid, a.backend_start, a.application_name, a.client_addr
-    FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-    WHERE l.locktype = 'advisory' AND l.granted
-    AND (l.classid::bigint << 32) | l.objid::bigint = %s AND l.objsubid = 1
-"""
 _ADD_ORIGIN: Final = """
     INSERT INTO hansard.origins(origin, log_id, edge, begun) VALUES (%s, %s, %s, %s)
     ON CONFLICT (origin) DO NOTHING
@@ -77,13 +67,6 @@ _BEGIN_BEHIND: Final = "UPDATE hansard.origins SET begun = %s WHERE id = %s"
 _RESUME_BEHIND: Final = "UPDATE hansard.origins SET resumed = %s WHERE id = %s"
 
 
-class Backend(NamedTuple):
-    """A server's process, at one connection's other end."""
-
-    pid: int
-    started_at: Any
-
-
 class _Origin(NamedTuple):
     """A log, as this connection ships it."""
 
@@ -95,8 +78,7 @@ class _Origin(NamedTuple):
 class PostgresqlTarget:
     """A `Target` over one connection; one thread's.
 
-    ``lost`` is the backend of an earlier connection of the same shipper, if any: what that still
-    holds is taken from it, as nobody else would be refused on its account.
+    ``lost`` is the backend of an earlier connection of the same shipper, if any: see `lock`.
     """
 
     def __init__(self, address: Address, partitions: int, lost: Backend | None = None) -> None:
@@ -109,17 +91,14 @@ class PostgresqlTarget:
         try:
             with translated(self.name, self._password):
                 make(self._connection, self.name, partitions)
-                self.backend = Backend(
-                    *self._row("SELECT pid, backend_start FROM pg_stat_activity"
-                               " WHERE pid = pg_backend_pid()")
-                )  # fmt: skip
+                self.backend = own_backend(self._connection)
         except BaseException:
             self._connection.close()
             raise
 
     def edge(self, origin: str) -> Edge:
         with translated(self.name, self._password):
-            self._lock(origin)
+            lock(self._connection, origin, self.name, self._lost)
             empty = pack_edge(Edge())
             self._execute(_ADD_ORIGIN, origin, _log_id(origin), empty, empty)
             id_, size, packed = self._row(_ORIGIN, origin)
@@ -200,7 +179,7 @@ class PostgresqlTarget:
             hosts = [host.replace("\0", "") for host in hosts]
             self._execute(_ADD_PRODUCERS, origin.id, hashes, hosts, pids, started)
             rows = self._execute(_PRODUCERS, origin.id, hashes).fetchall()
-            known = known | dict(rows)  # noqa: PLR6104 - only once it is committed
+            known = known | dict(rows)
         return {at: known[owner.producer_hash] for at, owner in enumerate(owners)}
 
     def _copy(
@@ -211,9 +190,9 @@ class PostgresqlTarget:
         producers: Mapping[int, int],
         refused: Collection[int],
     ) -> None:
-        data = self._encoder.encode(origin, rows, leaves, producers, refused)
         with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(data)
+            for piece in self._encoder.encode(origin, rows, leaves, producers, refused):
+                copy.write(piece)
 
     def _copy_apart(
         self,
@@ -278,18 +257,6 @@ class PostgresqlTarget:
                 edge, _ = grow(edge, b"".join(leaf for (leaf,) in rows))
         return edge if edge.size >= to else None
 
-    def _lock(self, origin: str) -> None:
-        """Be the only one who ships this log, while the connection lasts."""
-        key = int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8], signed=True)
-        deadline = time.monotonic() + TAKEN_S_MAX
-        while not self._row(_TRY_LOCK, key)[0]:
-            holder = self._execute(_HOLDER, key).fetchone()
-            if holder and self._lost and holder[:2] == self._lost:
-                self._execute("SELECT pg_terminate_backend(%s)", self._lost.pid)
-            elif time.monotonic() > deadline:
-                raise TargetTaken(_taken(self.name, origin, holder))
-            time.sleep(TAKEN_LOOK_S)
-
     def _execute(self, statement: str, *values: Any) -> Any:
         return self._connection.execute(statement, values)
 
@@ -304,8 +271,8 @@ class PostgresqlTarget:
 
     def _is_altered(self, origin: str) -> TargetRefused:
         return TargetRefused(
-            f"{self.name}: what is kept of {origin} does not fit together, somebody has altered it: "
-            f"`hansard verify {self.name}` says where"
+            f"{self.name}: what is kept of {origin} does not fit together, somebody has altered "
+            f"it: `hansard verify {self.name}` says where"
         )
 
 
@@ -314,14 +281,3 @@ def _log_id(origin: str) -> bytes | None:
         return bytes.fromhex(origin.split("/")[1])
     except (IndexError, ValueError):
         return None
-
-
-def _taken(name: str, origin: str, holder: Any) -> str:
-    if holder is None:
-        return f"somebody else ships {origin} to {name}: let that one go on, or end it"
-    pid, since, application, address = holder
-    return (
-        f"somebody else ships {origin} to {name} since {since:%Y-%m-%d %H:%M:%S} UTC, "
-        f"{application!r} from {address or 'the same host'} (backend {pid}): let that one go on, "
-        f"or end it: SELECT pg_terminate_backend({pid})"
-    )
