@@ -17,6 +17,7 @@ from hansard_writer.shipping.target import TargetRefused, TargetUnavailable
 CONNECT_S_MAX: Final = 15.0
 CONNECT_ONE_S_MAX: Final = 4  # to one of the servers
 RECONNECT_WAIT_S: Final = 0.5
+CONNECTS_MAX: Final = 1  # of each server behind the first try
 RECONNECTS_MAX: Final = 20  # of each server in a row, then the connection is closed
 ANSWER_S_MAX: Final = 5.0
 PING_S: Final = 20  # two without an answer, and the connection is lost
@@ -54,6 +55,7 @@ class Connection:
         self._thread.start()
         try:
             self.wait(self.client.connect(**self._options(address)), CONNECT_S_MAX)
+            self.client.options["max_reconnect_attempts"] = RECONNECTS_MAX
             self.stream: Any = self.client.jetstream(timeout=ANSWER_S_MAX)
         except BaseException:
             self.close()
@@ -110,7 +112,7 @@ class Connection:
             "name": "hansard ship",
             "connect_timeout": CONNECT_ONE_S_MAX,
             "reconnect_time_wait": RECONNECT_WAIT_S,
-            "max_reconnect_attempts": RECONNECTS_MAX,
+            "max_reconnect_attempts": CONNECTS_MAX,
             "ping_interval": PING_S,
             "user_credentials": address.creds,
         }
