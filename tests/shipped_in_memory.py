@@ -59,10 +59,11 @@ class Store:
         """The same, to be changed."""
         return deepcopy(self)
 
-    def ship(self, directory: Path, *, to: int | None = None) -> str:
-        """Ship what is signed of a log, or no more batches once there are ``to`` entries; the
-        origin."""
-        source, target = LogSource(directory), InMemoryTarget(self)
+    def ship(self, directory: Path, *, to: int | None = None, entries_max: int = 5_000) -> str:
+        """Ship what is signed of a log, in batches of so many entries at most, and no more of them
+        once there are ``to`` entries; the origin."""
+        source = LogSource(directory, entries_max=entries_max)
+        target = InMemoryTarget(self)
         try:
             edge = target.edge(source.origin)
             source.require_continues(edge)

@@ -1,4 +1,4 @@
-"""``hansard verify``: whether a log is what was entered and signed; here, or where it was shipped."""
+"""``hansard verify``: whether a log is what was entered and signed, here or at a target."""
 
 from functools import partial
 from pathlib import Path

@@ -101,5 +101,5 @@ def _in_one_sentence(report: FarReport) -> str:
     good = sum(each.is_good for each in report.logs)
     size = sum(each.report.size for each in report.logs if each.report)
     of_all = f"{good:,} of {counted(len(report.logs), 'log')} in {report.target}"
-    verb = "is" if good == 1 else "are"
-    return f"{of_all} {verb} as they should be, with {counted(size, 'entry', 'entries')} in all"
+    verb = "is as it" if good == 1 else "are as they"
+    return f"{of_all} {verb} should be, with {counted(size, 'entry', 'entries')} in all"
