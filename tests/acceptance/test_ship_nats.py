@@ -1,6 +1,8 @@
 """Shipping through real servers of NATS, into a target that is in memory and into PostgreSQL."""
 
 import contextlib
+import datetime as dt
+import ipaddress
 import json
 import os
 import subprocess
@@ -13,6 +15,9 @@ from typing import Any
 
 import nats.errors
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from nats.js.errors import NotFoundError
 
 import hansard
@@ -540,6 +545,64 @@ def test_a_login_is_asked_for_and_never_shown(log: SignedLog) -> None:
         with pytest.raises(TargetRefused, match="refuses the login") as caught:
             ship(log.directory, f"nats://ann:wrong1@{server.host}")
         assert "wrong1" not in str(caught.value)
+
+
+def test_a_token_is_a_login_too(log: SignedLog) -> None:
+    with nats_server(authorization={"token": "opensesame"}) as server:
+        assert ship(log.directory, f"nats://opensesame@{server.host}").shipped_to == 350
+        with pytest.raises(TargetRefused, match="refuses the login"):
+            ship(log.directory, server.url)
+
+
+def test_over_tls_who_is_not_known_gets_nothing(
+    log: SignedLog, url: str, kept: Kept, tmp_path: Path
+) -> None:
+    certificate, key = certified(tmp_path)
+    tls = {"cert_file": str(certificate), "key_file": str(key)}
+    with nats_server(tls=tls) as server:
+        address = f"tls://{server.host}"
+        with pytest.raises(TargetRefused, match=r"self-signed.* \?ca=FILE"):
+            ship(log.directory, address)
+        assert ship(log.directory, f"{address}?ca={certificate}").shipped_to == 350
+        assert relay(f"{address}?ca={certificate}", kept) == (4, 350, 0)
+
+
+def test_a_login_for_tls_is_not_given_without(log: SignedLog) -> None:
+    with nats_server(authorization={"token": "opensesame"}) as server:
+        with pytest.raises(TargetRefused, match="has no TLS, and is told nothing"):
+            ship(log.directory, f"tls://opensesame@{server.host}")
+        assert "opensesame" not in server.said()
+
+
+def certified(place: Path) -> tuple[Path, Path]:
+    """A certificate of this machine's, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    files = place / "server.pem", place / "server.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
 
 
 def test_what_is_named_wrongly_is_a_matter_of_usage(directory: Path, url: str) -> None:
