@@ -86,12 +86,14 @@ class StreamSource:
         except _not_found():
             self._make(1)
             return 0
-        if not info.num_ack_pending:
+        acked: int = info.ack_floor.stream_seq
+        is_of_this_stream = info.delivered.stream_seq <= self.end
+        if is_of_this_stream and not info.num_ack_pending:
             delivered: int = info.delivered.consumer_seq
             return delivered
         jetstream = self._connection.stream
         self._connection.wait(jetstream.delete_consumer(self._stream, self._consumer))
-        self._make(info.ack_floor.stream_seq + 1)
+        self._make(acked + 1 if is_of_this_stream else 1)  # its end was lost, in a power cut
         return 0
 
     def _make(self, first: int) -> None:
