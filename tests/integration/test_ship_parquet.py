@@ -397,7 +397,7 @@ def test_ranges_of_a_batch_that_waits_are_read_once_and_made_again(
     abandon(target)
     ship(log, tmp_path / "other", rows=15)
     (folder,) = far.glob("entries/*")
-    shutil.copy(sorted((tmp_path / "other").glob("entries/*/*"))[0], folder)
+    shutil.copy(min((tmp_path / "other").glob("entries/*/*")), folder)
     assert (ranges(far), ranges(far, "staging")) == ([(1, 15)], [(1, 40), (41, 80)])
     assert Kept(log, far).rows == in_the_log(log)[:80]
     ship(log, far, rows=20)
@@ -546,6 +546,23 @@ def test_an_unreadable_file_is_named(log: SignedLog, far: Path) -> None:
         with pytest.raises(TargetRefused, match=f"{path.name} cannot be read"):
             verify_far(end, [log.key.verifier_key])
         end.close()
+
+
+def test_an_unreadable_file_that_shipping_needs_is_named(log: SignedLog, far: Path) -> None:
+    ship(log, far)
+    paths = sorted(far.glob("entries/*/*"))
+    whole = paths[-1].read_bytes()
+    paths[-1].write_bytes(whole[:-50])
+    with pytest.raises(TargetRefused, match=f"{paths[-1].name} cannot be read"):
+        ship(log, far)
+    paths[-1].write_bytes(whole)
+    paths[0].write_bytes(b"")
+    log.redacted(1)
+    log.seal()
+    with pytest.raises(TargetRefused, match=f"{paths[0].name} cannot be read"):
+        ship(log, far)
+    paths[0].unlink()
+    ship(log, far)
 
 
 def test_a_missing_file_is_missing_entries(log: SignedLog, far: Path) -> None:

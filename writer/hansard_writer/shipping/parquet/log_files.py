@@ -63,7 +63,7 @@ class LogFiles:
             with storage_errors(directory):
                 self._finish()
         except BaseException:
-            self._holding.close()
+            self._release()
             raise
         self._since = time.monotonic()  # the oldest that waits
         self._is_sound = True
