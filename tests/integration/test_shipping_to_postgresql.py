@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from hansard_writer.shipping.postgresql.far_end import MISFIT, NOT_COMPARED
 
 from frames import event
 from hansard.errors import ConfigError
