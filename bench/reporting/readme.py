@@ -117,8 +117,8 @@ def block(run: Saved) -> str:
     absent = dict.fromkeys(row.part for row in ROWS if row[1:] not in found)
     heading = ("", "durability", "events/s", "caller p50", "p99", "Hansard is … times as fast")
     sections = [
-        _table(heading, peers) if peers else "",
-        _table(("figure", "measured", "reach"), reached),
+        table(heading, peers) if peers else "",
+        table(("figure", "measured", "reach"), reached),
         f"Not in this run, or not all of it: {', '.join(absent)}." if absent else "",
         *(f"{note}." for note in (*run.found.broken, *run.found.notes)),
         _made_by(run),
@@ -153,7 +153,8 @@ def _cells(figure: Figure) -> tuple[str, str]:
     return f"{wording.number(figure.value)} {figure.unit}", wording.verdict(figure)
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table."""
     head, *lines = (f"| {' | '.join(row)} |" for row in (heading, *rows))
     return "\n".join([head, "|" + "---|" * len(heading), *lines])
 

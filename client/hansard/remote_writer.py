@@ -53,6 +53,7 @@ class RemoteWriter:
         self.address = address
         self._server_key = server_key
         self.name = f"the writer at {address}"
+        self.whose = f"of {self.name}"  # files
         self.where = f"at {address}"
 
     def way_out(self, refusal: str = "") -> str:
@@ -118,7 +119,7 @@ def _refusals(directory: Path, keys: CurveKeys) -> Mapping[int, str]:
     return {
         int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
             f"it refuses the key of {directory}: allow it on the writer's host, with "
-            f"`hansard keys allow '{keys.public}'`"
+            f"`hansard keys allow '{keys.public}' --name NAME`"
         ),
         int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (
             "what answers there is no writer's port, or not the one that server_key is of: "

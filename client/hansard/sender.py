@@ -299,6 +299,7 @@ class Sender:
         return is_vain
 
     def _complain_unserved(self, asked_at: float, now: float) -> None:
+        self.refusal = ""  # this connection was not refused
         self._unserved_since = self._unserved_since or asked_at
         waited = now - self._unserved_since
         if waited >= UNSERVED_WARNING_S and self._producer.waiting:

@@ -285,3 +285,15 @@ def test_entries_gather_between_two_batches(log: SignedLog, kept: Kept) -> None:
     assert arrived.wait(30), "the log was not shipped"  # all four batches without a pause
     shipping.stop()
     thread.join()
+
+
+def test_a_target_that_takes_less_gets_smaller_batches(log: SignedLog, kept: Kept) -> None:
+    class Small(Connected):
+        batch_bytes_max = 1_000
+
+    sizes: list[int] = []
+    kept.on_append = lambda: sizes.append(len(kept.seqs[log.origin]))
+    open_ = partial(Small, kept)
+    Delivery(log.directory, NAME, open_, Heard()).run(once=True)
+    assert kept.seqs == {log.origin: list(range(1, 351))}
+    assert sizes[0] < 50

@@ -57,6 +57,7 @@ class Adoptee:
         self.error: OSError | None = None
         self.ended = threading.Event()
         self._shift = 0  # between the spool's numbers and those that are sent
+        self._begins_as_twin: int | None = None  # behind this number
         self._committed = _Mark(orphan.beginning, orphan.beginning.crc)
         self._current: wire.Frame
         self._next: wire.Frame | None
@@ -126,6 +127,7 @@ class Adoptee:
             with self._reading():
                 found = self._mark_at(watermark + self._shift)
         if found is None or (watermark >= self.acked and found.crc != crc):
+            self._marks = self._marks_from(self._committed)
             return bool(self.fate)
         self._committed = found
         self.accounts.reported(dropped)
@@ -144,7 +146,7 @@ class Adoptee:
         """What is left goes in under an id that is made of the file's name and the number where it
         begins, as the writer beside a spool makes it: an interrupted adoption goes on."""
         begin = self._committed.position
-        if self._shift == begin.seq and self._shift:
+        if self._begins_as_twin == begin.seq:
             self._end(CONFLICT)  # under such an id the log has something else
             return
         named = b"%b%b%d" % (
@@ -154,7 +156,7 @@ class Adoptee:
         )
         self.producer_id = hashlib.sha256(named).digest()[: wire.PRODUCER_ID_BYTES]
         self.accounts.start_over()
-        self._shift = begin.seq
+        self._shift = self._begins_as_twin = begin.seq
         self._committed = _Mark(begin, 0)
         with self._reading():
             self._go_back()
@@ -226,8 +228,5 @@ class Adoptee:
         """Behind the record that ends with this number; None where none does."""
         for mark in self._marks:
             if mark.position.seq >= spool_seq:
-                if mark.position.seq == spool_seq:
-                    return mark
-                break
-        self._marks = self._marks_from(self._committed)
+                return mark if mark.position.seq == spool_seq else None
         return None

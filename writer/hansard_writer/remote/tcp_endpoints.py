@@ -116,20 +116,22 @@ class TcpEndpoints:
                 self._asked(each.socket)
 
     def has_news(self, *, frames_too: bool) -> bool:
-        """Whether something can be read, as far as it was looked for."""
-        return any(
-            self._is_readable(each)
-            for each in tuple(self._with_news)
-            if frames_too or each is not self._pull
-        )
+        """Whether something may be there to be read, as far as it was looked for."""
+        for socket in tuple(self._with_news):
+            if socket is self._pull and not frames_too:
+                continue
+            if int(socket.getsockopt(zmq.EVENTS)) & _READABLE:
+                return True
+            self._asked(socket)
+        return False
 
     def message(self) -> Received | None:
         """The next message from a producer, None if there is none."""
-        return self._received(self._pull) if self._is_readable(self._pull) else None
+        return self._received(self._pull)
 
     def request(self) -> Received | None:
         """The next request: its envelope, and last its content."""
-        return self._received(self._router) if self._is_readable(self._router) else None
+        return self._received(self._router)
 
     def reply(self, envelope: list[bytes], content: bytes) -> None:
         """Answer a request. Who has gone away gets nothing, and nobody waits for him."""
@@ -164,28 +166,27 @@ class TcpEndpoints:
                 self._turned_away.handshake(turned_away.UNKNOWN_KEY, asked.address, asked.key)
             self._zap.send_multipart(zap.refusal(parts))
 
-    def _is_readable(self, socket: "zmq.Socket[bytes]") -> bool:
-        if socket not in self._with_news:
-            return False
-        if int(socket.getsockopt(zmq.EVENTS)) & _READABLE:
-            return True
-        self._asked(socket)
-        return False
-
     def _asked(self, socket: "zmq.Socket[bytes]") -> None:
         """It has nothing to read: its descriptor says when it has."""
         self._with_news.discard(socket)
 
-    def _received(self, socket: "zmq.Socket[bytes]") -> Received:
-        """With what libzmq knows of the connection: a client cannot say these of itself."""
-        frame = socket.recv(_NOBLOCK, copy=False)
+    def _received(self, socket: "zmq.Socket[bytes]") -> Received | None:
+        """With what libzmq knows of the connection: a client cannot say these of itself. It is not
+        asked first: a socket calls itself readable for a connection's user id, which libzmq puts in
+        front of its first message, and keeps."""
+        if socket not in self._with_news:
+            return None
+        try:
+            frame = socket.recv(_NOBLOCK, copy=False)
+        except zmq.Again:
+            self._asked(socket)
+            return None
         parts = [frame.bytes]
         while frame.more:
             frame = socket.recv(_NOBLOCK, copy=False)
             parts.append(frame.bytes)
-        return Received(
-            parts, self._allowed.peer(str(frame.get("User-Id")), str(frame.get("Peer-Address")))
-        )
+        key, address = str(frame.get("User-Id")), str(frame.get("Peer-Address"))
+        return Received(parts, self._allowed.peer(key, address))
 
     def _socket(self, kind: int, queued_max: int) -> "zmq.Socket[bytes]":
         socket = self._context.socket(kind)

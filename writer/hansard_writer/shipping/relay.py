@@ -16,7 +16,7 @@ from hansard_writer.proof.signed_note import NoteError, VerifierKey
 from hansard_writer.shipping.batch import Batch, DoesNotVerify, MalformedBatch
 from hansard_writer.shipping.delivery import TRIES_ONCE, Open, backoff_s
 from hansard_writer.shipping.jetstream.messages import Joiner, Message, read_batch
-from hansard_writer.shipping.target import Target, TargetUnavailable
+from hansard_writer.shipping.target import Gathers, Target, TargetUnavailable
 
 EDGES_REMEMBERED_MAX: Final = 10_000
 
@@ -119,6 +119,8 @@ class Relay:
                     messages = source.fetch()
                     for message in messages:
                         self._take(message, source, target)
+                    if isinstance(target, Gathers):
+                        target.put_away_due()
                     last = messages[-1].number if messages else 0
                     if once and (last >= source.end or (not messages and source.is_at_end())):
                         break

@@ -52,7 +52,7 @@ def facts_of(metadata: Mapping[bytes, bytes] | None) -> Facts:
             [_hashes(each, 1) for each in json.loads(found[_PROOF])],
             [str(each) for each in json.loads(found[_NOTES])],
         )
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"its metadata is not what was written there ({error!r:.80})") from error
 
 

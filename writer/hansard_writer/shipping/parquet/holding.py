@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from hansard_writer.shipping.parquet.storage import sync
 from hansard_writer.shipping.target import TargetTaken
 
 TRIES: Final = 5  # while others take it and let go of it
@@ -49,7 +50,7 @@ class Holding:
         said = {"host": socket.gethostname(), "pid": os.getpid(), "at": int(time.time())}
         try:
             os.write(self._descriptor, json.dumps(said).encode() + b"\n")
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
         except OSError:
             self.close()
             raise

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow.parquet as pq
 
-from hansard_writer.proof.checkpoint import read_checkpoint
+from hansard_writer.proof.checkpoint import SIZE_MAX, read_checkpoint
 from hansard_writer.proof.merkle_hash_tree import Edge
+from hansard_writer.proof.signed_note import NoteError
 from hansard_writer.proof.verifying.entry_rows import SEQ
 from hansard_writer.shipping.far_end import Head, Page
 from hansard_writer.shipping.parquet import layout
@@ -81,7 +82,11 @@ class ParquetFarEnd:
         held = moment.checkpoints[-1][0] if moment.checkpoints else 0
         for part, _ in moment.waiting:
             said = self._said(moment, part)
-            yield from (note for note in (said.notes if said else []) if _size(note) > held)
+            for note in said.notes if said else []:
+                size = _size(note)
+                if size > held:
+                    yield note
+                    held = size if size <= SIZE_MAX else held
 
     def pages(self, origin: str) -> Iterator[Page]:
         """Row group by row group."""
@@ -178,7 +183,11 @@ def _facts(file: Any) -> Facts | None:
 
 
 def _size(note: str) -> int:
-    return read_checkpoint(note).size
+    """What a note claims; more than any log has, where it is no checkpoint."""
+    try:
+        return read_checkpoint(note).size
+    except NoteError:
+        return SIZE_MAX + 1
 
 
 def _close(waiting: list[tuple[Part, Any]]) -> None:

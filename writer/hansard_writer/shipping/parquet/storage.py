@@ -29,7 +29,7 @@ def put(path: Path, write: Callable[[BinaryIO], None], staging: Path, *, replace
         with temporary.open("wb") as file:
             write(file)
             file.flush()
-            _sync(file.fileno())
+            sync(file.fileno())
         if not replace and path.exists():
             raise TargetRefused(
                 f"{path} is there, and nothing that is known here: see what it is, move it "
@@ -45,12 +45,13 @@ def sync_folder(folder: Path) -> None:
     """Make its names durable, where that is possible."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def sync(descriptor: int) -> None:
+    """Make durable what is behind a descriptor, where that is possible."""
     try:
         os.fsync(descriptor)
     except OSError as error:

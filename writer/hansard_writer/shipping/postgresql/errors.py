@@ -37,8 +37,8 @@ _DISK_FULL: Final = "53100"
 # in English, none ends it.
 _ENDS: Final = re.compile(
     "authentication failed|no password supplied|no pg_hba.conf entry|"
-    r"(?:database|role) .* does not exist|certificate verify failed|permission denied for database|"
-    "is not currently accepting connections"
+    r"(?:database|role) .* (?:does not exist|is not permitted)|certificate verify failed|"
+    "permission denied for database"
 )
 
 

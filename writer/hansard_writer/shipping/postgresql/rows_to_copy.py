@@ -6,7 +6,7 @@ Assembled by hand, since psycopg formats value by value, which takes four times 
 
 import re
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from hansard_writer.proof.leaves import SALT_BYTES
@@ -17,6 +17,7 @@ COLUMNS: Final = (
     "origin", "seq", "producer", "producer_seq", "created_at", "leaf", "event_type", "level",
     "actor", "task_id", "payload_hash", "salt", "payload", "document",
 )  # fmt: skip
+PIECE_ROWS: Final = 500
 TEXTS_REMEMBERED_MAX: Final = 10_000  # with others than these, it starts over
 PLAIN_BYTES_MAX: Final = 16_384  # a number of more digits than `numeric` takes is longer than that
 
@@ -51,17 +52,33 @@ class CopyEncoder:
         leaves: bytes,
         producers: Mapping[int, int],
         refused: Collection[int],
+    ) -> Iterator[bytes]:
+        """The data of a COPY of `COLUMNS`, piece by piece: the server works on the one while the
+        next is made. ``producers``: their ids in the database, by those in the rows; ``refused``:
+        the seqs of rows whose payload JSONB does not take."""
+        yield _HEADER
+        for start in range(0, len(rows), PIECE_ROWS):
+            piece = rows[start : start + PIECE_ROWS]
+            hashes = leaves[start * HASH_BYTES : (start + PIECE_ROWS) * HASH_BYTES]
+            yield self._piece(origin, piece, hashes, producers, refused)
+        yield _TRAILER
+
+    def _piece(
+        self,
+        origin: int,
+        rows: Sequence[Row],
+        leaves: bytes,
+        producers: Mapping[int, int],
+        refused: Collection[int],
     ) -> bytes:
-        """The data of a COPY of `COLUMNS`. ``producers``: their ids in the database, by those in
-        the rows; ``refused``: the seqs of rows whose payload JSONB does not take."""
         known = self._texts
         if len(known) > TEXTS_REMEMBERED_MAX:
             known.clear()
-        parts = [_HEADER]
+        parts: list[bytes] = []
         add = parts.append
         count, fixed = len(COLUMNS), HASH_BYTES
         for row, (leaf,) in zip(rows, _leaves(leaves), strict=True):
-            seq, owner, number, created_at, *_, hidden, hashed = row
+            seq, owner, number, created_at, _, _, _, _, hidden, hashed = row
             add(
                 _facts(
                     count, 4, origin, 8, seq, 4, producers[owner], 8, number, 8, created_at, fixed,
@@ -82,7 +99,6 @@ class CopyEncoder:
             else:
                 add(_jsonb(size + 1, _JSONB_VERSION))
                 add(payload)
-        add(_TRAILER)
         return b"".join(parts)
 
     def _encoded(self, texts: tuple[str | None, ...]) -> bytes:

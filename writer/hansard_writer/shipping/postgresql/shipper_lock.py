@@ -59,8 +59,10 @@ def _taken(origin: str, name: str, holder: Any) -> str:
     if holder is None:
         return f"somebody else ships {origin} to {name}: let that one go on, or end it"
     pid, since, application, address = holder
+    shown = ""
+    if since is not None:  # who is of another role is not shown
+        shown = f" since {since:%Y-%m-%d %H:%M:%S} UTC, {application!r} from {address or 'there'}"
     return (
-        f"somebody else ships {origin} to {name} since {since:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{application!r} from {address or 'that host'}. Let that one go on, or end it there, or "
-        f"by SELECT pg_terminate_backend({pid})"
+        f"somebody else ships {origin} to {name}{shown}: let that one go on, or end it where it "
+        f"runs, or by SELECT pg_terminate_backend({pid})"
     )

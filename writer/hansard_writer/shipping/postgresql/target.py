@@ -190,9 +190,9 @@ class PostgresqlTarget:
         producers: Mapping[int, int],
         refused: Collection[int],
     ) -> None:
-        data = self._encoder.encode(origin, rows, leaves, producers, refused)
         with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(data)
+            for piece in self._encoder.encode(origin, rows, leaves, producers, refused):
+                copy.write(piece)
 
     def _copy_apart(
         self,
