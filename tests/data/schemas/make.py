@@ -33,7 +33,7 @@ from hansard_writer import schema
 HERE: Final = Path(__file__).resolve().parent
 FILES: Final = ("log.db", "checkpoint", "writer.key", "writer.pub")
 LONG_AGO_NS: Final = 1_577_836_800 * 10**9  # 2020
-KEPT: Final = "30"  # entries, when the oldest are pruned
+KEPT: Final = "32"  # entries, when the oldest are pruned
 TIMEOUT_S: Final = 10.0
 
 try:
