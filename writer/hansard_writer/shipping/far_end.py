@@ -38,8 +38,9 @@ class Page(NamedTuple):
 class FarEnd(Protocol):
     """A place that logs were shipped to, opened for reading; one thread's. It writes nothing.
 
-    What it returns for one origin MUST be of one moment, from `head` to the last page, though logs
-    are shipped meanwhile. It believes nothing that it reads, and repairs nothing. It raises
+    What it returns for one origin MUST be of one moment, from its `head` to the next one, though
+    logs are shipped meanwhile; notes may be asked for more than once. It believes nothing that it
+    reads, leaves nothing out, and repairs nothing. It raises
     `TargetUnavailable` and `TargetRefused`, and no errors of the libraries beneath.
     """
 

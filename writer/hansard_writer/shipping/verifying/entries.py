@@ -85,7 +85,7 @@ class FarEntries:
         self._note_pending(self.size, OTHER_LEAF)
         if self._head is not None and self.size > self._head.size:
             first, last = max(self._head.size, self.gone_to) + 1, self.size
-            self._findings.add(BEHIND_END, first, last, count=last - first + 1)
+            self._findings.add(BEHIND_END, first, last, count=min(last - first + 1, self.entries))
 
     def tell(self, told: Told) -> None:
         """Note what rows, or what leaves, were changed, now that a root tells."""
