@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hansard_writer
+from postgresql_server import PostgresqlServer, postgresql_server
 from support import assert_verifies
 
 
@@ -44,3 +45,23 @@ def writer(directory: Path) -> Iterator[hansard_writer.RunningWriter]:
     with hansard_writer.running(directory) as running:
         yield running
     assert_verifies(directory)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL that tests share: they leave it running."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _recycled_database(postgresql: PostgresqlServer) -> str:
+    return postgresql.new_database()
+
+
+@pytest.fixture
+def database(postgresql: PostgresqlServer, _recycled_database: str) -> str:
+    """The URL of a database that has no schema `hansard`, for the test alone."""
+    with postgresql.connected(_recycled_database) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS hansard CASCADE")
+    return _recycled_database

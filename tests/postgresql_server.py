@@ -16,11 +16,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from support import wait_until
 
 NOBODY = 65534
+# It is to outlive kills, not power cuts.
+_SETTINGS = (
+    "listen_addresses=127.0.0.1", "max_connections=50", "fsync=off", "full_page_writes=off",
+    "wal_level=minimal", "max_wal_senders=0", "autovacuum=off", "shared_buffers=32MB",
+)  # fmt: skip
 _BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
@@ -51,8 +54,9 @@ class PostgresqlServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [*self._become, str(self._binaries / "postgres"), "-D", str(self._data),
-                   "-k", str(self._place), "-p", str(self.port), "-c", "fsync=off",
-                   "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50"]  # fmt: skip
+                   "-k", str(self._place), "-p", str(self.port)]  # fmt: skip
+        for setting in _SETTINGS:
+            command += "-c", setting
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -85,6 +89,8 @@ class PostgresqlServer:
     @contextlib.contextmanager
     def connected(self, url: str | None = None) -> Iterator[Any]:
         """A superuser's connection, autocommitting."""
+        import psycopg
+
         with psycopg.connect(url or self.url("postgres"), autocommit=True) as connection:
             yield connection
 
@@ -99,6 +105,8 @@ class PostgresqlServer:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._said()
+        import psycopg
+
         try:
             psycopg.connect(self.url("postgres"), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -122,7 +130,7 @@ def postgresql_server(version: str = "18") -> Iterator[PostgresqlServer]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.kill()
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -58,11 +58,7 @@ def run(share: Run) -> Found:
     size = (directory / DATABASE).stat().st_size / done.events
     found.figures.append(_figure("log.db, an entry", size, "bytes"))
     made = _Made(directory, done.events, done.events_per_s, found, share.tell)
-    for name, ship in (
-        ("PostgreSQL", _postgresql),
-        ("JetStream", _jetstream),
-        ("Parquet", _parquet),
-    ):
+    for name, ship in _TARGETS.items():
         share.tell(name)
         with surviving(found, f"{PART}, {name}"):
             try:

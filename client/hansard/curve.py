@@ -48,9 +48,10 @@ def check_public_key(text: str, shown: str = "the key") -> None:
         )
 
 
-def read_keys(directory: Path) -> CurveKeys:
+def read_keys(directory: Path, *, may_be_shared: bool = False) -> CurveKeys:
     """The pair of a directory. Raises `ConfigError` where there is none, it is none, or others may
-    read it."""
+    read it; with ``may_be_shared``, for a client whose workers are of several users, its group may.
+    """
     import zmq
 
     path = directory / CURVE_KEY
@@ -68,7 +69,8 @@ def read_keys(directory: Path) -> CurveKeys:
         content = os.read(descriptor, KEY_FILE_BYTES_MAX)
     finally:
         os.close(descriptor)
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    allowed = stat.S_IRWXU | (stat.S_IRGRP if may_be_shared else 0)
+    if stat.S_IMODE(mode) & ~allowed:
         raise ConfigError(f"others may read the key {path}: `chmod 600 {path}`")
     try:
         secret = content.decode("ascii").strip()

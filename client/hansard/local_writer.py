@@ -36,6 +36,7 @@ class LocalWriter:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.name = f"the writer of {directory}"
+        self.whose = f"in {directory}"  # files
         self.where = f"in {directory}"
 
     def way_out(self, refusal: str = "") -> str:  # noqa: ARG002 - over ipc there is none

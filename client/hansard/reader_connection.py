@@ -17,6 +17,7 @@ import apsw
 
 from hansard import directory as layout
 from hansard.errors import AuditLogError, ClosedError, ConfigError
+from hansard.served_by import require_log_here
 
 APPLICATION_ID: Final = 0x48414E53  # what the writer's schema says; readers import no writer
 SCHEMA_VERSION: Final = 5
@@ -161,6 +162,7 @@ class ReadConnection:
             if not stat.S_ISREG(self._database.stat().st_mode):
                 raise ConfigError(f"{self._database} is no file, and so no log: move it away")
         except (FileNotFoundError, NotADirectoryError):
+            require_log_here(self.directory)
             raise ConfigError(
                 f"there is no log in {self.directory}: start its writer with "
                 f"`hansard serve --dir {self.directory}`, or name another with --dir or HANSARD_DIR"

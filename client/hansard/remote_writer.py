@@ -53,6 +53,7 @@ class RemoteWriter:
         self.address = address
         self._server_key = server_key
         self.name = f"the writer at {address}"
+        self.whose = f"of {self.name}"  # files
         self.where = f"at {address}"
 
     def way_out(self, refusal: str = "") -> str:

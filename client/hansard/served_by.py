@@ -38,6 +38,11 @@ def require_writer(to: "Path | Writer") -> Writer:
     return writer
 
 
+def is_log_here(directory: Path) -> bool:
+    """Whether the log of a directory is in it. Raises as `writer_of`."""
+    return isinstance(writer_of(directory), LocalWriter)
+
+
 def require_log_here(directory: Path) -> None:
     """Raises `ConfigError` where the log is on another host, and is to be read there."""
     writer = writer_of(directory)

@@ -13,7 +13,7 @@ from bench.measuring import entered
 from bench.measuring.figures import Figure, Found
 from bench.measuring.processes import SPAWN, in_fresh_process
 from bench.measuring.run import Run
-from bench.parts import callers, filling, growth, ingest, limit, recover, sync
+from bench.parts import callers, filling, growth, ingest, limit, recover, ship, sync
 from bench.workloads import RANDOM_KEYS, REAL, TASKS, WORKLOADS, Workload
 from bench.workloads.event import Event
 from hansard import AuditLog
@@ -247,3 +247,33 @@ def _record(directory: Path, recorded: list[Event]) -> bytes:
         assert log.flush()
     assert entry.key is not None
     return entry.key[0]
+
+
+def test_shipping_is_measured_against_the_writers_own_rate_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To files; servers cost this test seconds, and the shipping to them has tests of its own."""
+    monkeypatch.setattr(ship, "_TARGETS", {"Parquet": ship._TARGETS["Parquet"]})
+    found = ship.run(share(tmp_path, 400))
+    figures = {each.name: each.value for each in found.figures}
+    assert found.broken == []
+    assert {"to Parquet", "to Parquet / the writer's own rate"} <= figures.keys()
+    assert figures["verified in Parquet, the start included"] > 0
+    assert figures["Parquet, an entry"] > 10
+
+
+def test_a_log_that_does_not_verify_where_it_was_shipped_to_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ship, "_TARGETS", {"Parquet": ship._TARGETS["Parquet"]})
+    timed = ship._timed
+
+    def tampered(*arguments: str) -> float:
+        if arguments[0] == "verify":
+            Path(arguments[arguments.index("--key") + 1]).write_text("no key\n")
+        return timed(*arguments)
+
+    monkeypatch.setattr(ship, "_timed", tampered)
+    wrong = ship.run(share(tmp_path, 400)).wrong
+    assert len(wrong) == 1, wrong
+    assert "hansard verify ended with" in wrong[0]

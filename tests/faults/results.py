@@ -24,6 +24,7 @@ CAMPAIGNS: Final = (  # in the page's order
     "overload",
     "soak",
     "outcomes",
+    "cut",
 )
 
 _HEAD: Final = """# What was done to it, and what came of it

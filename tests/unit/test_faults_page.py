@@ -16,6 +16,7 @@ AT_LEAST = {  # of each campaign: so many in all of its rows that are named so, 
     "overload": ("", 10_000),
     "soak": ("", 100),
     "outcomes": ("", 100),
+    "cut": ("events", 10_000),
 }
 
 

@@ -11,6 +11,7 @@ from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import AuditLogError, ConfigError, WriterUnavailable
 from hansard.reader_connection import ReadConnection
+from hansard.served_by import is_log_here, writer_of
 from hansard.wording import counted
 from hansard_writer.durable_files import replace_file
 from hansard_writer.proof.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
@@ -50,12 +51,15 @@ def take_newest(directory: Path, timeout_s: float, *, must_answer: bool = True) 
     taken for none, `NoCheckpoint`, and `ConfigError` where there is no log.
     """
     why = f"no writer runs in {directory}"
-    if layout.a_writer_lives(directory):
+    writer = writer_of(directory)
+    if writer.may_live():
         try:
             message = wire.pack_request(wire.TakeCheckpoint())
-            sealed = wire.sealed_of(requester.ask(directory, message, timeout_s)[1])
+            sealed = wire.sealed_of(requester.ask(writer, message, timeout_s)[1])
             return Taken(sealed.note, "")
         except wire.WireError as error:
+            if not is_log_here(directory):
+                raise
             why = str(error)
         except WriterUnavailable as error:
             if must_answer:

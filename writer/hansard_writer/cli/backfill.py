@@ -30,7 +30,7 @@ from hansard_writer.backfilling.run import BATCH_ENTRIES, PATIENCE_S
 from hansard_writer.cli.backfill_verify import print_verification
 from hansard_writer.cli.collector import without_collector
 from hansard_writer.cli.exits import Failed, Interrupted, NoWriter, Taken, Unusable
-from hansard_writer.cli.options import TEXT, Number, directory_option, report_format_option
+from hansard_writer.cli.options import TEXT, Number, log_directory_option, report_format_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
@@ -96,7 +96,7 @@ Examples:
   hansard backfill --verify
 """,
 )
-@directory_option
+@log_directory_option
 @click.option("--dry-run", is_flag=True, help="Say what would be filled, and change nothing.")
 @click.option(
     "--batch-size",

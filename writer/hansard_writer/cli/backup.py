@@ -9,7 +9,7 @@ from hansard import directory as layout
 from hansard.wording import counted
 from hansard_writer.backups import Backup, BackupFailed, back_up
 from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import directory_option
+from hansard_writer.cli.options import log_directory_option
 from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.selecting import step_back
 
@@ -24,7 +24,7 @@ Examples:
   hansard backup --dir /var/lib/myapp/audit --to audit.db --with-key
 """,
 )
-@directory_option
+@log_directory_option
 @click.option(
     "--to",
     type=click.Path(path_type=Path),

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from hansard.served_by import require_log_here
 from hansard_writer.anchoring import Anchor, take_newest
 from hansard_writer.cli.export_tiles import export
 from hansard_writer.cli.options import DIRECTORY, SECONDS, directory_option
@@ -75,6 +76,8 @@ def command(
                 f"{option} names the log's own directory, which has a checkpoint of its own: name "
                 "another, best where the log's owner cannot write."
             )
+    if place is not None or site is not None:
+        require_log_here(directory)  # or nobody could look what it holds
     if place is not None:
         _watch(directory, place, interval, timeout)
         return

@@ -8,12 +8,19 @@ from typing import Any, Final
 
 import click
 
-from hansard import directory as layout
 from hansard import requester, wire
 from hansard.reader import DeadLetter, LogReader
+from hansard.served_by import is_log_here, require_writer
 from hansard.wording import counted
-from hansard_writer.cli.exits import NO, AnswerIsNo, NoWriter
-from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, directory_option, format_option
+from hansard_writer.cli.exits import NO, AnswerIsNo
+from hansard_writer.cli.options import (
+    NUMBER,
+    SECONDS,
+    TEXT,
+    directory_option,
+    format_option,
+    log_directory_option,
+)
 from hansard_writer.cli.output import print_rows
 
 LIMIT: Final = 20
@@ -35,7 +42,7 @@ def command() -> None:
 
 
 @command.command(name="list", epilog="Example: hansard dlq list --reason invalid --limit 0")
-@directory_option
+@log_directory_option
 @click.option("--reason", type=TEXT, help="Only with this reason.")
 @click.option("--all", "returned", is_flag=True, help="Also those that were entered later.")
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
@@ -124,7 +131,7 @@ def replay_letters(
     What is entered keeps its producer, number and time; an entry `hansard.replayed` says so.
     Exits with 1 when something was refused again, or there was nothing to try.
     """
-    _require_writer(directory)
+    require_writer(directory)
     hopes = list(_that_can_be(directory, ids))
     if ids and not hopes:
         raise click.exceptions.Exit(NO)
@@ -175,7 +182,7 @@ def drop_letters(
         raise click.UsageError("Name letters by id or --reason, or say --all (or --entered).")
     if everything and (ids or reason is not None or entered):
         raise click.UsageError("--all goes with no id, --reason or --entered.")
-    _require_writer(directory)
+    require_writer(directory)
     found = list(_that_can_be(directory, ids, entered=entered))
     if ids and not found:
         raise click.exceptions.Exit(NO)
@@ -215,16 +222,12 @@ def _show(progress: str, *, is_last: bool) -> None:
         click.echo(f"  {progress} …\r", nl=False, err=True)
 
 
-def _require_writer(directory: Path) -> None:
-    if not layout.a_writer_lives(directory):
-        raise NoWriter(
-            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
-        )
-
-
 def _that_can_be(directory: Path, ids: Sequence[int], *, entered: bool = False) -> Iterator[int]:
     """Those that a replay or a drop can be of; of the others it says why."""
     if not ids:
+        return
+    if not is_log_here(directory):
+        yield from ids  # its writer alone knows
         return
     with LogReader(directory) as reader:
         for each in ids:

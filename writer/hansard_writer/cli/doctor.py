@@ -13,7 +13,7 @@ import click
 
 from hansard.wording import counted
 from hansard_writer.cli.exits import NO
-from hansard_writer.cli.options import SECONDS, directory_option
+from hansard_writer.cli.options import SECONDS, log_directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.doctor import Diagnosis, Finding, Severity, amounts, examine
 
@@ -38,7 +38,7 @@ Examples:
   hansard doctor --format json | jq '.findings[] | select(.severity == "needs action")'
 """,
 )
-@directory_option
+@log_directory_option
 @click.option("--deep", is_flag=True, help="Have SQLite check all of the database, too.")
 @click.option("--quiet", is_flag=True, help="Print only what needs action.")
 @click.option(

@@ -14,7 +14,7 @@ from hansard.refusals import GOVERNANCE_REFUSAL
 from hansard.wording import counted
 from hansard_writer import exporting
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
-from hansard_writer.cli.options import NUMBER, directory_option
+from hansard_writer.cli.options import NUMBER, log_directory_option
 from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
 from hansard_writer.exporting import Exported, Progress
@@ -35,7 +35,7 @@ Examples:
   hansard export --format cloudevents --after-id 168 | collector
 """,
 )
-@directory_option
+@log_directory_option
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),

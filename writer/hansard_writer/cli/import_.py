@@ -29,7 +29,7 @@ from hansard_writer.cli.options import (
     TEXT,
     Function,
     Number,
-    directory_option,
+    log_directory_option,
 )
 
 WORKERS_MAX: Final = 256
@@ -66,7 +66,7 @@ def _fields_to_columns(
     epilog="Example: hansard import events.jsonl.gz --type-field kind --time-field meta.at",
 )
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=SOURCE_FILE)
-@directory_option
+@log_directory_option
 @click.option(
     "--preset",
     type=click.Choice(_PRESETS),

@@ -10,7 +10,7 @@ import click
 from hansard.wording import counted
 from hansard_writer import migrating, schema
 from hansard_writer.cli.exits import Interrupted
-from hansard_writer.cli.options import directory_option
+from hansard_writer.cli.options import log_directory_option
 from hansard_writer.cli.progress import Phases
 from hansard_writer.migrating import Observer
 from hansard_writer.migration_plan import Plan, Step
@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command(name="migrate", epilog=_EXAMPLES)
-@directory_option
+@log_directory_option
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -11,6 +11,7 @@ import click
 
 from hansard import wire
 from hansard.errors import InvalidEvent
+from hansard.served_by import require_log_here
 from hansard.settings import log_directory
 
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -126,13 +127,28 @@ SOURCE_FILE: Final = SourceFile()
 
 def directory_option(function: Function) -> Function:
     """``--dir``: passes ``directory``, a `Path`, wherever it comes from."""
+    return _directory_option(log_directory)(function)
+
+
+def log_directory_option(function: Function) -> Function:
+    """The same for what reads the log itself: refused where that is on another host."""
+
+    def found(given: Path | None) -> Path:
+        directory = log_directory(given)
+        require_log_here(directory)
+        return directory
+
+    return _directory_option(found)(function)
+
+
+def _directory_option(find: Callable[[Path | None], Path]) -> Callable[[Function], Function]:
     return click.option(
         "--dir",
         "directory",
         type=DIRECTORY,
-        callback=lambda _context, _parameter, value: log_directory(value),
+        callback=lambda _context, _parameter, value: find(value),
         help="The log's directory. [default: HANSARD_DIR, else ~/.local/state/hansard]",
-    )(function)
+    )
 
 
 def format_option(function: Function) -> Function:

@@ -19,7 +19,7 @@ from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer import retention
 from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
-from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, TIME, directory_option
+from hansard_writer.cli.options import NUMBER, SECONDS, TEXT, TIME, log_directory_option
 from hansard_writer.cli.progress import progress_bar
 from hansard_writer.cli.selecting import step_back
 from hansard_writer.cli.vacuum import give_back, room_in, size, would_give_back
@@ -64,7 +64,7 @@ Examples:
   hansard prune --check-archive 2025.jsonl.gz --key writer.pub
 """,
 )
-@directory_option
+@log_directory_option
 @click.option(
     "--before",
     type=Before(),

@@ -9,7 +9,7 @@ import click
 
 from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import NUMBER, directory_option, format_option
+from hansard_writer.cli.options import NUMBER, format_option, log_directory_option
 from hansard_writer.cli.output import Row, print_rows
 from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
 
@@ -66,7 +66,7 @@ Examples:
   hansard query --derived 'source_event_ts>=2026-01-31T12:00:00Z' --show-derived
 """,
 )
-@directory_option
+@log_directory_option
 @query_options
 @click.option("--limit", type=NUMBER, default=LIMIT, show_default=True, help="At most; 0 for all.")
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from hansard.redaction import TIMEOUT_S, Redaction, redact
+from hansard.served_by import require_writer
 from hansard.wording import counted
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import SECONDS, TEXT, directory_option
@@ -74,8 +75,9 @@ def command(
     """
     if [seq or None, workflow_id, task_id].count(None) != 2:
         raise click.UsageError("Name entries by one of --seq, --workflow and --task.")
+    writer = require_writer(directory)
     redaction = redact(
-        directory,
+        writer,
         seq=[pair for pairs in seq for pair in pairs] if seq else None,
         workflow_id=workflow_id,
         task_id=task_id,
@@ -98,7 +100,7 @@ def command(
             f"the way:\n  {what}\nThen repeat the command."
         )
     if not dry_run:
-        click.echo(f"No file in {directory} holds any of it any more.", err=True)
+        click.echo(f"No file {writer.whose} holds any of it any more.", err=True)
 
 
 def _tell_of_passed_over(redaction: Redaction) -> None:

@@ -12,7 +12,7 @@ from hansard.whoami import whoami
 from hansard.wording import counted
 from hansard_writer.backups.restoring import Prospect, Restored, foresee, restore
 from hansard_writer.cli.exits import AnswerIsNo, Unusable
-from hansard_writer.cli.options import TEXT, directory_option
+from hansard_writer.cli.options import TEXT, log_directory_option
 from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import Phases
 from hansard_writer.cli.verifier_keys import keys_in, keys_option
@@ -30,7 +30,7 @@ Examples:
 """,
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@directory_option
+@log_directory_option
 @click.option("--dry-run", is_flag=True, help="Check FILE, say what would happen, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-verify", is_flag=True, help="Do not verify FILE.")

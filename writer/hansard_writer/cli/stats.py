@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import click
 
-from hansard import directory as layout
 from hansard import requester, wire
-from hansard_writer.cli.exits import NoWriter
+from hansard.served_by import require_writer
 from hansard_writer.cli.options import SECONDS, directory_option, format_option
 from hansard_writer.cli.output import print_rows
 from hansard_writer.shipping.standing import standings
@@ -33,11 +32,7 @@ def command(
 
     Exits with 3 when no writer answers.
     """
-    if not layout.a_writer_lives(directory):
-        raise NoWriter(
-            f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"
-        )
-    _, figures = requester.ask(directory, wire.pack_stats_request(), timeout)
+    _, figures = requester.ask(require_writer(directory), wire.pack_stats_request(), timeout)
     if not isinstance(figures, dict):
         raise wire.WireError("the writer's figures are no mapping")
     if shipping := standings(directory):

@@ -10,7 +10,7 @@ import click
 
 from hansard.operations import ENV_OPERATION
 from hansard.reader import Event, Operation
-from hansard_writer.cli.options import NUMBER, directory_option, format_option
+from hansard_writer.cli.options import NUMBER, format_option, log_directory_option
 from hansard_writer.cli.output import print_rows
 from hansard_writer.cli.query import DERIVED, columns_for, rows_of, with_derived
 from hansard_writer.cli.selecting import (
@@ -31,7 +31,7 @@ Examples:
   hansard tail -f --level error --search 'timeout OR refused'
 """,
 )
-@directory_option
+@log_directory_option
 @click.option(
     "-n", "--lines", type=NUMBER, default=LINES, show_default=True, help="How many to begin with."
 )

@@ -24,6 +24,7 @@ import hansard
 from hansard import directory as layout
 from hansard import requester, wire
 from hansard.errors import AuditLogError, ConfigError
+from hansard.local_writer import LocalWriter
 from hansard.settings import Settings, load_settings, log_directory
 from hansard_writer.derived.definitions import read_declared
 from hansard_writer.doctor import amounts
@@ -191,7 +192,7 @@ def _writer(directory: Path, timeout: float) -> WriterFacts:
         return found
     begun = time.monotonic()
     try:
-        _, figures = requester.ask(directory, wire.pack_stats_request(), timeout)
+        _, figures = requester.ask(LocalWriter(directory), wire.pack_stats_request(), timeout)
     except (AuditLogError, wire.WireError) as error:
         found = found._replace(silence=str(error))
     else:

@@ -1,14 +1,14 @@
 """PostgreSQL as a target: the central store of many logs.
 
-schema           tables, indexes and views; migrations      text
-making           has them made, and migrated
-rows_to_copy     rows of a batch as binary COPY             pure
-packed_edge      the edge of a tree as bytes                pure
-connecting       connections, and what they are told
-errors           what an error means: try again, or end
-shipper_lock     one shipper a log
-target           the side that ships
-far_end          the side that verifies
+schema              tables, indexes and views; migrations      text
+making              has them made, and migrated
+rows_to_copy        rows of a batch as binary COPY             pure
+packed_edge         the edge of a tree as bytes                pure
+connecting          connections, and what they are told
+errors              what an error means: try again, or end
+shipper_lock        one shipper a log
+target              the side that ships
+postgresql_far_end  the side that verifies
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def far_end(text: str) -> FarEnd:
     and `TargetRefused`."""
     _require_library()
     from hansard_writer.shipping.postgresql.connecting import Address
-    from hansard_writer.shipping.postgresql.far_end import PostgresqlFarEnd
+    from hansard_writer.shipping.postgresql.postgresql_far_end import PostgresqlFarEnd
 
     return PostgresqlFarEnd(Address(text))
 

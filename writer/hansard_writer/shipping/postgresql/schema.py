@@ -180,7 +180,8 @@ _V1_VIEWS: Final = (
     rf"""
     CREATE VIEW hansard.signed_events(origin, id, sequence, agent_id, event_type, payload_hash,
                                       prev_root, signature, attest_level, timestamp) AS
-    SELECT o.origin, e.seq, e.seq, e.actor, e.event_type, encode(e.payload_hash, 'hex'),
+    SELECT o.origin, e.seq, e.seq, e.actor, e.event_type,
+           coalesce(encode(e.payload_hash, 'hex'), ''),
            split_part(c.note, E'\n', 3),
            rtrim(substr(c.note, strpos(c.note, E'\n\n') + 2), E'\n'),
            CASE WHEN c.size IS NULL THEN 'unsigned' ELSE 'checkpoint' END,

@@ -22,6 +22,7 @@ from hansard_writer.shipping.target import TargetRefused
 PAGE_ENTRIES: Final = 256  # read at once: an entry may have 1 MiB
 NOTES_AT_ONCE: Final = 1_000
 OWNERS_REMEMBERED_MAX: Final = 10_000
+SEQ_MIN: Final = -(1 << 63)  # no log has one below 1; somebody may have put it there
 
 MISFIT: Final = "its JSONB is not what its payload says"
 NOT_COMPARED: Final = "its JSONB could not be held against its payload"
@@ -64,7 +65,7 @@ def _page(misfits: str) -> str:
     return f"""
         SELECT seq, producer, producer_seq, created_at, event_type, level, actor, task_id,
                payload_hash, {_HASHED}, leaf, {misfits}
-        FROM hansard.entries WHERE origin = %s AND seq > %s ORDER BY seq LIMIT %s
+        FROM hansard.entries WHERE origin = %s AND seq >= %s ORDER BY seq LIMIT %s
     """  # noqa: S608 - our own words
 
 
@@ -116,16 +117,16 @@ class PostgresqlFarEnd:
             size = rows[-1][0]
 
     def pages(self, origin: str) -> Iterator[Page]:
-        id_, after, count = self._ids[origin], 0, PAGE_ENTRIES
+        id_, first, count = self._ids[origin], SEQ_MIN, PAGE_ENTRIES
         owners: dict[int, bytes | None] = {}
         while True:
-            rows = self._page(id_, after, count)
+            rows = self._page(id_, first, count)
             if rows is None:  # one of them cannot be compared: come closer to it
                 count //= 2
                 continue
             if not rows:
                 return
-            after, count = rows[-1][SEQ], min(max(count, 1) * 2, PAGE_ENTRIES)
+            first, count = rows[-1][SEQ] + 1, min(max(count, 1) * 2, PAGE_ENTRIES)
             self._learn(owners, id_, {row[PRODUCER] for row in rows})
             yield Page(
                 [row[:_ROW_VALUES] for row in rows],
@@ -143,13 +144,13 @@ class PostgresqlFarEnd:
 
     # --- inside ---
 
-    def _page(self, id_: int, after: int, count: int) -> list[Any] | None:
-        """So many entries behind one, None where the server does not get through comparing them;
+    def _page(self, id_: int, first: int, count: int) -> list[Any] | None:
+        """So many entries from one on, None where the server does not get through comparing them;
         with a count of 0 one entry, not compared."""
         statement = _PAGE if count else _PAGE_NOT_COMPARED
         with translated(self.name, self._password):
             try:
-                self._cursor.execute(statement, (id_, after, max(count, 1)))
+                self._cursor.execute(statement, (id_, first, max(count, 1)))
                 rows: list[Any] = self._cursor.fetchall()
             except psycopg.Error as error:
                 if not (count and is_of_content(error)):
