@@ -458,11 +458,17 @@ def test_a_payload_that_was_put_back_is_found(log: SignedLog) -> None:
 
 def test_a_redaction_that_a_client_speaks_of_is_unsaid(log: SignedLog) -> None:
     log.enter(count=20)
-    log.enter(event('{"entries":[[7,7]]}', event_type="hansard.redacted"))
+    log.enter(event('{"entries":[[7,7]]}', event_type="a.redacted"))
     log.redacted(3)
     shipped = shipped_from(log)
     shipped.kept.change(7, HASHED, None)
-    assert_found(shipped.report(), Verdict.ALTERED, "entry 7: redacted, and no entry")
+    shipped.kept.change(21, EVENT_TYPE, "hansard.redacted")
+    assert_found(
+        shipped.report(),
+        Verdict.ALTERED,
+        f"entry 21: {entries.OTHER_LEAF}",
+        "entry 7: redacted, and no entry",
+    )
 
 
 def test_what_has_no_part_in_the_proof_and_does_not_fit_is_found(shipped: Shipped) -> None:
