@@ -15,7 +15,7 @@ from hansard_writer.cli import main as command
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # which are not installed
 
-from bench.reporting import readme  # noqa: E402
+from bench.reporting import readme, sizing  # noqa: E402
 from tampering import suite  # noqa: E402
 
 README = ROOT / "README.md"
@@ -45,9 +45,21 @@ def filled(text: str) -> str:
     return text
 
 
+def sized(text: str) -> str:
+    """The sizing page with its tables as they should be."""
+    for name, content in sizing.blocks(sizing.saved_run(ROOT)).items():
+        text = readme.with_block(text, name, content)
+    return text
+
+
 def generated() -> dict[Path, str]:
     """All files that are made here, wholly or in part, as they should be."""
-    return {README: filled(README.read_text()), suite.PAGE: suite.page()}
+    scale = ROOT / sizing.PAGE
+    return {
+        README: filled(README.read_text()),
+        suite.PAGE: suite.page(),
+        scale: sized(scale.read_text()),
+    }
 
 
 def main() -> int:

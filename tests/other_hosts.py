@@ -97,13 +97,20 @@ class Network:
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
+    def shut_frames(self) -> None:
+        """As a firewall that knows one port only."""
+        self._shut(self._listeners[1])
+
     def close(self) -> None:
         for each in self._listeners:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+            self._shut(each)
         self._open.set()
         self.reset()
+
+    def _shut(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
     def _begin(self, target: object, *arguments: object) -> None:
         threading.Thread(target=target, args=arguments, daemon=True).start()  # type: ignore[arg-type]

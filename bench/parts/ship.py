@@ -28,6 +28,7 @@ from bench.peers.peer import NotServed
 from bench.workloads import TASKS
 from hansard import AuditLog
 from hansard.directory import DATABASE, PUBLIC_KEY
+from hansard_writer.proof.signed_note import VerifierKey
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.targets import TargetOptions, target_named
 
@@ -92,8 +93,9 @@ class _Made:
 
     def verify(self, name: str, target: str) -> None:
         """That all of it has arrived."""
-        key = str(self.directory / PUBLIC_KEY)
-        seconds = _timed("verify", target, "--key", key)
+        key = self.directory / PUBLIC_KEY
+        origin = VerifierKey.parse(key.read_text()).name
+        seconds = _timed("verify", target, "--origin", origin, "--key", str(key))
         self.add(f"verified in {name}, the start included", self.events / seconds, "entries/s")
 
 
@@ -104,8 +106,7 @@ def _postgresql(made: _Made, place: Path) -> None:
     place.mkdir()
     _require(POSTGRESQL.missing())
     with POSTGRESQL.served(place / "server") as served, POSTGRESQL.opened(served) as connection:
-        facts = dict(each.split("=", 1) for each in served.address.split())
-        target = f"postgresql://{facts['user']}@/{facts['dbname']}?host={facts['host']}"
+        target = _url(served.address)
         rate = made.ship("PostgreSQL", target)
         made.verify("PostgreSQL", target)
         (partition,) = connection.execute(_PARTITION).fetchone()
@@ -134,6 +135,14 @@ def _jetstream(made: _Made, place: Path) -> None:
         made.add("JetStream, a replica, an entry", size / made.events, "bytes")
         made.tell("small batches to JetStream")
         _small(made, "JetStream", served.address, place)
+        made.tell("from JetStream to PostgreSQL")
+        _require(POSTGRESQL.missing())
+        with POSTGRESQL.served(place / "relayed to") as store:
+            command = ("ship", "--once", "--from", served.address, _url(store.address))
+            took, idle = _timed(*command), _timed(*command)
+            entries = made.events + sum(SMALL) * SMALL_BATCHES
+            made.add("relayed from JetStream to PostgreSQL", entries / (took - idle), "entries/s")
+            made.verify("PostgreSQL behind JetStream", _url(store.address))
 
 
 def _parquet(made: _Made, place: Path) -> None:
@@ -184,6 +193,12 @@ def _batches_s(directory: Path, entries: int, target: Any) -> float:
 
 
 # --- running ---
+
+
+def _url(address: str) -> str:
+    """Of a peer's server, which is known by keywords."""
+    facts = dict(each.split("=", 1) for each in address.split())
+    return f"postgresql://{facts['user']}@/{facts['dbname']}?host={facts['host']}"
 
 
 def _timed(*arguments: str) -> float:

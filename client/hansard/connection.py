@@ -49,6 +49,7 @@ class Connection:
                 socket.get_monitor_socket(route.events | _DISCONNECTED)
                 for socket in (self._push_socket, self._ack_socket)
             ]
+            self._frames_monitor = monitors[0]
             self._push_socket.connect(route.frames)
             self._ack_socket.connect(route.requests)
             made.pop_all()
@@ -113,6 +114,11 @@ class Connection:
                     return True
         self._with_news = []
         return False
+
+    @property
+    def carries_frames(self) -> bool:
+        """Whether the connection for frames stands: that for requests may stand without it."""
+        return self._frames_monitor in self._standing
 
     def wait(self, timeout: float, *, blocked: bool) -> bool:
         """For an answer, a lost connection, a wake-up or, if ``blocked``, for room, up to

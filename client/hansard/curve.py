@@ -35,8 +35,10 @@ def new_keys() -> CurveKeys:
     """A fresh pair, which is nowhere yet."""
     import zmq
 
-    public, secret = zmq.curve_keypair()
-    return CurveKeys(public.decode(), secret.decode())
+    while True:  # a public key is an argument of commands: "-" would begin an option
+        public, secret = zmq.curve_keypair()
+        if not public.startswith(b"-"):
+            return CurveKeys(public.decode(), secret.decode())
 
 
 def check_public_key(text: str, shown: str = "the key") -> None:
@@ -48,9 +50,10 @@ def check_public_key(text: str, shown: str = "the key") -> None:
         )
 
 
-def read_keys(directory: Path) -> CurveKeys:
+def read_keys(directory: Path, *, may_be_shared: bool = False) -> CurveKeys:
     """The pair of a directory. Raises `ConfigError` where there is none, it is none, or others may
-    read it."""
+    read it; with ``may_be_shared``, for a client whose workers are of several users, its group may.
+    """
     import zmq
 
     path = directory / CURVE_KEY
@@ -68,7 +71,8 @@ def read_keys(directory: Path) -> CurveKeys:
         content = os.read(descriptor, KEY_FILE_BYTES_MAX)
     finally:
         os.close(descriptor)
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    allowed = stat.S_IRWXU | (stat.S_IRGRP if may_be_shared else 0)
+    if stat.S_IMODE(mode) & ~allowed:
         raise ConfigError(f"others may read the key {path}: `chmod 600 {path}`")
     try:
         secret = content.decode("ascii").strip()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 1.0  # for an answer that is overdue
 UNSERVED_WARNING_S: Final = 10.0
-SPOOL_LOOK_S: Final = 1.0  # whether its file is still there, while there is something to do
+TEND_S: Final = 1.0  # whether the spool's file is still there, while there is something to do
 BACKOFF_S_MIN: Final = 0.01
 REFUSALS_SAID: Final = 3  # in a row: a writer that starts or ends may well hang up once
 THREAD_START_S_MAX: Final = 1.0
@@ -67,7 +67,8 @@ class Sender:
         self._patience = 1  # how many times as long as usual a silence may take
         self.refusal = ""  # why nobody lets us in, as far as that is known
         self._unserved_since: float | None = None
-        self._look_at_spool_at = 0.0
+        self._begun_at = 0.0  # to talk, on the present connection
+        self._tends_at = 0.0
         self._refusals = 0
         self._lingers = False
         self._pipe_lock = threading.RLock()  # a signal handler may wake inside a wake
@@ -183,15 +184,14 @@ class Sender:
         transmission = self.transmission
         transmission.begin()
         connection.request(transmission.greeting())
-        asked_at = time.monotonic()
+        asked_at = self._begun_at = time.monotonic()
         while not self._stopping:
             self._complaints.say()
             sent_before = transmission.frames_pushed
             blocked = self._push(connection)
             now = time.monotonic()
-            if now >= self._look_at_spool_at:
-                self._look_at_spool_at = now + SPOOL_LOOK_S
-                self._producer.tend_spool(now)
+            if now >= self._tends_at:
+                self._tend(connection, now)
             wait = transmission.next_wait(now)
             if wait is not None:
                 connection.request(wait)
@@ -213,6 +213,19 @@ class Sender:
                 if self._should_greet_again(connection, asked_at, now):
                     return
                 transmission.ask_again()
+
+    def _tend(self, connection: Connection, now: float) -> None:
+        """What nobody reports by itself: a spool that was removed, a port that is shut."""
+        self._tends_at = now + TEND_S
+        self._producer.tend_spool(now)
+        has_waited = now - self._begun_at >= UNSERVED_WARNING_S
+        if has_waited and self.transmission.welcomed and not connection.carries_frames:
+            self._complaints.warn(
+                "no frames",
+                "%s answers, but events cannot be sent there: see that the network lets this host "
+                "reach the port behind that of connect, too; events wait in the spool",
+                self._writer.name,
+            )
 
     def _is_over(self, connection: Connection) -> bool:
         """Whether the connection that stood was lost, or none was granted."""

@@ -267,6 +267,18 @@ def test_who_is_not_let_in_is_told_why_and_is_not_hurt(
     assert re.search(said, done.stderr), done.stderr
 
 
+def test_a_port_for_frames_that_is_shut_is_told(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["hansard.sender"], "UNSERVED_WARNING_S", 0.5)
+    directory = served.host()
+    served.network.shut_frames()
+    with hansard.AuditLog(directory, close_timeout=0) as log:
+        log.record("some.event")
+        wait_until(lambda: "reach the port behind that of connect, too" in caplog.text, "it warns")
+        assert log.statistics()["waiting"] == 1
+
+
 def test_who_is_allowed_later_is_let_in(served: Served) -> None:
     directory = served.host(is_allowed=False)
     with hansard.AuditLog(directory) as log:
@@ -287,15 +299,6 @@ def test_commands_ask_the_writer_that_the_directory_names(served: Served) -> Non
     done = command("redact", "--seq", seq, "--reason", "a test", "--dir", directory)
     assert done.returncode == 0, done.stderr
     assert query(served.directory, f"SELECT payload FROM entries WHERE seq = {seq}") == [(None,)]
-
-
-@pytest.mark.parametrize("name", ["query", "verify", "tail", "export", "prove", "doctor", "backup"])
-def test_what_needs_the_log_says_where_it_is(served: Served, name: str) -> None:
-    directory = served.host()
-    arguments = {"prove": ["1"], "backup": [str(directory / "copy")]}.get(name, [])
-    done = command(name, *arguments, "--dir", directory)
-    assert done.returncode == 2, done.stderr
-    assert f"is on the host of the writer at tcp://{LOOPBACK}:{served.network.port}" in done.stderr
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:

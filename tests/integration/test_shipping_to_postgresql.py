@@ -18,7 +18,7 @@ from hansard_writer.shipping import delivery, postgresql
 from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
 from hansard_writer.shipping.log_source import LogSource
 from hansard_writer.shipping.postgresql import far_end, opener, schema, shipper_lock, target
-from hansard_writer.shipping.postgresql.far_end import MISFIT, NOT_COMPARED
+from hansard_writer.shipping.postgresql.postgresql_far_end import MISFIT, NOT_COMPARED
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
 from hansard_writer.shipping.targets import TargetOptions
 from postgresql_server import PostgresqlServer

@@ -7,14 +7,19 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
 from hansard import directory as layout
 from hansard import wire
+from hansard.tcp_address import tcp_ports
 from hansard_writer.endpoints import Endpoints
+from hansard_writer.remote.tcp_endpoints import TcpEndpoints
+from hansard_writer.remote.turned_away import TurnedAway
 from support import wait_until
+from tcp_peers import Host, Site
 
 
 @pytest.fixture
@@ -187,3 +192,110 @@ def test_sockets_left_by_a_killed_writer_are_taken_over(tmp_path: Path) -> None:
         for name in (layout.PUSH_SOCKET, layout.ACK_SOCKET):
             (tmp_path / name).touch()
         Endpoints(tmp_path, 0o600).close()
+
+
+# --- beside those for other hosts ---
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "log")
+
+
+@pytest.fixture
+def both(site: Site) -> Iterator[Endpoints]:
+    """Endpoints for this host and for others."""
+    site.allow("somebody")
+    remote = TcpEndpoints(
+        site.directory, site.address, TurnedAway(), requests_queued_max=4, replies_queued_max=4
+    )
+    endpoints = Endpoints(site.directory, 0o600, remote)
+    yield endpoints
+    endpoints.close()
+
+
+def attended(endpoints: Endpoints, ask: Callable[[], Any]) -> Callable[[], Any]:
+    """The question, behind a turn of the endpoints."""
+
+    def ask_at_its_turn() -> Any:
+        endpoints.attend(time.monotonic())
+        return ask()
+
+    return ask_at_its_turn
+
+
+def test_who_sent_something_from_another_host_is_known_by_the_key(
+    site: Site, both: Endpoints
+) -> None:
+    keys = site.allow("web-1", "record", "call")
+    with Host(site, keys) as host:
+        host.push_frame(frame := host.chain.frame(b"body"))
+        message = wait_until(attended(both, both.message), "the frame arrives")
+        host._ask.send(b"question")
+        envelope, content, asks = wait_until(attended(both, both.request), "the request arrives")
+        both.reply(envelope, b"answer")
+        assert host._ask.poll(10_000)
+        assert host._ask.recv() == b"answer"
+    assert message[0] == [wire.pack_header(frame), b"body"]
+    assert (asks.name, asks.rights) == ("web-1", ("record", "call"))
+    assert (message[1], content) == (asks, b"question")
+    assert asks.address == "127.0.0.1"
+
+
+def test_neither_hosts_messages_keep_the_others_waiting(site: Site, both: Endpoints) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    paths = layout.SocketPaths(site.directory)
+    with Host(site, site.allow("web-1")) as host, context, context.socket(zmq.PUSH) as local:
+        local.linger = 0
+        local.connect(paths.push)
+        for _ in range(4):
+            local.send(b"frame")
+            host._push.send(b"frame")
+        assert both._remote
+        first = wait_until(attended(both, both._remote.message), "one is here")
+        assert first.peer.name == "web-1"
+        senders = []
+        while len(senders) < 7:
+            _, peer = wait_until(attended(both, both.message), "the next arrives")
+            senders.append(peer and peer.name)
+    assert {*senders[:2]} == {*senders[2:4]} == {None, "web-1"}
+    paths.close()
+
+
+def test_a_peer_is_not_taken_for_one_at_the_other_socket(site: Site, both: Endpoints) -> None:
+    """Both may choose their identity."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    paths = layout.SocketPaths(site.directory)
+    with Host(site, site.allow("web-1")) as host, context, context.socket(zmq.DEALER) as local:
+        local.linger, local.routing_id = 0, b"same"
+        local.connect(paths.ack)
+        remote = host.connect(zmq.DEALER, tcp_ports(site.address).requests)
+        remote.disconnect(tcp_ports(site.address).requests)
+        remote.routing_id = b"same"
+        remote.connect(tcp_ports(site.address).requests)
+        for asking in (local, remote):
+            asking.send_multipart([b"", b"question"])
+        envelopes = {}
+        while len(envelopes) < 2:
+            envelope, _, peer = wait_until(attended(both, both.request), "a request arrives")
+            envelopes[peer and peer.name] = envelope
+        assert envelopes[None][0] != envelopes["web-1"][0]
+        both.reply(envelopes["web-1"], b"for the other host")
+        both.reply(envelopes[None], b"for this one")
+        for asking, answer in ((local, b"for this one"), (remote, b"for the other host")):
+            assert asking.poll(10_000)
+            assert asking.recv_multipart() == [b"", answer]
+    paths.close()
+
+
+def test_news_from_another_host_end_a_wait(site: Site, both: Endpoints) -> None:
+    with Host(site, site.allow("web-1")) as host:
+        host.push_frame(host.chain.frame(b"first"))
+        wait_until(attended(both, both.message), "the connection stands")
+        assert both.message() is None
+        host.push_frame(host.chain.frame(b"second"))
+        began = time.monotonic()
+        while both.message() is None:
+            both.wait(30)
+            both.attend(time.monotonic())
+        assert time.monotonic() - began < 20

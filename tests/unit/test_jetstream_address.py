@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from hansard import ConfigError
+from hansard_writer.cli import main
 from hansard_writer.shipping.jetstream import address as module
 from hansard_writer.shipping.jetstream.address import parse_address
-from hansard_writer.shipping.jetstream.source import consumer_of
+from hansard_writer.shipping.jetstream.messages import Message
+from hansard_writer.shipping.jetstream.source import asked_next, consumer_of
 from hansard_writer.shipping.jetstream.stream import checked
 from hansard_writer.shipping.target import TargetRefused
 
@@ -86,6 +89,14 @@ def test_every_target_has_a_consumer_of_its_own() -> None:
     assert first.startswith("hansard-")
 
 
+def test_over_a_slow_way_no_more_is_asked_for_than_comes() -> None:
+    came = [Message(number, "s", {}, b"", pending=9 - number) for number in (1, 2, 3)]
+    assert asked_next(16, came) == 3
+    assert asked_next(3, came) == 6
+    assert asked_next(16, [came[0]._replace(pending=0)]) == 16
+    assert asked_next(4, []) == 8
+
+
 def config(**changes: Any) -> SimpleNamespace:
     facts = {
         "name": "HANSARD", "subjects": ["hansard.entries.>"], "retention": "limits",
@@ -127,3 +138,17 @@ def test_messages_are_as_large_as_servers_and_stream_allow(
 ) -> None:
     assert checked(config(max_msg_size=200_000), "nats://a", 1 << 20) == 200_000
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--from", "/mnt/archive", "postgresql://h/d"], "--from is a stream of NATS"),
+        (["--from", "nats://a", "nats://b"], "TARGET something else"),
+        (["--from", "nats://a?strem=x", "postgresql://h/d"], "is not known"),
+        (["--key", __file__, "nats://a"], "--key is for --from"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_a_matter_of_usage(arguments: list[str], why: str) -> None:
+    result = CliRunner().invoke(main, ["ship", *arguments])
+    assert (result.exit_code, why in result.output) == (2, True), result.output

@@ -20,6 +20,7 @@ PLAIN = Service(
     reads=[Path("/usr/lib/python3")],
 )
 SHARED = replace(PLAIN, group="daemon")
+FOR_HOSTS = replace(PLAIN, serves_hosts=True)
 AT_HOME = replace(SHARED, directory=Path("/home/app/audit"), working_directory=Path("/tmp"))
 ODD = replace(
     PLAIN,
@@ -59,7 +60,7 @@ def test_a_unit_runs_the_command_as_its_user_and_may_write_in_its_directory_alon
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:
-    for service in (PLAIN, SHARED, AT_HOME, ODD):
+    for service in (PLAIN, SHARED, FOR_HOSTS, AT_HOME, ODD):
         text = unit_text(service)
         assert not systemd_unit._PLACEHOLDER.search(text)
         assert "\n\n\n" not in text
@@ -71,6 +72,15 @@ def test_workers_of_a_group_get_in_by_setgid_which_the_unit_then_allows() -> Non
     assert only(SHARED, "Group") == "daemon"
     assert "install -d -o daemon -g daemon -m 2750 /var/lib/app/audit\n" in unit_text(SHARED)
     assert "install -d -o daemon -m 0700 /var/lib/app/audit\n" in unit_text(PLAIN)
+
+
+def test_the_network_is_there_for_who_serves_other_hosts_and_for_nobody_else() -> None:
+    assert only(PLAIN, "PrivateNetwork") == "yes"
+    assert only(PLAIN, "RestrictAddressFamilies") == "AF_UNIX"
+    opened = settings_of(unit_text(FOR_HOSTS))
+    assert {"PrivateNetwork", "IPAddressDeny"}.isdisjoint(opened)
+    assert opened["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6 AF_NETLINK"]
+    assert opened["After"] == opened["Wants"] == ["network-online.target"]
 
 
 @pytest.mark.parametrize("place", ["/home/app/x", "/root/x", "/run/user/7/x"])

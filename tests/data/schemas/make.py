@@ -53,6 +53,8 @@ def main() -> None:
         directory = Path(name, "log")
         record_unserved(directory)
         record_served(directory)
+        if "tcp" in hansard.Settings.__dataclass_fields__:
+            record_from_afar(directory)
         go_back_in_time(directory, Path(name, "older.db"))
         take_out(directory)
         target = HERE / f"v{schema.VERSION}.tar.xz"
@@ -94,6 +96,33 @@ def record_served(directory: Path) -> None:
         assert log.drain(TIMEOUT_S)
     if hasattr(hansard.AuditLog, "register_task"):
         keep_orphans(directory)
+
+
+def record_from_afar(directory: Path) -> None:
+    """A client of another host, with a key of its own, by hand: hello, a frame, and a wait."""
+    from hansard.curve import new_keys
+
+    ours, theirs = new_keys(), new_keys()
+    (directory / "curve.key").write_text(ours.secret)
+    (directory / "curve.key").chmod(0o600)
+    command(directory, "keys", "allow", theirs.public, "--name", "afar")
+    wire, producer_id = hansard.wire, b"from afar".ljust(16)
+    body = msgpack.packb([0, time.time_ns(), "from.afar", "info", None, None, '{"n":1}'])
+    with serving(directory, tcp="tcp://127.0.0.1:17461"), zmq.Context() as context:
+        with context.socket(zmq.REQ) as asking, context.socket(zmq.PUSH) as push:
+            for socket, port in ((asking, 17461), (push, 17462)):
+                socket.curve_publickey, socket.curve_secretkey = map(str.encode, theirs)
+                socket.curve_serverkey = ours.public.encode()
+                socket.connect(f"tcp://127.0.0.1:{port}")
+            for request in (
+                wire.Hello(producer_id, 1, 0, "afar", 7, time.time_ns(), None),
+                wire.Wait(producer_id, 0, 1, 0, 0, True, wire.Report()),
+            ):
+                asking.send(wire.pack_request(request))
+                answer = wire.unpack_reply(asking.recv())
+                frame = wire.Frame(producer_id, 1, 1, 0, wire.Drops(), body)
+                push.send_multipart([wire.pack_header(frame), body])
+        assert answer[1][0] == "committed", answer
 
 
 def refuse(log: hansard.AuditLog) -> None:

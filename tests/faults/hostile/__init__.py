@@ -19,11 +19,12 @@ from typing import Any
 from faults import checker
 from faults.checker import Noted
 from faults.hostile import spools
-from faults.hostile.peers import FLOOD, Peers, Thief, Vitals
+from faults.hostile.peers import FLOOD, Peers, RemotePeers, Thief, Vitals
 from faults.results import Row
 from hansard import AuditLog, requester, wire
 from hansard_writer.running import RunningWriter, start
 from support import query, run_worker, wait_until
+from tcp_peers import Site
 
 TITLE = "Hostile bytes"
 FULL = 200_000
@@ -62,20 +63,33 @@ print(json.dumps({"noted": noted, "slowest": slowest, "figures": figures}))
 """
 
 
-def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print) -> list[Row]:
-    """About ``size`` hostile messages, connections and files."""
+def run(
+    size: int | None = None,
+    *,
+    seed: int = 1,
+    say: Callable[[str], None] = print,
+    from_afar: bool = False,
+) -> list[Row]:
+    """About ``size`` hostile messages, connections and files; ``from_afar`` over tcp, with a key
+    that may record."""
     total = FULL if size is None else size
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="hansard-hostile-") as place:
         directory = Path(place) / "log"
         words = Path(place) / "stderr"
         with _stderr_into(words):  # a damaged spool is a line each
+            site = Site(directory) if from_afar else None
+            if site:
+                site.allow("nobody")
             writer = start(
-                directory, dead_letters_max=LETTERS_MAX, dead_letters_bytes_max=LETTER_BYTES_MAX
+                directory,
+                dead_letters_max=LETTERS_MAX,
+                dead_letters_bytes_max=LETTER_BYTES_MAX,
+                tcp=site and site.address,
             )
         try:
             with _good_workers(directory) as workers:
-                campaign = _Campaign(directory, writer, chance, total, say)
+                campaign = _Campaign(directory, site, writer, chance, total, say)
                 campaign.run()
                 good = [_heard(worker) for worker in workers]
             return campaign.check(good)
@@ -92,12 +106,14 @@ class _Campaign:
     def __init__(
         self,
         directory: Path,
+        site: Site | None,
         writer: RunningWriter,
         chance: random.Random,
         total: int,
         say: Callable[[str], None],
     ) -> None:
         self._directory = directory
+        self._site = site
         self._writer = writer
         self._chance = chance
         self._total = total
@@ -112,11 +128,11 @@ class _Campaign:
     def run(self) -> None:
         """Send all of it."""
         vitals = self._vitals
-        recording = "SELECT count(DISTINCT producer) FROM entries"
+        recording = "SELECT count(DISTINCT producer) FROM entries WHERE producer > 0"
         wait_until(lambda: query(self._directory, recording) == [(WORKERS,)], "good workers record")
         threads, files = vitals.threads, vitals.open_files
         with AuditLog(self._directory, ack_timeout=60) as victim:
-            with Peers(self._directory, self._chance) as peers:
+            with self._peers() as peers:
                 began = time.monotonic()
                 self._send_all(peers, victim)
                 peers.settle()
@@ -125,6 +141,11 @@ class _Campaign:
             self._await_spools()
         wait_until(lambda: vitals.open_files <= files, "descriptors are as many as before")
         self._files = files, vitals.open_files
+
+    def _peers(self) -> Peers:
+        if self._site:
+            return RemotePeers(self._site, self._chance)
+        return Peers(self._directory, self._chance)
 
     def _send_all(self, peers: Peers, victim: AuditLog) -> None:
         chance, counts = self._chance, self.counts
@@ -166,6 +187,14 @@ class _Campaign:
 
     def _steal(self, thief: Thief, victim: AuditLog) -> None:
         """Each way once. The victim goes on, and where its numbers were moved, as somebody else."""
+        if self._site:
+            self._record(victim)
+            stolen = victim._producer.producer_id
+            thief.try_all(stolen)
+            self._record(victim)
+            assert victim._producer.producer_id == stolen, "nothing was moved"
+            self.counts["thefts"] += 1
+            return
         for theft, is_renamed in (
             (lambda stolen: thief.forge(stolen, knows_crc=False), False),
             (lambda stolen: thief.forge(stolen, knows_crc=True), True),

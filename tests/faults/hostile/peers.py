@@ -13,7 +13,9 @@ import zmq
 from faults.hostile.messages import Frames, Requests
 from frames import Chain, event, parts
 from hansard import wire
+from hansard.tcp_address import tcp_ports
 from support import wait_until
+from tcp_peers import Site
 
 SEND_MS = 60_000  # a writer that takes nothing for so long is no writer
 SOCKETS = ("push.sock", "ack.sock")
@@ -23,6 +25,7 @@ FLOOD = 250  # connections at once
 BURST = 100  # requests of a MiB, from each asker
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # ZMTP 3.0
+CURVE_GREETING = GREETING.replace(b"NULL\0", b"CURVE")
 
 
 class Peers:
@@ -68,9 +71,7 @@ class Peers:
 
     def ask(self, content: bytes, timeout: float = 60.0) -> tuple[str, Any]:
         """A question whose answer matters, on a connection of its own."""
-        with self._context.socket(zmq.REQ) as asking:
-            asking.linger = 0
-            asking.connect(f"ipc://{self.directory / 'ack.sock'}")
+        with self.connect(zmq.REQ, "ack.sock") as asking:
             asking.send(content)
             assert asking.poll(round(timeout * 1_000)), "the writer answers"
             _, verb, said = msgpack.unpackb(asking.recv())
@@ -106,6 +107,8 @@ class Peers:
                 GREETING,
                 GREETING[: chance.randrange(len(GREETING))],
                 GREETING + chance.randbytes(chance.randrange(200)),
+                CURVE_GREETING + chance.randbytes(chance.randrange(400)),
+                CURVE_GREETING + b"\x04\xc8\x05HELLO\x01\x00" + chance.randbytes(192),
                 GREETING + b"\x06" + chance.randbytes(8) + b"\xff" * 8,  # a long command
                 GREETING + b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x04PUSH"
                 + chance.choice((b"\x02\xff\xff\xff\xff\xff\xff\xff\xff", b"\x00" + b"\xff" * 99)),
@@ -182,6 +185,33 @@ class Peers:
                 self.replies += 1
 
 
+class RemotePeers(Peers):
+    """The same on another host, with a key that may record."""
+
+    def __init__(self, site: Site, chance: random.Random) -> None:
+        self._site, self._keys = site, site.allow("hostile")
+        super().__init__(site.directory, chance)
+
+    def connect(self, kind: int, name: str) -> "zmq.Socket[bytes]":
+        made = self._context.socket(kind)
+        self._made.append(made)
+        made.sndtimeo = SEND_MS
+        made.linger = 0
+        made.curve_publickey = self._keys.public.encode()
+        made.curve_secretkey = self._keys.secret.encode()
+        made.curve_serverkey = self._site.keys.public.encode()
+        made.connect(self._endpoint(name))
+        return made
+
+    def _connect_raw(self, name: str) -> socket.socket:
+        host, port = self._endpoint(name).removeprefix("tcp://").rsplit(":", 1)
+        return socket.create_connection((host, int(port)), timeout=5)
+
+    def _endpoint(self, name: str) -> str:
+        ports = tcp_ports(self._site.address)
+        return ports.frames if name == "push.sock" else ports.requests
+
+
 class Thief:
     """Somebody who knows another producer's id."""
 
@@ -200,6 +230,15 @@ class Thief:
             wait_until(
                 lambda: self._watermark(producer_id) > said.watermark, "the forged frame is taken"
             )  # one without is refused: the victim's next event shows it
+
+    def try_all(self, producer_id: bytes) -> None:
+        """Each way, where the writer knows whose a producer is: nothing comes of it."""
+        for first_seq in (1, 1_000):
+            verb, said = self._peers.ask(
+                wire.pack_request(Chain(producer_id).hello(first_seq=first_seq))
+            )
+            assert (verb, "another's" in said) == ("error", True), said
+        self._push.send_multipart(parts(Chain(producer_id).frame(event(task_id=None))))
 
     def skip(self, producer_id: bytes) -> None:
         """A hello that says that more was freed than the log has."""

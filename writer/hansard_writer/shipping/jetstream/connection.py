@@ -5,6 +5,7 @@ again by itself, for a while; whoever waits for an answer meanwhile is told that
 """
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Coroutine
@@ -17,10 +18,12 @@ from hansard_writer.shipping.target import TargetRefused, TargetUnavailable
 CONNECT_S_MAX: Final = 15.0
 CONNECT_ONE_S_MAX: Final = 4  # to one of the servers
 RECONNECT_WAIT_S: Final = 0.5
+CONNECTS_MAX: Final = 1  # of each server behind the first try
 RECONNECTS_MAX: Final = 20  # of each server in a row, then the connection is closed
 ANSWER_S_MAX: Final = 5.0
 PING_S: Final = 20  # two without an answer, and the connection is lost
 CLOSE_S_MAX: Final = 5.0
+CLOSE_FAILED_S_MAX: Final = 0.2  # asyncio waits for ever for the end of a TLS that never began
 
 WRONG_LAST: Final = frozenset({10071, 10164})
 NOT_CLUSTERED: Final = 10074
@@ -29,6 +32,39 @@ FULL: Final = frozenset({10077, 10047, 10023, 10002, 10028})
 NO_JETSTREAM: Final = frozenset({10039, 10076})
 
 T = TypeVar("T")
+
+
+def _refusal(error: Exception) -> str | None:
+    """What an error says that is the same at the next try; None for others."""
+    from nats.errors import SecureConnWantedError
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"is not known to be who it says ({error.verify_message}): name the file of its "
+            "authority, ?ca=FILE, if it is trusted"
+        )
+    if isinstance(error, SecureConnWantedError):
+        return "has no TLS, and is told nothing without: say nats://, or have its servers use TLS"
+    why = str(error).removeprefix("nats: ")
+    if "permissions violation" in why.lower():
+        return f"does not allow this ({why}): give the login the right to it"
+    return f"refuses the login ({why}): give another" if "authorization" in why.lower() else None
+
+
+def _client(*, to_tls_only: bool) -> Any:
+    """A client of the library. Left to itself it gives its login, in the clear, to whoever answers
+    that TLS is not required."""
+    from nats.aio.client import Client
+    from nats.errors import SecureConnWantedError
+
+    class Careful(Client):  # type: ignore[misc]
+        def _connect_command(self) -> bytes:
+            if to_tls_only and not self._server_info.get("tls_required"):
+                raise SecureConnWantedError
+            command: bytes = super()._connect_command()
+            return command
+
+    return Careful()
 
 
 class WrongLast(TargetUnavailable):
@@ -42,11 +78,10 @@ class Connection:
     """
 
     def __init__(self, address: Address) -> None:
-        from nats.aio.client import Client
-
         self.name = address.name
-        self.client: Any = Client()
+        self.client: Any = _client(to_tls_only=address.tls)
         self._complaint: Exception | None = None
+        self._is_connected = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="hansard-nats", daemon=True
@@ -54,6 +89,8 @@ class Connection:
         self._thread.start()
         try:
             self.wait(self.client.connect(**self._options(address)), CONNECT_S_MAX)
+            self._is_connected = True
+            self.client.options["max_reconnect_attempts"] = RECONNECTS_MAX
             self.stream: Any = self.client.jetstream(timeout=ANSWER_S_MAX)
         except BaseException:
             self.close()
@@ -76,6 +113,7 @@ class Connection:
         import nats.errors
         from nats.js.errors import NotFoundError
 
+        self._complaint = None
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result(timeout)
@@ -83,7 +121,10 @@ class Connection:
             raise
         except (FutureTimeout, TimeoutError) as error:
             future.cancel()
-            why = f": {self._complaint}" if self._complaint else ""
+            complaint = self._complaint
+            if complaint and (refusal := _refusal(complaint)):
+                raise TargetRefused(f"{self.name} {refusal}") from error
+            why = f": {complaint}" if complaint else ""
             raise TargetUnavailable(f"{self.name} does not answer{why}") from error
         except (nats.errors.Error, OSError) as error:
             raise self._translated(error) from error
@@ -110,7 +151,7 @@ class Connection:
             "name": "hansard ship",
             "connect_timeout": CONNECT_ONE_S_MAX,
             "reconnect_time_wait": RECONNECT_WAIT_S,
-            "max_reconnect_attempts": RECONNECTS_MAX,
+            "max_reconnect_attempts": CONNECTS_MAX,
             "ping_interval": PING_S,
             "user_credentials": address.creds,
         }
@@ -126,11 +167,14 @@ class Connection:
         return options
 
     async def _complains(self, error: Exception) -> None:
-        """The client hears of something that no call returns."""
+        """The client hears of something that no call returns. Raised here, an error ends its first
+        connecting, which no further try can mend."""
         self._complaint = error
+        if not self._is_connected and _refusal(error):
+            raise error
 
     def _translated(self, error: Exception) -> Exception:
-        from nats.errors import AuthorizationError, NoServersError
+        from nats.errors import NoServersError
         from nats.js.errors import APIError
 
         if isinstance(error, APIError):
@@ -138,8 +182,8 @@ class Connection:
         if isinstance(error, NoServersError):
             error = self._complaint or error
         why = str(error).removeprefix("nats: ") or type(error).__name__
-        if isinstance(error, AuthorizationError) or "authorization" in why.lower():
-            return TargetRefused(f"{self.name} refuses the login ({why}): give another one")
+        if refusal := _refusal(error):
+            return TargetRefused(f"{self.name} {refusal}")
         return TargetUnavailable(f"{self.name} cannot be reached: {why}")
 
     def _answered(self, number: int | None, status: int | None, why: str | None) -> Exception:
@@ -163,8 +207,9 @@ class Connection:
         return TargetUnavailable(said)
 
     async def _end(self) -> None:
-        if self.client.is_connected or self.client.is_reconnecting:
-            await self.client.close()
+        with contextlib.suppress(Exception):
+            most = CLOSE_S_MAX / 2 if self._is_connected else CLOSE_FAILED_S_MAX
+            await asyncio.wait_for(self.client.close(), most)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()

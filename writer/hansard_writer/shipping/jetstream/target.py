@@ -2,7 +2,8 @@
 
 It keeps no state of its own. Every message says behind which one of its subject it comes, and the
 servers refuse it anywhere else: so a second shipper, or a message that is sent again however late,
-puts nothing in twice or out of order. (They look at that first, and at the message's id after it.)
+puts nothing in twice or out of order. (They look at that first, and at the message's id after it:
+where that is known all the same, somebody has removed or copied messages, and it is left out.)
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from hansard_writer.shipping.jetstream.messages import (
     EXPECTED_LAST,
     EXPECTED_STREAM,
     HEADER_BYTES_MAX,
+    MESSAGE_ID,
     PARTS_MAX,
     Outgoing,
     edge_of,
@@ -22,7 +24,7 @@ from hansard_writer.shipping.jetstream.messages import (
     subject_of,
 )
 from hansard_writer.shipping.jetstream.stream import open_stream
-from hansard_writer.shipping.target import TargetRefused, TargetUnavailable
+from hansard_writer.shipping.target import TargetRefused
 
 
 class Position(NamedTuple):
@@ -110,10 +112,9 @@ class JetStreamTarget:
         headers = message.headers | {EXPECTED_LAST: str(last), EXPECTED_STREAM: self._stream}
         stream = self._connection.stream
         ack = self._connection.wait(stream.publish(message.subject, message.data, headers=headers))
-        if ack.duplicate:
-            raise TargetUnavailable(
-                f"{self.name} remembers a message that it does not have any more: it forgets it "
-                "when its window of duplicates is over"
-            )
+        if ack.duplicate:  # of one that was removed, or stands in front of one that was copied
+            del headers[MESSAGE_ID]
+            publish = stream.publish(message.subject, message.data, headers=headers)
+            ack = self._connection.wait(publish)
         number: int = ack.seq
         return number

@@ -63,7 +63,7 @@ class LogFiles:
             with storage_errors(directory):
                 self._finish()
         except BaseException:
-            self._holding.close()
+            self._release()
             raise
         self._since = time.monotonic()  # the oldest that waits
         self._is_sound = True
@@ -127,13 +127,7 @@ class LogFiles:
     def _remove_doubles(self) -> None:
         """What waits and is a range as well, and ranges of a batch of which not all is in any."""
         ranges, staged = self._listed()
-        pending = {part.last for part in staged if part.is_pending}
         for part in staged:
-            if part.is_pending:
-                continue
-            if part.last in pending:  # a rename that copies was on its way
-                part.path.unlink()
-                continue
             doubled = [each for each in ranges if each.has_some(part.first, part.last)]
             if not doubled:
                 continue

@@ -4,6 +4,7 @@ without what was redacted or pruned.
 They go through memory a row group at a time, so that is what bounds it.
 """
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from hansard_writer.arrow import ROW_GROUP_BYTES_MAX, ROW_GROUP_ENTRIES_MAX
 from hansard_writer.proof.merkle_hash_tree import grow
 from hansard_writer.shipping.parquet.columns import SCHEMA, WRITING, leaves_of, without
 from hansard_writer.shipping.parquet.facts import Facts, facts_of
+from hansard_writer.shipping.parquet.storage import storage_errors
 
 Span = tuple[int, int]
 _SECRETS: Final = ["seq", "payload", "salt"]
@@ -47,15 +49,22 @@ def _grouped(tables: Iterable[Any]) -> Iterator[Any]:
         yield pa.concat_tables(waiting)
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Raises `TargetRefused` where it is damaged, which names it."""
+    with storage_errors(path), pq.ParquetFile(path) as file:
+        yield file
+
+
 def facts_at(path: Path) -> Facts:
     """What a file says of itself."""
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         return facts_of(file.metadata.metadata)
 
 
 def tables_at(path: Path) -> Iterator[Any]:
     """What is in a file, row group by row group."""
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, use_threads=False)
 
@@ -73,7 +82,7 @@ def pieces(table: Any, facts: Facts, entries_max: int) -> Iterator[tuple[Facts, 
 
 def has_secrets(path: Path, spans: Sequence[Span]) -> bool:
     """Whether something of a payload is there for an entry in one of the spans, which ascend."""
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         for batch in file.iter_batches(columns=_SECRETS, use_threads=False):
             there = pc.or_(batch["payload"].is_valid(), batch["salt"].is_valid())
             marked = pa.array(_marks(batch["seq"].to_pylist(), spans))
