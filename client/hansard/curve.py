@@ -35,8 +35,10 @@ def new_keys() -> CurveKeys:
     """A fresh pair, which is nowhere yet."""
     import zmq
 
-    public, secret = zmq.curve_keypair()
-    return CurveKeys(public.decode(), secret.decode())
+    while True:  # a public key is an argument of commands: "-" would begin an option
+        public, secret = zmq.curve_keypair()
+        if not public.startswith(b"-"):
+            return CurveKeys(public.decode(), secret.decode())
 
 
 def check_public_key(text: str, shown: str = "the key") -> None:

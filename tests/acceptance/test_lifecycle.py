@@ -9,6 +9,7 @@ import pytest
 
 from acceptance.conftest import MortalWriter, Script
 from hansard import AuditLog, ClosedError, WriterUnavailable, sender
+from hansard.local_writer import LocalWriter
 from support import count_entries, query, wait_until
 
 
@@ -120,7 +121,7 @@ def test_an_unserved_log_is_complained_of_once(
     directory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "UNSERVED_WARNING_S", 0.2)
-    monkeypatch.setattr(sender, "SILENCE_S", 0.1)
+    monkeypatch.setattr(LocalWriter, "silence_s", 0.1)
 
     def unserved() -> list[logging.LogRecord]:
         return [each for each in caplog.records if "no writer has answered" in each.message]

@@ -27,8 +27,8 @@ from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.shipping import delivery
 from hansard_writer.shipping.batch import Batch, Checked
 from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
-from hansard_writer.shipping.jetstream import source, source_opener
-from hansard_writer.shipping.jetstream.messages import Message, Outgoing
+from hansard_writer.shipping.jetstream import connection, source, source_opener
+from hansard_writer.shipping.jetstream.messages import Message, Outgoing, subject_of
 from hansard_writer.shipping.jetstream.source import consumer_of
 from hansard_writer.shipping.jetstream.target import JetStreamTarget
 from hansard_writer.shipping.log_source import LogSource
@@ -256,15 +256,16 @@ def test_a_log_arrives_in_postgresql_by_way_of_a_stream(
         assert log.flush(timeout=20)
         code, said = done(begin("ship", "--once", "--replicas", 1, "--dir", directory, url))
         assert (code, "Shipped 2,001 entries of hansard/" in said) == (0, True), said
-        relaying = ("ship", "--once", "--from", url, database, "--key", directory / "writer.pub")
-        code, said = done(begin(*relaying))
+        key = directory / "writer.pub"
+        code, said = done(begin("ship", "--once", "--from", url, database, "--key", key))
         assert (code, "Shipped 2,001 entries in " in said) == (0, True), said
         log.record("task.step", {"n": 2_000}, sync=True)
-    assert done(begin("ship", "--once", "--dir", directory, url))[0] == 0
-    code, said = done(begin(*relaying))
-    assert (code, "Shipped 1 entry in 1 batch from" in said) == (0, True), said
-    with postgresql.connected(database) as connection:
-        assert connection.execute(ALL).fetchone() == (2_002, 2_002, 2_002)
+    assert ship(directory, url).entries == 1
+    named = target_named(database, TargetOptions())
+    relaying_on = Relay(source_opener(url, named.name), named.open, Heard())
+    assert relaying_on.run(once=True) == (1, 1, 0)
+    with postgresql.connected(database) as client:
+        assert client.execute(ALL).fetchone() == (2_002, 2_002, 2_002)
 
 
 def test_one_message_has_a_batch_and_what_is_too_large_comes_in_parts(
@@ -391,8 +392,8 @@ def test_behind_the_window_of_duplicates_all_is_sent_again_and_is_there_once(
     database = postgresql.new_database()
     code, said = done(begin("ship", "--once", "--from", url, database))
     assert (code, "this is no batch" in said) == (1, True), said  # without headers they are none
-    with postgresql.connected(database) as connection:
-        assert connection.execute(ALL).fetchone() == (350, 350, 350)
+    with postgresql.connected(database) as client:
+        assert client.execute(ALL).fetchone() == (350, 350, 350)
 
 
 def test_what_was_sent_again_by_hand_keeps_nobody_from_shipping(
@@ -547,6 +548,33 @@ def test_a_login_is_asked_for_and_never_shown(log: SignedLog) -> None:
         assert "wrong1" not in str(caught.value)
 
 
+def test_a_host_may_be_allowed_its_own_log_only(
+    log: SignedLog, tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_S_MAX", 1.0)
+    apis = ["STREAM.INFO", "STREAM.MSG.GET"]
+    rights = {
+        "publish": [subject_of(log.origin), *(f"$JS.API.{each}.{STREAM}" for each in apis)],
+        "subscribe": ["_INBOX.>"],
+    }
+    users = [
+        {"user": "host", "password": "p", "permissions": rights},
+        {"user": "all", "password": "p"},
+    ]
+    with nats_server(authorization={"users": users}) as server:
+        other = SignedLog(tmp_path / "other")
+        other.enter(count=5)
+        other.seal()
+        ship(other.directory, f"nats://all:p@{server.host}")
+        assert ship(log.directory, f"nats://host:p@{server.host}").shipped_to == 350
+        other.enter(count=5)
+        other.seal()
+        with pytest.raises(TargetRefused, match=r"(?i)permissions violation for publish"):
+            ship(other.directory, f"nats://host:p@{server.host}")
+        other.close()
+        assert relay(f"nats://all:p@{server.host}", kept) == (5, 355, 0)
+
+
 def test_a_token_is_a_login_too(log: SignedLog) -> None:
     with nats_server(authorization={"token": "opensesame"}) as server:
         assert ship(log.directory, f"nats://opensesame@{server.host}").shipped_to == 350
@@ -642,15 +670,15 @@ def test_killed_shippers_relays_and_servers_lose_and_double_nothing(
     assert done(begin(*shipping, "--once"))[0] == 0
     code, said = done(begin(*relaying, "--once"))
     assert code == 0, said
-    with postgresql.connected(database) as connection:
-        assert connection.execute(ALL).fetchone() == (count, count, count)
+    with postgresql.connected(database) as client:
+        assert client.execute(ALL).fetchone() == (count, count, count)
 
 
 def relayed(postgresql: PostgresqlServer, database: str) -> bool:
-    with postgresql.connected(database) as connection:
-        if connection.execute("SELECT to_regclass('hansard.entries')").fetchone()[0] is None:
+    with postgresql.connected(database) as client:
+        if client.execute("SELECT to_regclass('hansard.entries')").fetchone()[0] is None:
             return False
-        found: bool = connection.execute(ALL).fetchone()[0] > 0
+        found: bool = client.execute(ALL).fetchone()[0] > 0
     return found
 
 

@@ -14,6 +14,7 @@ from frames import event
 from hansard.errors import ConfigError
 from hansard_writer.derived.definitions import BUILT_IN
 from hansard_writer.derived.extraction import Cause, Extractor, Payload
+from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.shipping import delivery, postgresql
 from hansard_writer.shipping.delivery import Delivery, Observer, Shipped
 from hansard_writer.shipping.log_source import LogSource
@@ -274,13 +275,14 @@ def test_what_was_pruned_behind_what_was_shipped_leaves_a_hole_until_the_log_say
     edge = log.tree.edge(170)
     log.pruned(170)
 
-    held: list[int] = []
+    held: list[tuple[int, Any]] = []
 
     def look(_: Shipped) -> None:
-        held.append(rows(database, "SELECT min(seq) FROM hansard.entries")[0][0])
+        ((first,),) = rows(database, "SELECT min(seq) FROM hansard.entries")
+        held.append((first, begun(database, log)))
 
     ship(log, database, Heard(look))
-    assert held[0] == held[1] == 1
+    assert held[0] == held[1] == (1, Edge())
     assert in_postgresql(database, log.origin) == in_log(log.directory)
     assert begun(database, log) == edge
 

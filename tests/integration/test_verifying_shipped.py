@@ -266,6 +266,39 @@ def test_a_rotation_that_the_retired_key_has_not_signed_is_found(log: SignedLog)
     assert "which retired or began there, has not signed it" in str(report.findings)
 
 
+def test_a_key_that_nobody_vouched_for_signs_nothing(log: SignedLog) -> None:
+    """Who has no key says that it was lost, and goes on under the same origin."""
+    log.enter(count=20)
+    shipped = shipped_from(log)
+    forger = signing_key(log.origin, 7)
+    log.say(
+        "hansard.key", reason="lost", retired=str(log.key.verifier_key),
+        verifier_key=str(forger.verifier_key),
+    )  # fmt: skip
+    log.publish(forger)
+    log.seal()
+    shipped.ship(log)
+    assert_found(
+        shipped.report(),
+        Verdict.ALTERED,
+        f"entry 21: {UNCOVERED}",
+        "keys that do not follow from the given key signed 1 checkpoint",
+    )
+
+
+def test_a_key_before_the_given_one_counts_only_under_that_ones_signature(log: SignedLog) -> None:
+    """Anybody can name the given key as their successor."""
+    log.enter(count=20)
+    shipped = shipped_from(log)
+    forger, honest = log.key, log.rotate(2)
+    log.seal(forger, honest)
+    shipped.ship(log)
+    assert_found(shipped.report(keys=(honest,)), Verdict.INTACT)
+    del shipped.kept.notes[21]
+    report = shipped.report(keys=(honest,))
+    assert_found(report, Verdict.ALTERED, f"entry 21: {UNCOVERED}", NOT_SIGNED)
+
+
 def test_a_log_that_lost_its_key_is_another_one_from_then_on(log: SignedLog) -> None:
     log.enter(count=20)
     shipped = shipped_from(log)
@@ -284,6 +317,13 @@ def test_a_log_that_lost_its_key_is_another_one_from_then_on(log: SignedLog) -> 
     later = found.logs[1].report
     assert later is not None
     assert "the key before it was lost" in later.remarks[0]
+    honest = dict(again.kept.notes)
+    for size, root_then in ((20, log.tree.root(20)), (99, b"r" * 32)):
+        note = sign_checkpoint(Checkpoint(shipped.origin, size, root_then), [lost])
+        again.kept.notes = honest | {size: note}
+        misplaced = f"checkpoint of size {size}: it is one of {shipped.origin}"
+        assert_found(again.report(keys=(lost, new)), Verdict.ALTERED, misplaced)
+    again.kept.notes = honest
     one, other = shipped.verify(keys=(lost,)).logs
     assert (one.verdict, other.verdict, other.is_good) == ("intact", "unverified", False)
     assert f"of this log there is one of {shipped.origin}: since it lost its key" in other.why
@@ -418,10 +458,17 @@ def test_a_payload_that_was_put_back_is_found(log: SignedLog) -> None:
 
 def test_a_redaction_that_a_client_speaks_of_is_unsaid(log: SignedLog) -> None:
     log.enter(count=20)
-    log.enter(event('{"entries":[[7,7]]}', event_type="hansard.redacted"))
+    log.enter(event('{"entries":[[7,7]]}', event_type="a.redacted"))
+    log.redacted(3)
     shipped = shipped_from(log)
     shipped.kept.change(7, HASHED, None)
-    assert_found(shipped.report(), Verdict.ALTERED, "entry 7: redacted, and no entry")
+    shipped.kept.change(21, EVENT_TYPE, "hansard.redacted")
+    assert_found(
+        shipped.report(),
+        Verdict.ALTERED,
+        f"entry 21: {entries.OTHER_LEAF}",
+        "entry 7: redacted, and no entry",
+    )
 
 
 def test_what_has_no_part_in_the_proof_and_does_not_fit_is_found(shipped: Shipped) -> None:

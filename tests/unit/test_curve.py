@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import zmq
 
 from hansard.curve import CurveKeys, check_public_key, new_keys, read_keys
 from hansard.errors import ConfigError
@@ -45,3 +46,9 @@ def test_a_clients_secret_may_be_its_groups_to_read_and_no_more(
 def test_what_is_no_key_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(ConfigError, match="server_key is"):
         check_public_key(text, "server_key")
+
+
+def test_a_new_public_key_begins_no_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(b"-" + b"0" * 39, b"1" * 40), (b"2" * 40, b"3" * 40)]
+    monkeypatch.setattr(zmq, "curve_keypair", lambda: pairs.pop(0))
+    assert new_keys() == CurveKeys("2" * 40, "3" * 40)

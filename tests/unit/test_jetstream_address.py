@@ -12,7 +12,8 @@ from hansard import ConfigError
 from hansard_writer.cli import main
 from hansard_writer.shipping.jetstream import address as module
 from hansard_writer.shipping.jetstream.address import parse_address
-from hansard_writer.shipping.jetstream.source import consumer_of
+from hansard_writer.shipping.jetstream.messages import Message
+from hansard_writer.shipping.jetstream.source import asked_next, consumer_of
 from hansard_writer.shipping.jetstream.stream import checked
 from hansard_writer.shipping.target import TargetRefused
 
@@ -86,6 +87,14 @@ def test_every_target_has_a_consumer_of_its_own() -> None:
     assert first != second
     assert first == consumer_of("postgresql://a/b")
     assert first.startswith("hansard-")
+
+
+def test_over_a_slow_way_no_more_is_asked_for_than_comes() -> None:
+    came = [Message(number, "s", {}, b"", pending=9 - number) for number in (1, 2, 3)]
+    assert asked_next(16, came) == 3
+    assert asked_next(3, came) == 6
+    assert asked_next(16, [came[0]._replace(pending=0)]) == 16
+    assert asked_next(4, []) == 8
 
 
 def config(**changes: Any) -> SimpleNamespace:

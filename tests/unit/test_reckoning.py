@@ -23,7 +23,7 @@ def log(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
         log.add(payload=payload("a", number))
     log.execute("INSERT INTO runs VALUES(1, 1, 3, 1)")
     log.execute("UPDATE producers SET watermark = 3")
-    log.execute("INSERT INTO producers VALUES(0, x'00', '', 0, 0, 0, 0, 0, 0, 0, 0, 0)")
+    log.execute("INSERT INTO producers VALUES(0, x'00', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL)")
     yield log
     log.connection.close()
 

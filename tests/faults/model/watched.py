@@ -20,7 +20,7 @@ from faults.model.reference import Event, Reference
 from faults.model.subject import Subject
 from faults.model.view import DEAD, ENTERED, LOST, View
 from hansard import wire
-from hansard.sender import SILENCE_S
+from hansard.local_writer import SILENCE_S
 from hansard.spool import RECORDS_AT
 from hansard.spool.layout import read_state
 from hansard_writer.adoption import SCAN_S

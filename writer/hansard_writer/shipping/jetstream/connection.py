@@ -46,6 +46,8 @@ def _refusal(error: Exception) -> str | None:
     if isinstance(error, SecureConnWantedError):
         return "has no TLS, and is told nothing without: say nats://, or have its servers use TLS"
     why = str(error).removeprefix("nats: ")
+    if "permissions violation" in why.lower():
+        return f"does not allow this ({why}): give the login the right to it"
     return f"refuses the login ({why}): give another" if "authorization" in why.lower() else None
 
 
@@ -111,6 +113,7 @@ class Connection:
         import nats.errors
         from nats.js.errors import NotFoundError
 
+        self._complaint = None
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result(timeout)
@@ -118,7 +121,10 @@ class Connection:
             raise
         except (FutureTimeout, TimeoutError) as error:
             future.cancel()
-            why = f": {self._complaint}" if self._complaint else ""
+            complaint = self._complaint
+            if complaint and (refusal := _refusal(complaint)):
+                raise TargetRefused(f"{self.name} {refusal}") from error
+            why = f": {complaint}" if complaint else ""
             raise TargetUnavailable(f"{self.name} does not answer{why}") from error
         except (nats.errors.Error, OSError) as error:
             raise self._translated(error) from error

@@ -15,7 +15,7 @@ from hansard_writer.shipping.jetstream.messages import SUBJECTS, Message
 from hansard_writer.shipping.jetstream.stream import existing_stream
 from hansard_writer.shipping.target import TargetUnavailable
 
-FETCHED_MAX: Final = 16
+FETCHED_MAX: Final = 16  # at once; fewer where they take longer than is waited for them
 FETCH_S: Final = 1.0
 ACK_WAIT_S: Final = 60.0
 UNACKED_MAX: Final = 10_000  # parts of messages that are not complete are not acked
@@ -27,6 +27,14 @@ def consumer_of(target: str) -> str:
     return "hansard-" + hashlib.sha256(target.encode()).hexdigest()[:_NAME_CHARACTERS]
 
 
+def asked_next(asked: int, came: list[Message]) -> int:
+    """How many messages to ask for, when so many were asked for and these have come in time: where
+    the way is slow, what was asked for is still on it."""
+    if came and len(came) < asked and came[-1].pending:
+        return len(came)
+    return min(2 * asked, FETCHED_MAX)
+
+
 class StreamSource:
     """Messages of the stream that a target has not acked. One thread's, and one at a time reads for
     a target: a second one is noticed, and both begin again where they were. ``end`` is the number
@@ -35,6 +43,7 @@ class StreamSource:
     def __init__(self, address: Address, consumer: str) -> None:
         self.name = address.name
         self._stream, self._consumer = address.stream, consumer
+        self._ask_for = FETCHED_MAX
         self._connection = Connection(address)
         try:
             self.end: int = existing_stream(self._connection, self._stream).state.last_seq
@@ -48,7 +57,7 @@ class StreamSource:
     def fetch(self) -> list[Message]:
         """The messages that come next; none where there are none for a while."""
         try:
-            fetched = self._connection.wait(_fetched(self._pulled))
+            fetched = self._connection.wait(_fetched(self._pulled, self._ask_for))
         except _not_found() as error:
             raise TargetUnavailable(f"{self.name}: the consumer is gone") from error
         if self._connection.reconnects:
@@ -61,6 +70,7 @@ class StreamSource:
                     f"{self._consumer}): one relay at a time ships to a target"
                 )
             self._delivered += 1
+        self._ask_for = asked_next(self._ask_for, messages)
         return messages
 
     def ack(self, messages: list[Message]) -> None:
@@ -68,9 +78,11 @@ class StreamSource:
         self._connection.wait(_acked(messages))
 
     def is_at_end(self) -> bool:
-        """Whether nothing is left in the stream. To be asked where nothing was fetched."""
-        left: int = self._info().num_pending
-        return left == 0
+        """Whether nothing is left in the stream, or on its way. To be asked where nothing was
+        fetched."""
+        info = self._info()
+        has_come: bool = info.delivered.consumer_seq == self._delivered
+        return has_come and info.num_pending == 0
 
     def close(self) -> None:
         """Let go of it. Idempotent, and raises nothing."""
@@ -123,10 +135,10 @@ def _message(fetched: Any) -> Message:
     )  # fmt: skip
 
 
-async def _fetched(pulled: Any) -> list[Any]:
+async def _fetched(pulled: Any, most: int) -> list[Any]:
     """Several messages; none after a while."""
     try:
-        fetched: list[Any] = await pulled.fetch(FETCHED_MAX, timeout=FETCH_S)
+        fetched: list[Any] = await pulled.fetch(most, timeout=FETCH_S)
     except TimeoutError:
         return []
     return fetched

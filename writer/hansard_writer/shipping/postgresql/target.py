@@ -115,6 +115,7 @@ class PostgresqlTarget:
             except psycopg.Error as error:
                 if not is_of_content(error):
                     raise
+                # Asked about all first: of a flood of such rows each would be a COPY.
                 refused = self._refused(range(len(batch.rows)), batch.rows)
                 self._append(batch, checked, refused, one_by_one=True)
 
