@@ -1,6 +1,6 @@
 """Connections to PostgreSQL: what they are told, so that a dead peer or a held lock ends in time.
 
-What the user's URL, service file or PG* variables say counts first. It reads and writes no table.
+What the URL itself says counts first. It reads and writes no table.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,15 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": 30_000,  # ms until sent data must be received
     "client_encoding": "utf8",
 }
-# On the server. It finds a client that is gone as soon, and lets go of what that held.
+# On the server. It finds a client that is gone as soon, and lets go of what that held. A statement
+# may take its time, as to prune and to migrate does; it waits for nobody's lock for long.
 _SESSION: Final = """
     SELECT set_config(name, value, false) FROM (VALUES
         ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),
         ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '30s'),
         ('client_connection_check_interval', '5s'),
         ('idle_in_transaction_session_timeout', %(idle)s),
-        ('statement_timeout', %(statement)s), ('lock_timeout', '60s'),
+        ('statement_timeout', '0'), ('lock_timeout', '60s'),
         ('client_min_messages', 'error'), ('TimeZone', 'UTC'),
         ('default_transaction_read_only', %(read_only)s),
         ('synchronous_commit', CASE current_setting('synchronous_commit')
@@ -62,7 +63,6 @@ class Address:
         facts = {**_DEFAULTS, "application_name": application, **self._given}
         settings = {
             "idle": "0" if read_only else "60s",
-            "statement": "0" if read_only else "30min",
             "read_only": "on" if read_only else "off",
         }
         with translated(self.name, self.password):
