@@ -20,7 +20,8 @@ def writer_of(directory: Path, settings: Settings | None = None) -> Writer:
     """By the settings that are given, else by those of the directory and the environment. Raises
     `ConfigError` for settings that cannot be used."""
     if settings is None:
-        if _CONNECT not in os.environ and not (directory / SETTINGS_FILE).exists():
+        has_settings = os.access(directory / SETTINGS_FILE, os.F_OK)  # of another user: none
+        if _CONNECT not in os.environ and not has_settings:
             return LocalWriter(directory)
         settings = load_settings(directory)
     if settings.connect is None or settings.server_key is None:
