@@ -460,6 +460,28 @@ def test_a_database_in_another_encoding_is_refused(postgresql: PostgresqlServer)
         opener(url, FEW)()
 
 
+def test_of_very_many_logs_only_some_stay_locked(
+    log: SignedLog, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay ships all logs over one connection, and the server has room for so many locks."""
+    monkeypatch.setattr(target, "LOCKS_HELD_MAX", 2)
+    log.enter(count=5)
+    log.seal()
+    source = LogSource(log.directory)
+    batch = source.next(0)
+    source.close()
+    assert batch
+    relay = opener(database, FEW)()
+    edge = relay.edge(log.origin)
+    for number in (0, 1, 2, 3, 3, 2):
+        relay.edge(f"{log.origin}/{number}")
+    held = rows(database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    assert held == [(2,)]
+    relay.append(batch, batch.checked(edge))  # which rests on the size, and not on the lock
+    relay.close()
+    assert in_postgresql(database, log.origin) == in_log(log.directory)
+
+
 def test_a_second_shipper_of_a_log_is_refused_and_one_of_another_log_is_not(
     log: SignedLog, database: str
 ) -> None:

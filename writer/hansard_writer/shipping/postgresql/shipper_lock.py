@@ -14,6 +14,7 @@ WAIT_S_MAX: Final = 5.0  # as long as a killed shipper's backend may take to end
 LOOK_S: Final = 0.1
 
 _TRY: Final = "SELECT pg_try_advisory_lock(%s)"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(%s)"
 _HOLDER: Final = """
     SELECT a.pid, a.backend_start, a.application_name, a.client_addr
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
@@ -44,7 +45,7 @@ def lock(connection: Any, origin: str, name: str, lost: Backend | None) -> None:
     holds the lock, as happens where the network took the connection and the server has not heard.
     Raises `TargetTaken`.
     """
-    key = int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8], signed=True)
+    key = _key(origin)
     deadline = time.monotonic() + WAIT_S_MAX
     while not connection.execute(_TRY, (key,)).fetchone()[0]:
         holder = connection.execute(_HOLDER, (key,)).fetchone()
@@ -53,6 +54,15 @@ def lock(connection: Any, origin: str, name: str, lost: Backend | None) -> None:
         elif time.monotonic() > deadline:
             raise TargetTaken(_taken(origin, name, holder))
         time.sleep(LOOK_S)
+
+
+def unlock(connection: Any, origin: str) -> None:
+    """Let another one ship a log."""
+    connection.execute(_UNLOCK, (_key(origin),))
+
+
+def _key(origin: str) -> int:
+    return int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8], signed=True)
 
 
 def _taken(origin: str, name: str, holder: Any) -> str:

@@ -18,10 +18,11 @@ from hansard_writer.shipping.postgresql.errors import is_of_content, translated
 from hansard_writer.shipping.postgresql.making import make
 from hansard_writer.shipping.postgresql.packed_edge import pack_edge, unpack_edge
 from hansard_writer.shipping.postgresql.rows_to_copy import COLUMNS, CopyEncoder, suspects
-from hansard_writer.shipping.postgresql.shipper_lock import Backend, lock, own_backend
+from hansard_writer.shipping.postgresql.shipper_lock import Backend, lock, own_backend, unlock
 from hansard_writer.shipping.target import TargetRefused, TargetUnavailable
 
 PRODUCERS_REMEMBERED_MAX: Final = 10_000  # of an origin, before it starts over
+LOCKS_HELD_MAX: Final = 1_000  # the server has room for some thousands, of all its connections
 LEAVES_AT_ONCE: Final = 50_000
 
 _COPY: Final = f"COPY hansard.entries({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
@@ -87,6 +88,7 @@ class PostgresqlTarget:
         self._lost = lost
         self._encoder = CopyEncoder()
         self._origins: dict[str, _Origin] = {}
+        self._locked: dict[str, None] = {}  # the one that was locked longest ago first
         self._connection = address.connect("hansard ship", read_only=False)
         try:
             with translated(self.name, self._password):
@@ -98,7 +100,7 @@ class PostgresqlTarget:
 
     def edge(self, origin: str) -> Edge:
         with translated(self.name, self._password):
-            lock(self._connection, origin, self.name, self._lost)
+            self._lock(origin)
             empty = pack_edge(Edge())
             self._execute(_ADD_ORIGIN, origin, _log_id(origin), empty, empty)
             id_, size, packed = self._row(_ORIGIN, origin)
@@ -151,6 +153,17 @@ class PostgresqlTarget:
         if len(origin.producers) <= PRODUCERS_REMEMBERED_MAX:
             known = origin.producers | known
         self._origins[batch.origin] = _Origin(origin.id, checked.edge.size, known)
+
+    def _lock(self, origin: str) -> None:
+        """Be the only one who ships a log; of very many, of those that were asked for last."""
+        if origin in self._locked:  # locks of a session are counted
+            return
+        lock(self._connection, origin, self.name, self._lost)
+        self._locked[origin] = None
+        if len(self._locked) > LOCKS_HELD_MAX:
+            longest_ago = next(iter(self._locked))
+            del self._locked[longest_ago]
+            unlock(self._connection, longest_ago)
 
     def _grow(self, batch: Batch, checked: Checked, origin: _Origin) -> None:
         """The origin's row is locked from here on."""
