@@ -376,6 +376,12 @@ def test_a_shared_log_has_modes_of_its_own() -> None:
     assert said == ["all as they should be"]
 
 
+def test_keys_for_other_hosts_have_the_modes_that_they_are_made_with() -> None:
+    keys = file("curve.key", 0o600), file("curve.pub", 0o644), file("curve.allowed", 0o600)
+    said = [each.seen for each in diagnose(with_files(*keys)).findings if each.area == "modes"]
+    assert said == ["all as they should be"]
+
+
 def test_every_finding_that_is_not_well_says_what_to_do() -> None:
     for seen, *_ in SICK:
         for each in diagnose(seen).findings:
