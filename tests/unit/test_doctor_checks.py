@@ -70,6 +70,13 @@ SICK = [
         "`hansard ship postgresql://db/a --dir",
     ),
     (
+        facts(shipping=(SHIPPED._replace(state="failed", why="no such role"),)),
+        "shipping",
+        ACTION,
+        "shipping ended: no such role",
+        "if that is over, `rm ",
+    ),
+    (
         facts(shipping=(SHIPPED._replace(state="ended"),)),
         "shipping",
         NOTE,
