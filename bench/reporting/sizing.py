@@ -10,6 +10,7 @@ from bench.measuring.figures import Figure
 from bench.reporting import saved, wording
 from bench.reporting.readme import table
 from bench.reporting.saved import Saved
+from hansard_writer.shipping.log_source import BATCH_ENTRIES_MAX
 
 RUN: Final = Path("bench/runs/ship.json")  # in the checkout
 PAGE: Final = Path("writer/hansard_writer/SCALE.md")
@@ -49,6 +50,11 @@ def machines(hosts: int, rate: float, interval_s: float, cost: Cost) -> int:
     may be, if they gather for so long."""
     busy = hosts / interval_s * cost.seconds(max(rate * interval_s, 1.0))
     return math.ceil(busy / SHARE_MAX)
+
+
+def batches(hosts: int, rate: float, interval_s: float) -> float:
+    """How many a second so many hosts send: one each interval, or as many as their entries fill."""
+    return hosts / interval_s * max(math.ceil(rate * interval_s / BATCH_ENTRIES_MAX), 1)
 
 
 def interval(hosts: int, rate: float, *costs: Cost) -> int:
@@ -113,17 +119,17 @@ def _rows(figures: Mapping[str, Figure]) -> Iterator[tuple[str, ...]]:
     for hosts in HOSTS:
         for rate in RATES:
             interval_s = interval(hosts, rate, postgresql, jetstream)
-            batches = f"{hosts / interval_s:,.0f}"
+            sent = f"{batches(hosts, rate, interval_s):,.0f}"
             entries = hosts * rate * DAY_S
             yield (
                 f"{hosts:,}",
                 f"{rate:,}",
                 _rounded(entries),
                 f"{interval_s} s",
-                batches,
+                sent,
                 _bytes(entries * stream_bytes * REPLICAS),
                 f"{machines(hosts, rate, interval_s, jetstream) * REPLICAS:,}",
-                batches,
+                sent,
                 _bytes(entries * table_bytes),
                 f"{machines(hosts, rate, interval_s, postgresql):,}",
                 _bytes(entries * file_bytes),

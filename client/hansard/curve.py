@@ -45,8 +45,8 @@ def check_public_key(text: str, shown: str = "the key") -> None:
     """Raises `ConfigError`, in which ``shown`` is what it is called, for what is no key."""
     if len(text) != KEY_CHARACTERS or not _Z85.issuperset(text):
         raise ConfigError(
-            f"{shown} is {text!r:.60}: it must be {KEY_CHARACTERS} characters as `hansard keys "
-            "new` prints them"
+            f"{shown} is {text[: KEY_CHARACTERS + 1]!r}: it must be {KEY_CHARACTERS} characters as "
+            "`hansard keys new` prints them"
         )
 
 

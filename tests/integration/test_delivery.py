@@ -129,7 +129,18 @@ def test_once_gives_up_after_a_few_tries_without_a_batch(log: SignedLog, kept: K
         ship(log, kept)
     assert kept.connections == delivery.TRIES_ONCE
     (said,) = standings(log.directory)
-    assert (said["why"], said["shipped_to"]) == ("away", 100)
+    assert (said["state"], said["why"], said["shipped_to"]) == ("failed", "away", 100)
+
+
+def test_what_a_target_had_is_not_forgotten_while_it_is_away(log: SignedLog, kept: Kept) -> None:
+    ship(log, kept)
+
+    def away() -> Connected:
+        raise TargetUnavailable("away")
+
+    with pytest.raises(TargetUnavailable):
+        Delivery(log.directory, NAME, away, Heard()).run(once=True)
+    assert standings(log.directory)[0]["shipped_to"] == 350
 
 
 def test_what_is_refused_is_not_tried_again(log: SignedLog, kept: Kept) -> None:
@@ -137,6 +148,8 @@ def test_what_is_refused_is_not_tried_again(log: SignedLog, kept: Kept) -> None:
     with pytest.raises(TargetRefused, match="never"):
         ship(log, kept)
     assert kept.connections == 1
+    (said,) = standings(log.directory)
+    assert (said["state"], said["why"]) == ("failed", "never")
 
 
 def test_it_ends_behind_the_batch_that_is_on_its_way(log: SignedLog, kept: Kept) -> None:

@@ -59,6 +59,14 @@ def test_a_client_is_allowed_to_record_unless_more_is_said(served: Path) -> None
     )
 
 
+def test_the_secret_half_is_never_allowed(served: Path) -> None:
+    keys(served, "new")
+    refused = keys(served, "allow", str(served / "curve.key"), "--name", "web-1")
+    assert refused.exit_code == 2
+    assert "is a secret, and stays where it is: give curve.pub" in refused.stderr
+    assert read_clients(served) == ()
+
+
 def test_to_allow_the_same_again_changes_nothing(served: Path) -> None:
     keys(served, "allow", KEY, "--name", "web-1")
     before = (served / "curve.allowed").stat()

@@ -70,6 +70,13 @@ SICK = [
         "`hansard ship postgresql://db/a --dir",
     ),
     (
+        facts(shipping=(SHIPPED._replace(state="failed", why="no such role"),)),
+        "shipping",
+        ACTION,
+        "shipping ended: no such role",
+        "if that is over, `rm ",
+    ),
+    (
         facts(shipping=(SHIPPED._replace(state="ended"),)),
         "shipping",
         NOTE,
@@ -373,6 +380,12 @@ def test_a_shared_log_has_modes_of_its_own() -> None:
         files=(*files, file("spool", 0o3730), file("ack.sock", 0o660), workers),
     )
     said = [each.seen for each in diagnose(shared).findings if each.area == "modes"]
+    assert said == ["all as they should be"]
+
+
+def test_keys_for_other_hosts_have_the_modes_that_they_are_made_with() -> None:
+    keys = file("curve.key", 0o600), file("curve.pub", 0o644), file("curve.allowed", 0o600)
+    said = [each.seen for each in diagnose(with_files(*keys)).findings if each.area == "modes"]
     assert said == ["all as they should be"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from bench.measuring.figures import Figure, Found
 from bench.reporting import sizing
 from bench.reporting.saved import Saved
-from bench.reporting.sizing import Cost, interval, machines
+from bench.reporting.sizing import Cost, batches, interval, machines
 
 COST = Cost([(1, 0.002), (10, 0.004), (100, 0.008)], 10_000.0)
 
@@ -44,6 +44,12 @@ def test_entries_gather_for_as_long_as_it_takes_for_one_machine_to_be_enough() -
     assert interval(1_251, 1, COST) == 60  # 125.1 batches of 4 ms are too many
     assert interval(10**9, 1, COST) == 60  # and nothing is enough
     assert interval(10, 1, COST, Cost([(1, 1.0)], 1.0)) == 60  # for the slower of two
+
+
+def test_what_one_batch_does_not_hold_takes_more() -> None:
+    assert batches(60, 1, 60) == 1
+    assert batches(60, 80, 60) == 1  # 4,800 entries each
+    assert batches(60, 100, 60) == 2  # 6,000
 
 
 def run() -> Saved:

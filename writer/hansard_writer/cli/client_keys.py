@@ -169,13 +169,15 @@ def _key_of(text: str) -> str:
         is_file = path.is_file()
     except (OSError, ValueError):
         is_file = False
+    if is_file and path.name == layout.CURVE_KEY:
+        raise ConfigError(f"{path} is a secret, and stays where it is: give {layout.CURVE_PUBLIC}")
     if is_file:
         try:
             with path.open(encoding="ascii") as file:
                 text = file.read(KEY_FILE_CHARACTERS_MAX).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read a key from {path}: {error}") from error
-    check_public_key(text)
+    check_public_key(text, f"the key in {path}" if is_file else "the key, which is no file either,")
     return text
 
 
@@ -203,5 +205,5 @@ The secret is in {directory / layout.CURVE_KEY}; below is the public key. What c
 If this directory is served: in hansard.toml of each client's directory, on its host,
   connect = "tcp://HOST:PORT"
   server_key = "{public}"
-If it is a client's: on the writer's host, in the log's directory,
-  hansard keys allow '{public}' --name NAME"""
+If it is a client's: on the writer's host, with the log's directory,
+  hansard keys allow '{public}' --name NAME --dir DIR"""

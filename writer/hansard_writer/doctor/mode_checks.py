@@ -28,7 +28,7 @@ KNOWN: Final = _GROUPS | {
     *(layout.CURVE_PUBLIC, layout.CURVE_ALLOWED, layout.SHIPPING),
 }
 PUT_ASIDE: Final = (layout.ASIDE_PREFIX, layout.MIGRATION_BACKUP_PREFIX)
-_MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE)
+_MAY_BE_CLOSED: Final = (*_SECRETS, SETTINGS_FILE, layout.CURVE_PUBLIC)
 _SETTINGS_MODE: Final = 0o755  # no secret, but nobody else's to change
 
 

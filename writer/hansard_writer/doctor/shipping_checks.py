@@ -11,7 +11,7 @@ from hansard.wording import counted
 from hansard_writer.doctor import amounts
 from hansard_writer.doctor.facts import Facts, ShippingFacts
 from hansard_writer.doctor.findings import Finding, action, note, ok
-from hansard_writer.shipping.standing import ENDED, HELD_UP, KILLED
+from hansard_writer.shipping.standing import ENDED, FAILED, HELD_UP, KILLED, path_of
 
 LAG_AGE_S_MAX: Final = 600  # in which a target may be away without anybody's doing
 
@@ -33,10 +33,12 @@ def _about(facts: Facts, shipping: ShippingFacts) -> Finding:
     if not behind:
         return ok(SHIPPING, told)
     again = facts.command(f"ship {shlex.quote(shipping.target)}")
+    told_in = shlex.quote(str(path_of(facts.directory, shipping.target)))
+    goes_on = f"goes on (its password?); if that is over, `rm {told_in}`"
     if shipping.state == KILLED:
-        return action(
-            SHIPPING, f"{told}; who shipped it was killed", f"{again} goes on (its password?)"
-        )
+        return action(SHIPPING, f"{told}; who shipped it was killed", f"{again} {goes_on}")
+    if shipping.state == FAILED:
+        return action(SHIPPING, f"{told}; shipping ended: {shipping.why}", f"{again} {goes_on}")
     if shipping.state == HELD_UP:
         return (action if age_s > LAG_AGE_S_MAX else note)(
             SHIPPING,
@@ -44,5 +46,5 @@ def _about(facts: Facts, shipping: ShippingFacts) -> Finding:
             "it goes on by itself once the target takes it",
         )
     if shipping.state == ENDED:
-        return note(SHIPPING, f"{told}; nobody ships it now", f"{again} goes on")
+        return note(SHIPPING, f"{told}; nobody ships it now", f"{again} {goes_on}")
     return ok(SHIPPING, told)

@@ -10,9 +10,24 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hansard_writer.proof.merkle_hash_tree import Edge
+from hansard_writer.shipping.batch import DoesNotVerify
 from hansard_writer.shipping.log_source import LogSource
-from hansard_writer.shipping.standing import ENDED, HELD_UP, SHIPPING, WAITING, Standing
-from hansard_writer.shipping.target import Gathers, TakesLess, Target, TargetUnavailable
+from hansard_writer.shipping.standing import (
+    ENDED,
+    FAILED,
+    HELD_UP,
+    SHIPPING,
+    WAITING,
+    Standing,
+)
+from hansard_writer.shipping.target import (
+    Gathers,
+    TakesLess,
+    Target,
+    TargetRefused,
+    TargetTaken,
+    TargetUnavailable,
+)
 
 INTERVAL_S: Final = 1.0  # between two batches, unless there is more than one: that of checkpoints
 BACKOFF_S_MIN: Final = 0.5
@@ -74,6 +89,7 @@ class Delivery:
         self._stopping = threading.Event()
         self._entries = 0
         self._edge = Edge()
+        self._is_known = False  # what the target has; until it is reached, what was last told
         self._failures = 0
 
     def stop(self) -> None:
@@ -90,21 +106,29 @@ class Delivery:
             while True:
                 source = LogSource(self._directory)
                 try:
-                    if self._ship(source, standing, once=once):
+                    if self._try(source, standing, once=once):
                         return self._said(source, standing, ENDED)
-                except TargetUnavailable as error:
-                    self._hold_up(error, source, standing, once=once)
-                    if self._stopping.is_set():
-                        return self._said(source, standing, ENDED)
+                except (TargetUnavailable, TargetRefused, TargetTaken, DoesNotVerify) as error:
+                    self._said(source, standing, FAILED, str(error))
+                    raise
                 finally:
                     source.close()
+
+    def _try(self, source: LogSource, standing: Standing, *, once: bool) -> bool:
+        """Ship as far as it goes, and wait where the target is away; whether that was all."""
+        try:
+            return self._ship(source, standing, once=once)
+        except TargetUnavailable as error:
+            self._hold_up(error, source, standing, once=once)
+            return self._stopping.is_set()
 
     def _ship(self, source: LogSource, standing: Standing, *, once: bool) -> bool:
         """Over one connection; whether that was all."""
         goal = source.covered() if once else None
+        self._is_known = False
         target = self._open()
         try:
-            self._edge = target.edge(source.origin)
+            self._edge, self._is_known = target.edge(source.origin), True
             source.require_continues(self._edge)
             while not self._stopping.is_set():
                 if self._ship_next(source, target, standing):
@@ -148,7 +172,8 @@ class Delivery:
         self._stopping.wait(wait_s)
 
     def _said(self, source: LogSource, standing: Standing, state: str, why: str = "") -> Shipped:
-        shipped = Shipped(source.origin, self._entries, self._edge.size, source.covered())
+        shipped_to = self._edge.size if self._is_known else standing.told(source.origin)
+        shipped = Shipped(source.origin, self._entries, shipped_to, source.covered())
         standing.note(
             state, why=why, origin=shipped.origin, shipped_to=shipped.shipped_to,
             covered=shipped.covered,

@@ -28,6 +28,7 @@ SHIPPING: Final = "shipping"
 WAITING: Final = "waiting"
 HELD_UP: Final = "held up"
 ENDED: Final = "ended"
+FAILED: Final = "failed"  # by itself, and has said why
 KILLED: Final = "killed"  # by whomever: it has not said that it ended
 
 
@@ -36,16 +37,15 @@ class Standing:
     `ConfigError` where none can be made."""
 
     def __init__(self, directory: Path, target: str) -> None:
-        folder = directory / layout.SHIPPING
-        name = hashlib.sha256(target.encode()).hexdigest()[:_NAME_CHARACTERS]
-        self._path = folder / (name + _SUFFIX)
+        self._path = path_of(directory, target)
+        folder = self._path.parent
         self._target = target
         self._said: dict[str, Any] = {}
         self._said_at = 0.0
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             folder.mkdir(mode=layout.PRIVATE_DIRECTORY_MODE, exist_ok=True)
-            lock = folder / (name + _LOCK_SUFFIX)
+            lock = self._path.with_suffix(_LOCK_SUFFIX)
             self._descriptor = os.open(lock, flags, layout.PRIVATE_FILE_MODE)
         except OSError as error:
             raise ConfigError(
@@ -59,12 +59,19 @@ class Standing:
             raise TargetTaken(
                 f"another `hansard ship` ships {directory} to {target}: let that one go on"
             ) from None
+        self._told = _read(self._path) or {}
+
+    def told(self, origin: str) -> int:
+        """Up to where a log was shipped when that was last said, be it by an earlier process."""
+        shipped_to = self._told.get("shipped_to") if self._told.get("origin") == origin else None
+        return shipped_to if isinstance(shipped_to, int) else 0
 
     def note(self, state: str, *, why: str = "", **facts: object) -> None:
         """Say how it stands: ``origin``, ``shipped_to``, ``covered``. Where it cannot be written,
         nothing is lost but the news."""
         now = time.monotonic()
         said = {"target": self._target, "pid": os.getpid(), "state": state, "why": why, **facts}
+        self._told = said
         if self._said and now < self._said_at + self._pause_s(said):
             return
         self._said, self._said_at = said, now
@@ -91,20 +98,34 @@ class Standing:
         self.close()
 
 
+def path_of(directory: Path, target: str) -> Path:
+    """The file of one target, which may be removed when nobody ships there any more."""
+    name = hashlib.sha256(target.encode()).hexdigest()[:_NAME_CHARACTERS]
+    return directory / layout.SHIPPING / (name + _SUFFIX)
+
+
 def standings(directory: Path) -> list[dict[str, Any]]:
     """What the files of a log's directory say, target by target."""
     found = []
     for path in sorted((directory / layout.SHIPPING).glob(f"*{_SUFFIX}")):
-        try:
-            facts = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            continue  # it is being replaced, or somebody else's
-        if not isinstance(facts, dict):
+        facts = _read(path)
+        if facts is None:
             continue
-        if facts.get("state") != ENDED and not _is_held(path.with_suffix(_LOCK_SUFFIX)):
+        if facts.get("state") not in (ENDED, FAILED) and not _is_held(
+            path.with_suffix(_LOCK_SUFFIX)
+        ):
             facts["state"] = KILLED
         found.append(facts)
     return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """None for what is not there, is being replaced, or is somebody else's."""
+    try:
+        facts = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def _is_held(lock: Path) -> bool:

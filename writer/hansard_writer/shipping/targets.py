@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from hansard.errors import ConfigError
 from hansard_writer.shipping.far_end import FarEnd
@@ -19,7 +19,7 @@ POSTGRESQL: Final = frozenset({"postgresql", "postgres"})
 NATS: Final = frozenset({"nats", "tls"})
 FILE: Final = "file"
 
-_SECRET: Final = re.compile("password|sslpassword|passfile|token", re.IGNORECASE)
+_PORT: Final = re.compile(r"[^:]*(:\d*)?")
 
 
 class TargetOptions(NamedTuple):
@@ -71,14 +71,14 @@ def kind_of(text: str) -> str:
     """postgresql, nats or parquet. Raises `ConfigError`."""
     scheme, found, _ = text.partition("://")
     if not found or scheme == FILE:
-        if not text or (not found and "=" in text.split("/", maxsplit=1)[0]):
+        first = text.split("/", maxsplit=1)[0]
+        if not text or (not found and ("=" in first or first.endswith(":"))):
             raise _unknown(text)
         return "parquet"
-    if scheme in POSTGRESQL:
-        return "postgresql"
-    if scheme in NATS:
-        return "nats"
-    raise _unknown(text)
+    if scheme not in POSTGRESQL | NATS:
+        raise _unknown(text)
+    _require_escaped(text)
+    return "postgresql" if scheme in POSTGRESQL else "nats"
 
 
 def path_of(text: str) -> Path:
@@ -95,13 +95,34 @@ def without_password(text: str) -> str:
     if not parts.scheme:
         return str(Path(text).absolute())
     has_tokens = parts.scheme in NATS
-    shown = ",".join(_without_password(host, has_tokens) for host in parts.netloc.split(","))
+    shown = ",".join(_without_password(host, has_tokens) for host in _logins(parts))
     query = "&".join(
         each
         for each in parts.query.split("&")
         if not each.lower().startswith(("password", "sslpass"))
     )
     return urlunsplit(parts._replace(netloc=shown, query=query))
+
+
+def _logins(parts: SplitResult) -> list[str]:
+    """Of PostgreSQL there is one login, in front of all hosts; of NATS each may have its own."""
+    return parts.netloc.split(",") if parts.scheme in NATS else [parts.netloc]
+
+
+def _require_escaped(text: str) -> None:
+    """No part of a password may be taken for something else, which would be shown. Raises
+    `ConfigError`, in which nothing of it is shown either."""
+    parts = urlsplit(text)
+    hosts = [each.rpartition("]")[2] for each in _logins(parts) if "@" not in each]
+    if (
+        any(each.count("@") > 1 for each in _logins(parts))
+        or "@" in parts.path + parts.fragment + parts.query.partition("=")[0]
+        or (parts.scheme in NATS and not all(_PORT.fullmatch(each) for each in hosts))
+    ):
+        raise ConfigError(
+            f"this {parts.scheme}:// is no URL: in a user's name or password, write @ as %40, / as "
+            "%2F, : as %3A, ? as %3F, # as %23 and a comma as %2C"
+        )
 
 
 def _without_password(host: str, has_tokens: bool) -> str:

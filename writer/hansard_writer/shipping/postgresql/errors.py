@@ -81,7 +81,7 @@ _HINTS: Final = {
     _NOT_ALLOWED: (
         f'. Let this user make its schema, GRANT CREATE ON DATABASE "…" TO "…"; or where another '
         f'user has made it: GRANT USAGE ON SCHEMA {SCHEMA} TO "…"; GRANT SELECT, INSERT, UPDATE, '
-        f'DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO "…"'
+        f'DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO "…" (to verify, SELECT is enough)'
     ),
     _READ_ONLY: (
         ". It is a standby, or was made read-only: name the primary, or all of them with "

@@ -43,6 +43,7 @@ class FarCheckpoints:
         self.unverifiable = 0  # of pruned entries
         self.untellable = 0  # behind entries whose leaves nobody knows
         self.led_to = 0  # the largest size that fits, of a given key and those it vouches for
+        self.is_signed = False  # by one of these, whether it fits, does not, or nobody can tell
         self.on_their_way = 0  # the size of the one that covers the last ones, and more
         self._beyond: dict[str, int] = {}  # by what says so, the largest
 
@@ -106,6 +107,7 @@ class FarCheckpoints:
             return
         fits = self._fits(checkpoint)
         self._histories.given(checkpoint.size, fits=fits)
+        self.is_signed |= bool(signers & self._trust.leads)
         if fits and signers & self._trust.leads:
             self.led_to = max(self.led_to, checkpoint.size)
 
@@ -162,6 +164,7 @@ class FarCheckpoints:
 
     def _note(self, size: int, fits: bool | None, signers: frozenset[VerifierKey]) -> None:
         self._histories.own(size, fits=fits)
+        self.is_signed |= bool(signers & self._trust.leads)
         if fits and signers & self._trust.leads:
             self.led_to = max(self.led_to, size)
 
