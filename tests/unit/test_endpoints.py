@@ -51,8 +51,8 @@ def connect(tmp_path: Path, endpoints: Endpoints) -> Iterator[Connect]:
         return socket
 
     yield make
-    for socket in made:
-        socket.close(linger=0)
+    for each in made:
+        each.close(linger=0)
     context.term()
 
 
@@ -311,7 +311,8 @@ def test_news_from_another_host_end_a_wait(site: Site, both: Endpoints) -> None:
 
 def test_other_hosts_do_not_get_all_descriptors(site: Site, both: Endpoints) -> None:
     """Where none is left, libzmq aborts the process at the next connection over ipc."""
-    assert (remote := both._remote)
+    remote = both._remote
+    assert remote
     turned_away, address = remote._turned_away, site.address.removeprefix("tcp://").split(":")
     with contextlib.ExitStack() as held, Host(site, site.allow("web-1")) as host:
         host.push_frame(host.chain.frame(b"first"))
