@@ -182,7 +182,8 @@ def test_a_reader_says_where_the_log_is(remote: Path) -> None:
         ["query"], ["verify"], ["tail"], ["export"], ["prove", "1"], ["doctor"], ["prune"],
         ["backup", "copy"], ["restore", "copy"], ["migrate"], ["backfill", "--field", "x"],
         ["import", __file__], ["dlq", "list"], ["dlq", "show", "1"], ["checkpoint", "--watch", "w"],
-        ["keys", "list"], ["ship", "elsewhere"],
+        ["keys", "list"],
+        ["keys", "rotate"], ["ship", "elsewhere"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -185,7 +185,7 @@ def _put(client: Client, clients: list[Client]) -> str:
         if each.key == client.key and each.name != client.name:
             raise ConfigError(
                 f"this key is {each.name}'s, and so is what it recorded: make another for that "
-                f"host, or `hansard keys revoke {each.name}` once its workers have ended and sent all"
+                f"host, or `hansard keys revoke {each.name}` once its workers have sent all"
             )
         if each.name == client.name:
             clients[index] = client
