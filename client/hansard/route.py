@@ -24,6 +24,10 @@ class Route(NamedTuple):
     refusals: Mapping[int, str]
     close: Callable[[], None]
 
+    def __repr__(self) -> str:
+        """Without the options: among them is the secret key."""
+        return f"<Route to {self.requests}>"
+
     @property
     def events(self) -> int:
         """What the monitors watch for besides the end of a connection."""

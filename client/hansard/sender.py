@@ -257,6 +257,7 @@ class Sender:
             self._unserved_since = None
         elif verdict is Verdict.GREET_AGAIN:
             self._refusals += 1
+            self.refusal = self.transmission.refusal
         return verdict
 
     def _push(self, connection: Connection) -> bool:

@@ -44,6 +44,7 @@ class Transmission:
         self._duplicates_told_to = (b"", b"")
         self.frames_pushed = 0
         self.send_failures = 0
+        self.refusal = ""  # what the writer last said instead of an answer
         self.begin()
 
     def begin(self) -> None:
@@ -160,6 +161,7 @@ class Transmission:
                 return self._on_comparison(wire.ack_of(content))
         except wire.WireError as error:
             self.send_failures += 1
+            self.refusal = str(error)
             self._complaints.warn("refused", "%s", error)
             return Verdict.GREET_AGAIN
         return Verdict.GO_ON

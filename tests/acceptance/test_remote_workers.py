@@ -16,6 +16,7 @@ import pytest
 import hansard
 from acceptance.conftest import MortalWriter, Script
 from hansard.curve import new_keys
+from hansard_writer.remote.allow_list import changing
 from other_hosts import LOOPBACK, Network, allow, free_ports, host, keep_keys
 from support import assert_log_is_sound, query, wait_until
 
@@ -265,6 +266,26 @@ def test_who_is_not_let_in_is_told_why_and_is_not_hurt(
     done = command("stats", "--dir", directory, "--timeout", "1")
     assert done.returncode in {2, 3}
     assert re.search(said, done.stderr), done.stderr
+
+
+def test_a_key_that_goes_by_another_name_is_told_what_to_do(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = served.host("web-1")
+    log = hansard.AuditLog(directory)
+    assert log.record("some.event", sync=True).status == "committed"
+    with changing(served.directory) as clients:
+        clients[:] = [each._replace(name=each.name.replace("web-1", "web-2")) for each in clients]
+    caplog.set_level(logging.WARNING, "hansard")
+
+    def is_told_at_the_call() -> bool:
+        log.record("some.event", sync=True, timeout=0.2)
+        unanswered = [each for each in caplog.messages if each.startswith("no writer answers")]
+        assert all("allow it under that name again" in each for each in unanswered)
+        return bool(unanswered)
+
+    wait_until(is_told_at_the_call, "the new name holds")
+    assert log.close(timeout=0) > 0
 
 
 def test_a_port_for_frames_that_is_shut_is_told(

@@ -1,6 +1,8 @@
 """The allow-list: its text, its file, and what a running writer makes of it."""
 
+import errno
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -127,6 +129,27 @@ def test_without_its_file_nobody_is_allowed_any_more(tmp_path: Path) -> None:
     allowed.look(0.0)
     assert allowed.clients == ()
     assert not allowed.admits(ONE)
+
+
+def test_a_list_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else who was revoked while descriptors were short would stay."""
+    put(tmp_path, *LIST)
+    allowed = AllowedKeys(tmp_path)
+    put(tmp_path, LIST[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", _without_descriptors)
+        for look in range(3):
+            allowed.look(look * LOOK_S)
+    assert allowed.clients == LIST
+    assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
+    allowed.look(3 * LOOK_S)
+    assert allowed.clients == (LIST[1],)
+
+
+def _without_descriptors(*_: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_a_list_that_was_spoilt_changes_nothing_and_is_complained_of_once(

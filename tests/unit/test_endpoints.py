@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from hansard_writer.remote.tcp_endpoints import TcpEndpoints
 from hansard_writer.remote.turned_away import TurnedAway
 from support import wait_until
 from tcp_peers import Host, Site
+
+CONNECTIONS_MAX = 8  # of other hosts
 
 
 @pytest.fixture
@@ -48,8 +51,8 @@ def connect(tmp_path: Path, endpoints: Endpoints) -> Iterator[Connect]:
         return socket
 
     yield make
-    for socket in made:
-        socket.close(linger=0)
+    for each in made:
+        each.close(linger=0)
     context.term()
 
 
@@ -207,7 +210,12 @@ def both(site: Site) -> Iterator[Endpoints]:
     """Endpoints for this host and for others."""
     site.allow("somebody")
     remote = TcpEndpoints(
-        site.directory, site.address, TurnedAway(), requests_queued_max=4, replies_queued_max=4
+        site.directory,
+        site.address,
+        TurnedAway(),
+        requests_queued_max=4,
+        replies_queued_max=4,
+        connections_max=CONNECTIONS_MAX,
     )
     endpoints = Endpoints(site.directory, 0o600, remote)
     yield endpoints
@@ -299,3 +307,45 @@ def test_news_from_another_host_end_a_wait(site: Site, both: Endpoints) -> None:
             both.wait(30)
             both.attend(time.monotonic())
         assert time.monotonic() - began < 20
+
+
+def test_other_hosts_do_not_get_all_descriptors(site: Site, both: Endpoints) -> None:
+    """Where none is left, libzmq aborts the process at the next connection over ipc."""
+    remote = both._remote
+    assert remote
+    turned_away, address = remote._turned_away, site.address.removeprefix("tcp://").split(":")
+    with contextlib.ExitStack() as held, Host(site, site.allow("web-1")) as host:
+        host.push_frame(host.chain.frame(b"first"))
+        wait_until(attended(both, both.message), "who has a key is here")
+
+        def is_turned_away() -> bool:
+            crowd = held.enter_context(socket.create_connection((address[0], int(address[1]))))
+            crowd.setblocking(False)
+            both.attend(time.monotonic())
+            return bool(turned_away.figures()["too_many_connections"])
+
+        wait_until(is_turned_away, "nobody else is let in")
+        host.push_frame(host.chain.frame(b"second"))
+        wait_until(attended(both, both.message), "who is here is heard")
+        held.close()
+        wait_until(attended(both, lambda: remote.connections <= 2), "the others have gone")
+        with Host(site, site.allow("web-2")) as later:
+            later.push_frame(later.chain.frame(b"third"))
+            wait_until(attended(both, both.message), "others are let in again")
+
+
+def test_a_message_of_very_many_parts_is_thrown_away_in_pieces(site: Site, both: Endpoints) -> None:
+    """Or this host's workers would wait as long as it takes to read."""
+    with Host(site, site.allow("web-1")) as host:
+        host._push.send_multipart([b""] * 10_000)
+        host._push.send_multipart([b"next", b"one"])
+        turns = 0
+        received: list[list[bytes]] = []
+        while len(received) < 2:
+            turns += 1
+            both.attend(time.monotonic())
+            if message := both.message():
+                received.append(message[0])
+    assert len(received[0]) < 100
+    assert received[1] == [b"next", b"one"]
+    assert turns > 10

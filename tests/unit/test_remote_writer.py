@@ -91,6 +91,12 @@ def test_the_environment_names_a_writer_too(
     assert isinstance(writer_of(directory), RemoteWriter)
 
 
+def test_the_secret_key_is_in_nothing_that_is_shown(remote: Path) -> None:
+    secret = (remote / "curve.key").read_text().strip()
+    route = writer_of(remote).route()
+    assert secret not in f"{route!r} {route} {writer_of(remote)!r}"
+
+
 def test_a_route_has_both_ports_and_the_keys_of_the_moment(remote: Path) -> None:
     writer = RemoteWriter(remote, "tcp://log:7461", SERVER_KEY)
     route = writer.route()
@@ -176,7 +182,8 @@ def test_a_reader_says_where_the_log_is(remote: Path) -> None:
         ["query"], ["verify"], ["tail"], ["export"], ["prove", "1"], ["doctor"], ["prune"],
         ["backup", "copy"], ["restore", "copy"], ["migrate"], ["backfill", "--field", "x"],
         ["import", __file__], ["dlq", "list"], ["dlq", "show", "1"], ["checkpoint", "--watch", "w"],
-        ["keys", "list"], ["ship", "elsewhere"],
+        ["keys", "list"],
+        ["keys", "rotate"], ["ship", "elsewhere"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -109,8 +109,9 @@ class ProducerState:
         """Raises `AnothersProducer` unless it is this client's."""
         if self.client != client:
             raise AnothersProducer(
-                "this producer is another's: its events came with another client's key, or over "
-                "the writer's own sockets; begin a new one, under a new id"
+                "this producer is another's: its events came from another client, or over the "
+                "writer's own sockets; if this key went by another name then, allow it under that "
+                "name again, else begin a new producer, under a new id"
             )
 
     @property

@@ -26,6 +26,7 @@ from hansard_writer.backups.swapping import require_no_restore
 from hansard_writer.collecting import Collector
 from hansard_writer.damage import end_at_once
 from hansard_writer.derived.definitions import read_declared
+from hansard_writer.descriptors import raise_limit, remote_connections_max
 from hansard_writer.disk import Reserve
 from hansard_writer.durable_files import replace_file
 from hansard_writer.endpoints import REPLIES_QUEUED_MAX, REQUESTS_QUEUED_MAX, Endpoints
@@ -76,6 +77,7 @@ def serve(
     when another writer serves it. Ends the process at once, with exit status 1, after an error of
     SQLite's that does not pass.
     """
+    raise_limit()
     require_sqlite()
     forbid_second_sqlite()
     functions = load(operations)
@@ -176,6 +178,7 @@ def _listening(directory: Path, settings: Settings, turned_away: TurnedAway) -> 
         turned_away,
         requests_queued_max=REQUESTS_QUEUED_MAX,
         replies_queued_max=REPLIES_QUEUED_MAX,
+        connections_max=remote_connections_max(),
     )
 
 

@@ -186,8 +186,8 @@ def _put(client: Client, clients: list[Client]) -> str:
     for index, each in enumerate(clients):
         if each.key == client.key and each.name != client.name:
             raise ConfigError(
-                f"this key is {each.name}'s: `hansard keys revoke {each.name}` first, or make "
-                "another for that host"
+                f"this key is {each.name}'s, and so is what it recorded: make another for that "
+                f"host, or `hansard keys revoke {each.name}` once its workers have sent all"
             )
         if each.name == client.name:
             clients[index] = client

@@ -7,6 +7,7 @@ import click
 
 from hansard import directory as layout
 from hansard.reader_connection import ReadConnection
+from hansard.served_by import require_log_here
 from hansard_writer.cli import client_keys
 from hansard_writer.cli.exits import AnswerIsNo, NoWriter
 from hansard_writer.cli.options import SECONDS, directory_option, format_option
@@ -94,6 +95,7 @@ def rotate(directory: Path, path: Path | None, timeout: float) -> None:
 
     Only who may write the log's directory can do this. Exits with 3 when no writer answers.
     """
+    require_log_here(directory)
     if not layout.a_writer_lives(directory):
         raise NoWriter(
             f"no writer runs in {directory}: start one with `hansard serve --dir {directory}`"

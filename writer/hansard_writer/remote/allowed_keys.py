@@ -26,6 +26,7 @@ class AllowedKeys:
         self._directory = directory
         self._path = directory / layout.CURVE_ALLOWED
         self._next_look = 0.0
+        self._is_unread = False
         self._state = self._stat()
         self._use(read_clients(directory))
 
@@ -50,14 +51,19 @@ class AllowedKeys:
 
     def _read_if_changed(self) -> None:
         state = self._stat()
-        if state == self._state:
+        is_new = state != self._state
+        if not is_new and not self._is_unread:
             return
         self._state = state
         try:
-            self._use(read_clients(self._directory))
+            clients = read_clients(self._directory)
         except ConfigError as error:
-            _LOG.error("%s; who was allowed before still is, and nobody else", error)
+            self._is_unread = isinstance(error.__cause__, OSError)  # that may pass: tried again
+            if is_new:
+                _LOG.error("%s; who was allowed before still is, and nobody else", error)
         else:
+            self._is_unread = False
+            self._use(clients)
             _LOG.info("%s has changed: keys that may connect: %d", self._path, len(self.clients))
 
     def _use(self, clients: tuple[Client, ...]) -> None:

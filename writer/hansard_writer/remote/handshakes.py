@@ -1,4 +1,4 @@
-"""Handshakes that fail, as libzmq's monitor of a socket tells of them.
+"""Handshakes that fail, as libzmq's monitor of a socket tells of them; and too many connections.
 
 It tells why, but not from where: the address is that of the connection which ends right behind the
 failure, asked of the kernel when it was accepted. What speaks no ZMTP at all ends unsaid.
@@ -35,12 +35,22 @@ _REASONS: Final = {
 class Handshakes:
     """Of one bound socket, which MUST NOT be closed before this is. One thread's, as the socket is.
 
+    Who comes while ``connections_max`` stand is shut out: whoever has no key could otherwise take
+    all of the process's descriptors. Who is here stays.
+
     Its queue has no bound, for libzmq's own thread would wait for room in it; it is read at each
     turn, and an event takes some hundred bytes.
     """
 
-    def __init__(self, watched: "zmq.Socket[bytes]", name: str, turned_away: TurnedAway) -> None:
+    def __init__(
+        self,
+        watched: "zmq.Socket[bytes]",
+        name: str,
+        turned_away: TurnedAway,
+        connections_max: int,
+    ) -> None:
         self._watched = watched
+        self._connections_max = connections_max
         self._turned_away = turned_away
         self._addresses: dict[int, str] = {}  # of connections that stand, by descriptor
         self._failed = ""  # why the connection failed whose end is the next event
@@ -62,7 +72,10 @@ class Handshakes:
             except zmq.Again:
                 return True
             if event == _ACCEPTED:
-                self._addresses[value] = _address_of(value)
+                is_crowded = len(self._addresses) >= self._connections_max
+                self._addresses[value] = address = _address_of(value, end=is_crowded)
+                if is_crowded:
+                    self._turned_away.handshake(turned_away.CROWDED, address)
             elif event == _DISCONNECTED:
                 address = self._addresses.pop(value, "")
                 if self._failed:
@@ -80,9 +93,9 @@ class Handshakes:
         self.socket.close(linger=0)
 
 
-def _address_of(descriptor: int) -> str:
-    """From where a connection of libzmq's comes; empty where it has ended, or what has its number
-    by now is another thing."""
+def _address_of(descriptor: int, *, end: bool) -> str:
+    """From where a connection of libzmq's comes, and its ``end`` where it is one too many; empty
+    where it has ended, or what has its number by now is another thing."""
     with contextlib.suppress(OSError):
         copy = os.dup(descriptor)
         try:
@@ -93,5 +106,8 @@ def _address_of(descriptor: int) -> str:
             return ""
         with connection:
             if connection.family in (socket.AF_INET, socket.AF_INET6):
-                return str(connection.getpeername()[0])
+                address = str(connection.getpeername()[0])
+                if end:  # nobody but libzmq may close it; it does, when nothing can come any more
+                    connection.shutdown(socket.SHUT_RDWR)
+                return address
     return ""

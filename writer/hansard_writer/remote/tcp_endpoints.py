@@ -29,6 +29,7 @@ HANDSHAKES_PER_TURN_MAX: Final = 64
 KEEPALIVE_IDLE_S: Final = 60
 KEEPALIVE_EVERY_S: Final = 15
 KEEPALIVE_TRIES: Final = 4  # so a host that is gone is known to be after two minutes
+PARTS_PER_TURN_MAX: Final = 64  # no message that is taken has as many
 CONNECTIONS_WAITING_MAX: Final = 1_024  # to be accepted: a whole site comes back at once
 
 _NOBLOCK: Final = int(zmq.NOBLOCK)
@@ -60,6 +61,7 @@ class TcpEndpoints:
         *,
         requests_queued_max: int,
         replies_queued_max: int,
+        connections_max: int,
     ) -> None:
         self._address = address
         self._secret = read_keys(directory).secret.encode()
@@ -80,13 +82,14 @@ class TcpEndpoints:
             self._router = self._socket(zmq.ROUTER, requests_queued_max)
             self._router.sndhwm = replies_queued_max
             self._handshakes = [
-                Handshakes(self._router, "requests", turned_away),
-                Handshakes(self._pull, "frames", turned_away),
+                Handshakes(self._router, "requests", turned_away, connections_max // 2),
+                Handshakes(self._pull, "frames", turned_away, connections_max // 2),
             ]
             undo.callback(self._stop_listening)
             self._bind(self._router, ports.requests)
             self._bind(self._pull, ports.frames)
             undo.pop_all()
+        self._too_long: set[zmq.Socket[bytes]] = set()  # in the middle of a message
         self._inboxes = (self._zap, *(each.socket for each in self._handshakes))
         sockets = (self._router, self._pull, *self._inboxes)
         self.descriptors = {int(each.getsockopt(zmq.FD)): each for each in sockets}
@@ -173,18 +176,26 @@ class TcpEndpoints:
     def _received(self, socket: "zmq.Socket[bytes]") -> Received | None:
         """With what libzmq knows of the connection: a client cannot say these of itself. It is not
         asked first: a socket calls itself readable for a connection's user id, which libzmq puts in
-        front of its first message, and keeps."""
+        front of its first message, and keeps. Of a message of very many parts it is the first: who
+        hears of it refuses it, and the others are thrown away as many a turn."""
         if socket not in self._with_news:
             return None
+        is_begun = socket in self._too_long
         try:
             frame = socket.recv(_NOBLOCK, copy=False)
         except zmq.Again:
             self._asked(socket)
             return None
         parts = [frame.bytes]
-        while frame.more:
+        while frame.more and len(parts) < PARTS_PER_TURN_MAX:
             frame = socket.recv(_NOBLOCK, copy=False)
             parts.append(frame.bytes)
+        if frame.more:
+            self._too_long.add(socket)
+        else:
+            self._too_long.discard(socket)
+        if is_begun:
+            return None  # the rest of what was refused
         key, address = str(frame.get("User-Id")), str(frame.get("Peer-Address"))
         return Received(parts, self._allowed.peer(key, address))
 

@@ -23,12 +23,14 @@ WRONG_SERVER_KEY: Final = "wrong_server_key"
 NO_CURVE: Final = "no_curve"
 BROKEN: Final = "broken_handshake"
 UNFINISHED: Final = "unfinished_handshake"
+CROWDED: Final = "too_many_connections"
 HANDSHAKES: Final[Mapping[str, str]] = {
     UNKNOWN_KEY: "its key is not allowed: `hansard keys allow KEY --name NAME` lets it in",
     WRONG_SERVER_KEY: "it expects another server's key: its `server_key` is not this writer's",
     NO_CURVE: "it has no CURVE keys: a client needs `connect`, `server_key` and its own keys",
     BROKEN: "what it said is no handshake",
     UNFINISHED: "it did not finish the handshake in time, or went away",
+    CROWDED: "as many as can be served are connected: end some, or raise the limit on open files",
 }
 """Why somebody could not connect over tcp, in words."""
 
