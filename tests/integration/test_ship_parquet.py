@@ -426,6 +426,17 @@ def test_what_waits_of_an_earlier_origin_does_not_keep_a_later_one_from_being_sh
     later.close()
 
 
+def test_a_relay_may_ship_a_log_under_both_of_its_origins_at_once(
+    log: SignedLog, far: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, edge = waiting(log, far, ranges_of=NEVER_FULL, batches=2)
+    assert target.edge(f"{log.origin}/2") == Edge()
+    append_all(log, target, edge)
+    target.close()
+    assert not caplog.records
+    assert_is_all_there(log, far)
+
+
 def test_ranges_of_a_batch_that_waits_are_read_once_and_made_again(
     log: SignedLog, far: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,8 @@ class ParquetTarget:
         with storage_errors(self._directory):
             earlier = layout.left_of_others(self._directory, origin)
         for each in earlier:
+            if each in self._logs:  # a stream may bring more of it
+                continue
             with _remainder_told():
                 LogFiles(self._directory, each, self._options).close()
 
