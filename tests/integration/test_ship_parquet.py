@@ -37,6 +37,7 @@ from hansard_writer.shipping.parquet.columns import FLAG_DIFFERS, ORIGIN_DIFFERS
 from hansard_writer.shipping.target import TargetRefused, TargetTaken, TargetUnavailable
 from hansard_writer.shipping.targets import TargetOptions
 from hansard_writer.shipping.verifying.verification import verify_far
+from provable import signing_key
 from support import query
 from verifiable import SignedLog
 
@@ -388,6 +389,52 @@ def test_killed_anywhere_it_is_finished_by_the_next_one(
         assert not any(f'{{"n":{n},"text":"{SECRET}"'.encode() in gone for n in range(29, 170))
         shutil.rmtree(copy)
     assert 0 < finished < len(numbers), "it was killed before and behind the first change"
+
+
+def test_what_was_cut_short_before_the_log_had_a_new_origin_is_finished_all_the_same(
+    log: SignedLog, far: Path
+) -> None:
+    log.redacted(30)
+    log.seal()
+    target, _ = waiting(log, far, ranges_of=NEVER_FULL, batches=8)
+    abandon(target)
+    path = max(far.glob("staging/*/*.parquet"))
+    path.rename(path.with_suffix(".pending"))
+    lost, new = log.key.verifier_key, signing_key(f"{log.origin}/2", seed=2)
+    log.say("hansard.key", reason="lost", retired=str(lost), verifier_key=str(new.verifier_key))
+    log.publish(new)
+    log.seal()
+    ship(log, far)
+    assert not list(far.glob("staging/*/*"))
+    found = verify_far(far_end(str(far)), [lost, new.verifier_key]).logs
+    assert [(each.verdict, each.report and each.report.size) for each in found] == [
+        ("intact", 301), ("intact", 302),
+    ]  # fmt: skip
+
+
+def test_what_waits_of_an_earlier_origin_does_not_keep_a_later_one_from_being_shipped(
+    log: SignedLog, far: Path
+) -> None:
+    target, _ = waiting(log, far, ranges_of=NEVER_FULL, batches=2)  # goes on
+    later = opener(str(far), TargetOptions())()
+    assert later.edge(f"{log.origin}/2") == Edge()
+    later.close()
+    abandon(target)
+    max(far.glob("staging/*/*.parquet")).write_bytes(b"damaged")
+    later = opener(str(far), TargetOptions())()
+    assert later.edge(f"{log.origin}/2") == Edge()
+    later.close()
+
+
+def test_a_relay_may_ship_a_log_under_both_of_its_origins_at_once(
+    log: SignedLog, far: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, edge = waiting(log, far, ranges_of=NEVER_FULL, batches=2)
+    assert target.edge(f"{log.origin}/2") == Edge()
+    append_all(log, target, edge)
+    target.close()
+    assert not caplog.records
+    assert_is_all_there(log, far)
 
 
 def test_ranges_of_a_batch_that_waits_are_read_once_and_made_again(

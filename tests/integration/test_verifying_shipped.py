@@ -299,6 +299,31 @@ def test_a_key_before_the_given_one_counts_only_under_that_ones_signature(log: S
     assert_found(report, Verdict.ALTERED, f"entry 21: {UNCOVERED}", NOT_SIGNED)
 
 
+def test_a_log_under_a_new_origin_verifies_before_the_entry_that_began_it_has_come(
+    log: SignedLog,
+) -> None:
+    """And before that, one that began an earlier one, by a key that is not the given one."""
+    for number in (2, 3):
+        log.enter(count=20)
+        new = signing_key(f"{log.origin}/{number}", number)
+        log.say(
+            "hansard.key", reason="lost", retired=str(log.key.verifier_key),
+            verifier_key=str(new.verifier_key),
+        )  # fmt: skip
+        log.publish(new)
+    log.seal()
+    store = Store()
+    for to in (10, 30, None):
+        shipped = Shipped(store, store.ship(log.directory, to=to, entries_max=10), log.key)
+        assert_found(shipped.report(), Verdict.INTACT)
+    assert shipped.report().entries == 42
+    shipped = Shipped(Store(), shipped.origin, log.key)
+    shipped.store.ship(log.directory, to=30, entries_max=10)
+    shipped.kept.proof = []
+    report = shipped.report()
+    assert "none of the keys that the log's entries name" in str(report.findings)
+
+
 def test_a_log_that_lost_its_key_is_another_one_from_then_on(log: SignedLog) -> None:
     log.enter(count=20)
     shipped = shipped_from(log)

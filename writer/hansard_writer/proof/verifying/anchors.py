@@ -65,18 +65,24 @@ def trust_from(
     found: Anchors, entries: Iterable[tuple[int, str, str | None]], findings: Findings
 ) -> Trust:
     """What the anchors lead to, by what entries say of keys. Notes it where that is nothing."""
-    chain = _chain(found, entries, findings)
+    chain = chain_from(found, entries, findings)
+    check_named(found, chain, findings)
+    return trust(chain, found.keys)
+
+
+def check_named(found: Anchors, chain: KeyChain, findings: Findings) -> None:
+    """Note it where a log's entries name none of the anchors."""
     if not any(key in chain.keys for key in found.keys):
         findings.add(
             f"{found.named} is none of the keys that the log's entries name; the last one is "
             f"{chain.current.key}"
         )
-    return trust(chain, found.keys)
 
 
-def _chain(
+def chain_from(
     found: Anchors, entries: Iterable[tuple[int, str, str | None]], findings: Findings
 ) -> KeyChain:
+    """The keys that entries name. Notes it where these do not fit together."""
     try:
         return key_chain(found.keys[0], entries)
     except BrokenChain as error:

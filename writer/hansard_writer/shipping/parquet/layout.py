@@ -109,6 +109,22 @@ def origins_in(directory: Path) -> list[str]:
     return sorted(found)
 
 
+def left_of_others(directory: Path, origin: str) -> list[str]:
+    """The other origins of a log under which batches wait. A log that has its first origin has no
+    other one. Raises as `origins_in` does."""
+    first, _, number = origin.removeprefix(ORIGIN_PREFIX).partition("/")
+    if not number:
+        return []
+    found = []
+    for path in _listed(directory / STAGING):
+        token = path.name.removeprefix(_LOG)
+        other = ORIGIN_PREFIX + token.replace(".", "/")
+        is_of_it = token == first or token.startswith(f"{first}.")
+        if is_of_it and other != origin and parts_in(path):
+            found.append(other)
+    return sorted(found)
+
+
 def parts_in(folder: Path) -> list[Part]:
     """The files of entries in a folder, in order. Raises as `origins_in` does."""
     found = []

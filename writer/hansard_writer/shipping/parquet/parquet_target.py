@@ -5,6 +5,7 @@ It finds the directory and the files of each log; what is in them, `log_files` k
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,7 @@ class ParquetTarget:
         """Of what it has of a log: and nobody else ships that log there from now on."""
         log = self._logs.get(origin)
         if log is None:
+            self._finish_earlier(origin)
             log = self._logs[origin] = LogFiles(self._directory, origin, self._options)
         return log.edge
 
@@ -77,7 +79,24 @@ class ParquetTarget:
         """Put all that waits where others read it, and let go."""
         logs, self._logs = self._logs, {}
         for log in logs.values():
-            try:
+            with _remainder_told():
                 log.close()
-            except (TargetUnavailable, TargetRefused, TargetTaken) as error:
-                _LOG.warning("some entries wait for the next `hansard ship` there: %s", error)
+
+    def _finish_earlier(self, origin: str) -> None:
+        """Finish what was under way of a log under its earlier origins, under which nobody ships it
+        any more: what is to be taken out there would stay for ever."""
+        with storage_errors(self._directory):
+            earlier = layout.left_of_others(self._directory, origin)
+        for each in earlier:
+            if each in self._logs:  # a stream may bring more of it
+                continue
+            with _remainder_told():
+                LogFiles(self._directory, each, self._options).close()
+
+
+@contextlib.contextmanager
+def _remainder_told() -> Iterator[None]:
+    try:
+        yield
+    except (TargetUnavailable, TargetRefused, TargetTaken) as error:
+        _LOG.warning("some entries wait for the next `hansard ship` there: %s", error)

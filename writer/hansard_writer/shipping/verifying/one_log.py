@@ -13,13 +13,14 @@ from hansard_writer.proof.key_chain import FIRST as FIRST_KEY
 from hansard_writer.proof.key_chain import ROTATED, KeyChain
 from hansard_writer.proof.signed_note import NoteError, VerifierKey, parse_note
 from hansard_writer.proof.verifying.accounting import check_accounts, check_put_back
-from hansard_writer.proof.verifying.anchors import Anchors, trust_from
+from hansard_writer.proof.verifying.anchors import Anchors, chain_from, check_named
 from hansard_writer.proof.verifying.findings import (
     FINDINGS_NAMED_MAX,
     Findings,
     Report,
     verdict_of,
 )
+from hansard_writer.proof.verifying.trust import trust
 from hansard_writer.proof.verifying.verification import WHY
 from hansard_writer.shipping.far_end import FarEnd
 from hansard_writer.shipping.verifying.checkpoints import FarCheckpoints
@@ -63,6 +64,7 @@ class OneLog:
         self._unsound = Findings()  # keys and checkpoints
         self._remarks: list[str] = []
         self._newest = ""  # of the checkpoints that are kept with it
+        self._anchored = Anchors((), are_given=True)
         self.chain: KeyChain | None = None
 
     def run(self) -> Report:
@@ -81,8 +83,10 @@ class OneLog:
             )
         checks = self._check_signatures(entries, claims)
         told = checks.cover_the_last(head.proof if head else [])
-        if told is not None:
+        if told is not None:  # by a key that counts, which an entry that is to come may name
             entries.tell(told)
+        elif self.chain is not None:
+            check_named(self._anchored, self.chain, self._unsound)
         entries.finish()
         self._account(entries, checks)
         self._remark(entries, checks)
@@ -103,11 +107,15 @@ class OneLog:
     # --- the checkpoints ---
 
     def _check_signatures(self, entries: FarEntries, claims: Claims) -> FarCheckpoints:
-        anchors = Anchors(self._anchors(), are_given=True)
-        trust = trust_from(anchors, entries.statements.of_keys, self._unsound)
-        self.chain = trust.chain
+        self._anchored = anchors = Anchors(self._anchors(), are_given=True)
+        self.chain = chain_from(anchors, entries.statements.of_keys, self._unsound)
         checks = FarCheckpoints(
-            self._origin, trust, claims, entries.tree, entries.gone_to, self._unsound
+            self._origin,
+            trust(self.chain, anchors.keys),
+            claims,
+            entries.tree,
+            entries.gone_to,
+            self._unsound,
         )
         checks.own(self._far.notes(self._origin))
         for note in self._given:
