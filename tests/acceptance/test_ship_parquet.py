@@ -64,7 +64,10 @@ def ask(far: Path, statement: str) -> list[Any]:
 
 def has_all(far: Path, count: int) -> bool:
     """Whether the last of so many entries is where others read."""
-    return any(far.glob("entries/*/*")) and ask(far, "SELECT max(seq) FROM ENTRIES") == [(count,)]
+    try:
+        return ask(far, "SELECT max(seq) FROM ENTRIES") == [(count,)]
+    except duckdb.IOException:  # nothing yet, or a range is made again that a kill left half
+        return False
 
 
 def assert_is_the_log(directory: Path, far: Path) -> None:

@@ -49,14 +49,14 @@ def test_a_fault_of_the_system_does_not_end_the_sender_and_is_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     faults = iter(range(3))
-    connect = connection._connect
+    socket = connection._socket
 
     def sometimes(*arguments: object) -> object:
         if next(faults, None) is not None:
             raise zmq.ZMQError(errno.EMFILE)
-        return connect(*arguments)  # type: ignore[arg-type]
+        return socket(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(connection, "_connect", sometimes)
+    monkeypatch.setattr(connection, "_socket", sometimes)
     with AuditLog(directory) as log:
         waiting = [log.record("before.faults") for _ in range(50)]
         assert log.record("after.faults", sync=True, timeout=20).id == len(waiting) + 1

@@ -36,8 +36,9 @@ Examples:
 """,
 )
 def command() -> None:
-    """Keys that sign a log (list, rotate), and keys of other hosts (new, allow, revoke, allowed).
+    """Manage the keys that sign a log, and those of other hosts.
 
+    `list` and `rotate` are for the first, `new`, `allow`, `revoke` and `allowed` for the others.
     The two have nothing to do with each other: `list` shows the public keys that sign checkpoints,
     `allowed` the clients that may connect to `hansard serve --tcp`.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from hansard.redaction import TIMEOUT_S, Redaction, redact
-from hansard.served_by import require_writer
+from hansard.served_by import writer_of
 from hansard.wording import counted
 from hansard_writer.cli.exits import AnswerIsNo
 from hansard_writer.cli.options import SECONDS, TEXT, directory_option
@@ -75,7 +75,7 @@ def command(
     """
     if [seq or None, workflow_id, task_id].count(None) != 2:
         raise click.UsageError("Name entries by one of --seq, --workflow and --task.")
-    writer = require_writer(directory)
+    writer = writer_of(directory)
     redaction = redact(
         writer,
         seq=[pair for pairs in seq for pair in pairs] if seq else None,

@@ -104,7 +104,9 @@ def command(
     rows_per_file: int,
     file_age: float,
 ) -> None:
-    """Forward a log to TARGET: PostgreSQL, NATS JetStream, or a directory of Parquet files.
+    """Forward a log to PostgreSQL, NATS JetStream, or Parquet files.
+
+    TARGET is one of:
 
     \b
       postgresql://USER@HOST/DATABASE   the tables are made, and migrated, by this command
