@@ -38,7 +38,6 @@ Examples:
 def command() -> None:
     """Manage the keys that sign a log, and those of other hosts.
 
-    `list` and `rotate` are for the first, `new`, `allow`, `revoke` and `allowed` for the others.
     The two have nothing to do with each other: `list` shows the public keys that sign checkpoints,
     `allowed` the clients that may connect to `hansard serve --tcp`.
     """

@@ -73,7 +73,7 @@ def command(
     origins: tuple[str, ...],
     format: str,  # noqa: A002 - the option's name
 ) -> None:
-    """Check that nobody has altered a log, here or where it was shipped.
+    """Check that nobody has altered a log, here or at a TARGET.
 
     Every hash is recomputed from the entries, and every signature is checked.
 
