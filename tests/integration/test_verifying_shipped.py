@@ -16,6 +16,7 @@ from hansard_writer.proof.signed_note import SigningKey
 from hansard_writer.proof.verifying.entry_rows import HASH, HASHED, PRODUCER, leaf_hashes
 from hansard_writer.shipping.batch import Owner
 from hansard_writer.shipping.far_end import Head, Page
+from hansard_writer.shipping.target import TargetRefused
 from hansard_writer.shipping.verifying import FarReport, LogReport, entries, verify_far
 from hansard_writer.shipping.verifying.one_log import NOT_SIGNED, UNCOVERED
 from provable import signing_key
@@ -923,3 +924,31 @@ def test_it_is_quick(shipped: Shipped) -> None:
     for _ in range(10):
         shipped.report()
     assert 6_000 / (time.process_time() - began) > 30_000
+
+
+class Refusing(InMemoryFarEnd):
+    """One whose files of a log cannot be read."""
+
+    def __init__(self, store: Store, origin: str) -> None:
+        super().__init__(store)
+        self._origin = origin
+
+    def pages(self, origin: str) -> Iterator[Page]:
+        if origin == self._origin:
+            raise TargetRefused("0001.parquet is no readable Parquet file")
+        return super().pages(origin)
+
+
+def test_a_log_that_cannot_be_read_is_told_and_the_others_are_verified(
+    original: Shipped, log: SignedLog
+) -> None:
+    log.enter(count=5)
+    log.seal()
+    store = original.store.copied()
+    other = store.ship(log.directory)
+    keys = [original.key.verifier_key, log.key.verifier_key]
+    report = verify_far(Refusing(store, other), keys)
+    found = {each.origin: (each.verdict, each.why) for each in report.logs}
+    assert found[other] == ("unverified", "0001.parquet is no readable Parquet file")
+    assert found[original.origin][0] == "intact"
+    assert not report.is_good

@@ -145,6 +145,7 @@ def test_messages_are_as_large_as_servers_and_stream_allow(
     [
         (["--from", "/mnt/archive", "postgresql://h/d"], "--from is a stream of NATS"),
         (["--from", "nats://a", "nats://b"], "TARGET something else"),
+        (["--from", "nats://a", "postgresql://h/d", "--dir", "x"], "--dir names one log"),
         (["--from", "nats://a?strem=x", "postgresql://h/d"], "is not known"),
         (["--key", __file__, "nats://a"], "--key is for --from"),
     ],

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from hansard.wording import counted
 from hansard_writer.cli.exits import Failed, Taken
@@ -47,6 +48,7 @@ Examples:
 )
 @click.argument("target")
 @directory_option
+@click.pass_context
 @click.option(
     "--from",
     "source",
@@ -93,6 +95,7 @@ Examples:
     help="After which a Parquet file is written with fewer rows.",
 )
 def command(
+    context: click.Context,
     target: str,
     directory: Path,
     source: str | None,
@@ -131,6 +134,8 @@ def command(
     """
     named = target_named(target, TargetOptions(replicas, partitions, rows_per_file, file_age))
     if source is not None:
+        if context.get_parameter_source("directory") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--dir names one log, and --from ships all of a stream.")
         _relay(source, named, keys_in(key_files), once)
         return
     if key_files:
@@ -157,8 +162,16 @@ class _Telling(Observer):
     def __init__(self, phases: Phases, name: str) -> None:
         self._phases = phases
         self._name = name
+        self._has_begun = False
 
     def goes_on(self, shipped: Shipped) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            click.echo(
+                f"Shipping {shipped.origin} to {self._name}, which has {shipped.shipped_to:,} of "
+                f"{shipped.covered:,} entries.",
+                err=True,
+            )
         self._phases(_SHIPPING, shipped.shipped_to, max(shipped.covered, shipped.shipped_to))
 
     def is_held_up(self, why: str, wait_s: float) -> None:

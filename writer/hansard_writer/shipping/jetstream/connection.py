@@ -192,7 +192,7 @@ class Connection:
         if number in WRONG_LAST:
             return WrongLast(said)
         if number in NO_JETSTREAM:
-            return TargetRefused(f"{said}: start its servers with JetStream")
+            return TargetRefused(f"{said}: start its servers with JetStream, `nats-server -js`")
         if number in FULL:
             return TargetUnavailable(
                 f"{said}: it takes nothing more. Raise max_bytes of the stream, or remove from it "

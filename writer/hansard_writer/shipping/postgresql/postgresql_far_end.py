@@ -111,7 +111,7 @@ class PostgresqlFarEnd:
         return Head(size, self._unpacked(begun, origin), proof)
 
     def notes(self, origin: str) -> Iterator[str]:
-        size, id_ = -1, self._ids[origin]
+        size, id_ = SEQ_MIN, self._ids[origin]
         while rows := self._rows(_NOTES, id_, size):
             yield from (note for _, note in rows)
             size = rows[-1][0]

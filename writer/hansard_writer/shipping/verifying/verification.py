@@ -13,6 +13,7 @@ from hansard_writer.proof.signed_note import VerifierKey
 from hansard_writer.proof.verifying.findings import Finding, Report
 from hansard_writer.proof.verifying.trust import log_of
 from hansard_writer.shipping.far_end import FarEnd
+from hansard_writer.shipping.target import TargetRefused
 from hansard_writer.shipping.verifying.one_log import OneLog
 
 UNVERIFIED: Final = "unverified"
@@ -81,7 +82,8 @@ def verify_far(
     any is not looked at, and a key of a log that is not there is a log that is missing.
     ``checkpoints`` are notes that somebody else has kept. ``origins`` are the only ones to look at.
 
-    Raises as `FarEnd` does, and `NoteError` for a checkpoint that is none.
+    A log that the far end refuses to read is told, and the others are looked at. Raises as `FarEnd`
+    does else, and `NoteError` for a checkpoint that is none.
     """
     found: list[LogReport] = []
     chains: dict[str, KeyChain] = {}
@@ -97,7 +99,11 @@ def verify_far(
             progress(origin, done, all_)
 
         one = OneLog(far, origin, own_keys, given, went)
-        report = one.run()
+        try:
+            report = one.run()
+        except TargetRefused as error:  # a file that cannot be read is one log's
+            found.append(LogReport(origin, None, UNVERIFIED, str(error)))
+            continue
         found.append(LogReport(origin, report, str(report.verdict)))
         if one.chain is not None:
             chains[origin] = one.chain
