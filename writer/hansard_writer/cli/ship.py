@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from hansard.wording import counted
+from hansard_writer.cli.collector import collecting_rarely
 from hansard_writer.cli.exits import Failed, Taken
 from hansard_writer.cli.options import Number, Seconds, directory_option
 from hansard_writer.cli.progress import Phases
@@ -140,7 +141,7 @@ def command(
         return
     if key_files:
         raise click.UsageError("--key is for --from: what a log has signed itself, it knows.")
-    with Phases({_SHIPPING: ("entries", 1.0)}) as phases, _errors_as_exits():
+    with Phases({_SHIPPING: ("entries", 1.0)}) as phases, collecting_rarely(), _errors_as_exits():
         if once:
             _tell_unsigned(directory)
         observer = _Telling(phases, named.name)
@@ -204,7 +205,7 @@ def _relay(source: str, target: Named, keys: list[VerifierKey], once: bool) -> N
         raise click.UsageError("--from is a stream of NATS, nats://…, and TARGET something else.")
     from hansard_writer.shipping.jetstream import source_opener
 
-    with Phases({_SHIPPING: ("messages", 1.0)}) as phases, _errors_as_exits():
+    with Phases({_SHIPPING: ("messages", 1.0)}) as phases, collecting_rarely(), _errors_as_exits():
         relay = Relay(source_opener(source, target.name), target.open, _TellingRelay(phases), keys)
         with _signals_stop(relay):
             relayed = relay.run(once=once)

@@ -6,12 +6,14 @@ It decides when to try again, and nothing about what is shipped or how.
 import random
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from hansard_writer.proof.merkle_hash_tree import Edge
 from hansard_writer.shipping.batch import DoesNotVerify
 from hansard_writer.shipping.log_source import LogSource
+from hansard_writer.shipping.reading_ahead import ReadAhead
 from hansard_writer.shipping.standing import (
     ENDED,
     FAILED,
@@ -126,32 +128,32 @@ class Delivery:
         """Over one connection; whether that was all."""
         goal = source.covered() if once else None
         self._is_known = False
-        target = self._open()
-        try:
-            self._edge, self._is_known = target.edge(source.origin), True
-            source.require_continues(self._edge)
-            while not self._stopping.is_set():
-                if self._ship_next(source, target, standing):
-                    continue
-                if goal is not None and self._edge.size >= goal:
-                    break
-                if source.has_new_origin():
-                    return False
-                self._said(source, standing, WAITING)
-                if isinstance(target, Gathers):
-                    target.put_away_due()
-                self._stopping.wait(self._interval_s)
-            return True
-        finally:
-            target.close()
+        with closing(self._open()) as target:
+            bytes_max = target.batch_bytes_max if isinstance(target, TakesLess) else None
+            with closing(ReadAhead(lambda: LogSource(self._directory), bytes_max)) as batches:
+                self._edge, self._is_known = target.edge(source.origin), True
+                source.require_continues(self._edge)
+                while not self._stopping.is_set() and batches.origin == source.origin:
+                    if self._ship_next(batches, source, target, standing):
+                        continue
+                    if goal is not None and self._edge.size >= goal:
+                        break
+                    if source.has_new_origin():
+                        return False
+                    self._said(source, standing, WAITING)
+                    if isinstance(target, Gathers):
+                        target.put_away_due()
+                    self._stopping.wait(self._interval_s)
+                return batches.origin == source.origin
 
-    def _ship_next(self, source: LogSource, target: Target, standing: Standing) -> bool:
+    def _ship_next(
+        self, batches: ReadAhead, source: LogSource, target: Target, standing: Standing
+    ) -> bool:
         """The next batch, if there is one; whether there is more."""
-        bytes_max = target.batch_bytes_max if isinstance(target, TakesLess) else None
-        batch = source.next(self._edge.size, bytes_max)
-        if batch is None:
+        ready = batches.next(self._edge)
+        if ready is None:
             return False
-        checked = batch.checked(self._edge)
+        batch, checked = ready
         target.append(batch, checked)
         if batch.before > self._edge.size:
             self._observer.skipped(source.origin, self._edge.size + 1, batch.before)
