@@ -1,7 +1,6 @@
 """Reading ahead: what is read when, and who hears of what goes wrong."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -59,8 +58,8 @@ class Source:
 
 
 @pytest.fixture
-def source() -> Iterator[Source]:
-    yield Source()
+def source() -> Source:
+    return Source()
 
 
 def opened(source: Source) -> ReadAhead:
