@@ -62,14 +62,20 @@ class Looks:
         self.writer: crowd.Figures | None = None
 
 
-def run(size: int | None = None, *, seed: int = 1, say: Callable[[str], None] = print) -> list[Row]:
+def run(
+    size: int | None = None,
+    *,
+    seed: int = 1,
+    say: Callable[[str], None] = print,
+    disk_bytes_per_second: int = DISK_BYTES_PER_SECOND,
+) -> list[Row]:
     """Overload a log for ``size`` seconds, 60 by default, and a quarter of it with drops."""
     seconds = float(size or SECONDS)
     bare_s = max(seconds * BARE_SHARE, 0.5)
     loads, bare = [], []
     with (
         tempfile.TemporaryDirectory(prefix="hansard-overload-") as name,
-        slow_disk(Path(name), DISK_BYTES_PER_SECOND) as disk,
+        slow_disk(Path(name), disk_bytes_per_second) as disk,
     ):
         place = Path(name)
         for on_full, share in (("block", 1.0), ("drop", DROP_SHARE)):
