@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from hansard.curve import check_public_key
 from hansard.directory import foreign_directory
 from hansard.errors import ConfigError, InvalidEvent
 from hansard.events import check_event_type, check_text
-from hansard.tcp_address import tcp_ports
 from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
@@ -255,7 +253,12 @@ def _check(values: Mapping[str, Any], shown: Mapping[str, str]) -> None:
 
 
 def _check_addresses(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Where other hosts are, and how they are known."""
+    """Where other hosts are, and how they are known: most directories name none."""
+    if all(values[name] is None for name in ("tcp", "connect", "server_key")):
+        return
+    from hansard.curve import check_public_key
+    from hansard.tcp_address import tcp_ports
+
     for name in ("tcp", "connect"):
         if values[name] is not None:
             tcp_ports(values[name], names[name])

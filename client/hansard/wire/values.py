@@ -1,6 +1,5 @@
 """What messages are made of: msgpack arrays, natural numbers, ids; the error of broken ones."""
 
-import hashlib
 from typing import Any, Final
 
 import msgpack
@@ -16,6 +15,8 @@ class WireError(ValueError):
 
 def producer_hash(producer_id: bytes) -> bytes:
     """The public name of a producer: SHA-256 of its secret id, 32 bytes."""
+    import hashlib  # with OpenSSL, a twelfth of what importing this package takes
+
     return hashlib.sha256(producer_id).digest()
 
 
