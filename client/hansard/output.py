@@ -3,7 +3,6 @@
 Bytes in, text out. What runs commands is `hansard.commands`.
 """
 
-import hashlib
 from typing import Final, NamedTuple
 
 _CONTINUATION: Final = 0b10  # the upper two bits of a UTF-8 byte that begins no character
@@ -28,6 +27,8 @@ def keep(output: bytes, bytes_max: int) -> Kept:
     size = len(output)
     if size <= bytes_max:
         return Kept(as_text(output), size, "")
+    import hashlib  # as in `hansard.wire.values`
+
     sha256 = hashlib.sha256(output).hexdigest()
     head_end = _boundary_before(output, bytes_max - bytes_max // 2)
     tail_start = _boundary_after(output, size - bytes_max // 2)
