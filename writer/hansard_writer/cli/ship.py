@@ -165,14 +165,16 @@ class _Telling(Observer):
         self._name = name
         self._has_begun = False
 
-    def goes_on(self, shipped: Shipped) -> None:
-        if not self._has_begun:
+    def begins(self, shipped: Shipped) -> None:
+        if not self._has_begun:  # once, and not at each new connection
             self._has_begun = True
             click.echo(
                 f"Shipping {shipped.origin} to {self._name}, which has {shipped.shipped_to:,} of "
                 f"{shipped.covered:,} entries.",
                 err=True,
             )
+
+    def goes_on(self, shipped: Shipped) -> None:
         self._phases(_SHIPPING, shipped.shipped_to, max(shipped.covered, shipped.shipped_to))
 
     def is_held_up(self, why: str, wait_s: float) -> None:

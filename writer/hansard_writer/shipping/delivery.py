@@ -58,6 +58,9 @@ class Shipped(NamedTuple):
 class Observer:
     """Hears how it goes. Nothing that it does changes it."""
 
+    def begins(self, shipped: Shipped) -> None:
+        """A connection stands, and it is known what the target has."""
+
     def goes_on(self, shipped: Shipped) -> None:
         """A batch is in the target, or all is."""
 
@@ -71,8 +74,8 @@ class Observer:
 class Delivery:
     """Ships the log in a directory to a target. `run` once; `stop` from anywhere.
 
-    Once it has caught up, it lets entries gather for ``interval_s``: a batch costs a target about
-    as much as a thousand entries do.
+    Once it has caught up, it lets entries gather for ``interval_s``: a batch costs PostgreSQL about
+    as much as a hundred entries do.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class Delivery:
             with closing(ReadAhead(lambda: LogSource(self._directory), bytes_max)) as batches:
                 self._edge, self._is_known = target.edge(source.origin), True
                 source.require_continues(self._edge)
+                self._observer.begins(self._shipped(source, standing))
                 while not self._stopping.is_set() and batches.origin == source.origin:
                     if self._ship_next(batches, source, target, standing):
                         continue
@@ -174,11 +178,14 @@ class Delivery:
         self._stopping.wait(wait_s)
 
     def _said(self, source: LogSource, standing: Standing, state: str, why: str = "") -> Shipped:
-        shipped_to = self._edge.size if self._is_known else standing.told(source.origin)
-        shipped = Shipped(source.origin, self._entries, shipped_to, source.covered())
+        shipped = self._shipped(source, standing)
         standing.note(
             state, why=why, origin=shipped.origin, shipped_to=shipped.shipped_to,
             covered=shipped.covered,
         )  # fmt: skip
         self._observer.goes_on(shipped)
         return shipped
+
+    def _shipped(self, source: LogSource, standing: Standing) -> Shipped:
+        shipped_to = self._edge.size if self._is_known else standing.told(source.origin)
+        return Shipped(source.origin, self._entries, shipped_to, source.covered())
