@@ -65,7 +65,7 @@ class RemoteWriter:
 
     def route(self) -> Route:
         """How to reach it now, with the keys that the directory has now. Raises `ConfigError`."""
-        keys = read_keys(self.directory)
+        keys = read_keys(self.directory, may_be_shared=True)
         ports = tcp_ports(self.address)
         options: dict[int, int | bytes] = {
             **_OPTIONS,

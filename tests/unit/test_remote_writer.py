@@ -109,6 +109,16 @@ def test_a_route_has_both_ports_and_the_keys_of_the_moment(remote: Path) -> None
     assert RemoteWriter(remote, "tcp://[::1]:7461", "").route().options[int(zmq.IPV6)] == 1
 
 
+def test_a_group_may_share_the_key_of_a_directory_whose_workers_are_of_several_users(
+    remote: Path,
+) -> None:
+    (remote / "curve.key").chmod(0o640)
+    assert writer_of(remote).route()
+    (remote / "curve.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read the key"):
+        writer_of(remote).route()
+
+
 @pytest.mark.parametrize(
     ("event", "value", "said"),
     [
