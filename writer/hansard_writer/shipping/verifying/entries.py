@@ -156,7 +156,9 @@ class FarEntries:
 
     def _heed(self, rows: list[Row], owners: Mapping[int, bytes | None]) -> None:
         """Heed what the log's own writer says in them."""
-        own = {number for number, each in owners.items() if each == self._own is not None}
+        if self._own is None:
+            return
+        own = {number for number, each in owners.items() if each == self._own}
         for row in rows if own else ():
             if row[PRODUCER] in own and row[EVENT_TYPE] in TYPES:
                 self.statements.heed(row[SEQ], row[EVENT_TYPE], payload_text(row))
