@@ -322,7 +322,7 @@ class Sender:
                 "no writer has answered for %d s %s: events wait in the spool; %s",
                 waited,
                 self._writer.where,
-                self._writer.way_out(self.refusal),
+                self._writer.way_out(),
             )
 
     def _note_refusal(self, why: str) -> None:
