@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from hansard import wire
 from hansard.errors import InvalidEvent
-from hansard.events import check_text, encode_payload
 from hansard.output import as_bytes, keep
+from hansard.texts import check_text, encode_payload
 from hansard.wording import kind_of
 
 SUCCESS: Final = "success"
