@@ -6,7 +6,8 @@ which checks them once more with the same functions.
 
 import re
 import struct
-from collections.abc import Mapping
+import sys
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import msgpack
 import orjson
 
 from hansard import wire
+from hansard.context import OPENTELEMETRY, bound_now, with_span
 from hansard.errors import InvalidEvent
 from hansard.texts import Payload, check_payload, check_text, encode_payload, encode_slowly, plain
 from hansard.wording import kind_of
@@ -25,6 +27,7 @@ _join = b"".join
 _pack_head = struct.Struct(">3sQ").pack
 _LEVELS: Final[dict[str, bytes]] = {level: msgpack.packb(level) for level in wire.LEVELS}
 _EVENT_BYTES_MAX: Final = wire.EVENT_BYTES_MAX
+_modules = sys.modules
 
 OWN_EVENT_TYPES: Final = "hansard."
 
@@ -69,8 +72,15 @@ class EventEncoder:
         task_id: str | None,
         created_at: int,
     ) -> bytes:
-        """The event's wire bytes; raises `InvalidEvent` naming the argument and the rule."""
+        """The event's wire bytes, with what is bound in this context; raises `InvalidEvent` naming
+        the argument and the rule."""
         types, texts = self._types, self._texts
+        context = bound_now()
+        if OPENTELEMETRY in _modules:
+            context = with_span(context)
+        if context is not None:
+            actor = context.actor if actor is None else actor
+            task_id = context.task_id if task_id is None else task_id
         try:
             if event_type not in types:
                 self._check_new_type(types, event_type)
@@ -84,10 +94,13 @@ class EventEncoder:
                 self._check_text(texts, "task_id", task_id, wire.TASK_ID_BYTES_MAX)
             text: bytes | None
             if type(payload) is dict:
+                names: Container[str] | None = payload
                 try:
                     text = _dumps(payload, plain)
                 except orjson.JSONEncodeError:
-                    text = encode_slowly(payload)
+                    text, names = encode_slowly(payload), None  # names that were no strings
+                if context is not None:
+                    text = context.merged(text, names)
                 size = len(text)
                 if size > _SHALLOW_BYTES_MAX and (text.rfind(b"{") or _OPENING_BRACKET in text):
                     check_payload(text, payload)
@@ -104,7 +117,12 @@ class EventEncoder:
                         )
                     )
             else:
-                text = None if payload is None else encode_payload(payload)
+                if payload is None:
+                    text = None if context is None else context.alone()
+                else:
+                    text = encode_payload(payload)
+                    if context is not None:
+                        text = context.merged(text)
             data: bytes = self._pack(
                 (_KIND_EVENT, created_at, event_type, level, actor, task_id, text)
             )
