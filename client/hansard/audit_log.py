@@ -17,6 +17,7 @@ from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import AckTimeout, AuditLogError, ClosedError, InvalidEvent
 from hansard.events import EventEncoder, created_at_ns
+from hansard.masking import fields_to_mask
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
 from hansard.sender import Sender
@@ -63,7 +64,8 @@ class AuditLog:
         layout.prepare_for_client(self.directory)
         self.settings = load_settings(self.directory, settings)
         self._writer = writer_of(self.directory, self.settings)
-        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
+        masked = fields_to_mask(self.settings.mask_fields)
+        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor, masked)
         self._sync = self.settings.sync
         self._closed = False
         self._source = _source
