@@ -15,7 +15,7 @@ from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
 from hansard.errors import AckTimeout, AuditLogError, ClosedError, InvalidEvent
-from hansard.events import EventEncoder, Payload, created_at_ns
+from hansard.events import EventEncoder, created_at_ns
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
 from hansard.sender import Sender
@@ -23,6 +23,7 @@ from hansard.served_by import met_in
 from hansard.settings import log_directory
 from hansard.settling import Facts, Settling
 from hansard.source import Source
+from hansard.texts import Payload
 from hansard.together import encode_together
 from hansard.tracing import trace_recorded
 from hansard.wording import counted

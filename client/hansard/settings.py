@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from hansard.directory import foreign_directory
 from hansard.errors import ConfigError, InvalidEvent
-from hansard.events import check_event_type, check_text
+from hansard.events import check_event_type
+from hansard.texts import check_text
 from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
