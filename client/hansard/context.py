@@ -25,14 +25,20 @@ OPENTELEMETRY: Final = "opentelemetry.trace"  # of interest only where somebody 
 _NAME_BYTES_MAX: Final = 1_024
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Actor = str | Callable[[], str | None] | None
 
 
 class Context(NamedTuple):
     """What is bound. ``fields`` are JSON texts by name, each as ``"name":value``."""
 
-    actor: str | None = None
+    actor: Actor = None
     task_id: str | None = None
     fields: Mapping[str, bytes] = {}
+
+    def who(self) -> str | None:
+        """The actor, who is asked for now where that is not known yet."""
+        actor = self.actor
+        return actor() if callable(actor) else actor
 
     def over(self, other: "Context") -> "Context":
         """Both, and this one's where both have one."""
@@ -87,13 +93,15 @@ _context: Final[ContextVar[Context | None]] = ContextVar("hansard.context", defa
 bound_now = _context.get  # what is bound here, None for nothing
 
 
-def bind(*, actor: str | None = None, task_id: str | None = None, **fields: Any) -> None:
+def bind(*, actor: Actor = None, task_id: str | None = None, **fields: Any) -> None:
     """Add to every event that is recorded in this context from now on: in this thread, or in this
     asyncio task and those that it starts.
 
     ``actor`` and ``task_id`` are the event's where the call names none, and beat the setting
-    ``actor``. ``fields``, such as ``correlation_id``, are merged into its payload, whose own names
-    win. Values are taken as they are now; a None is left out. To bind a name again replaces it.
+    ``actor``. An actor that is not known yet may be a function without arguments: it is called for
+    each event that names none, and what it raises, `record` raises. ``fields``, such as
+    ``correlation_id``, are merged into the event's payload, whose own names win. Values are taken
+    as they are now; a None is left out. To bind a name again replaces it.
 
     Raises `InvalidEvent` for what no event can hold.
     """
@@ -114,9 +122,7 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
     What was bound before is bound again behind it, whatever was bound or unbound inside.
     """
 
-    def __init__(
-        self, *, actor: str | None = None, task_id: str | None = None, **fields: Any
-    ) -> None:
+    def __init__(self, *, actor: Actor = None, task_id: str | None = None, **fields: Any) -> None:
         self._added = _encoded(actor, task_id, fields)
         self._tokens: list[Token[Context | None]] = []
 
@@ -182,8 +188,8 @@ def with_span(context: Context | None) -> Context | None:
     return context._replace(fields={**fields, **context.fields})
 
 
-def _encoded(actor: str | None, task_id: str | None, fields: Mapping[str, Any]) -> Context:
-    if actor is not None:
+def _encoded(actor: Actor, task_id: str | None, fields: Mapping[str, Any]) -> Context:
+    if actor is not None and not callable(actor):
         check_text("actor", actor, wire.ACTOR_BYTES_MAX)
     if task_id is not None:
         check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)

@@ -79,7 +79,7 @@ class EventEncoder:
         if OPENTELEMETRY in _modules:
             context = with_span(context)
         if context is not None:
-            actor = context.actor if actor is None else actor
+            actor = context.who() if actor is None else actor
             task_id = context.task_id if task_id is None else task_id
         try:
             if event_type not in types:
