@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from hansard import calls, lifecycle, refusals, requester, wire
-from hansard import directory as layout
 from hansard import entry as outcome
 from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
@@ -20,8 +19,8 @@ from hansard.events import EventEncoder, created_at_ns
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
 from hansard.sender import Sender
-from hansard.served_by import writer_of
-from hansard.settings import load_settings, log_directory
+from hansard.served_by import met_in
+from hansard.settings import log_directory
 from hansard.settling import Facts, Settling
 from hansard.source import Source
 from hansard.texts import Payload
@@ -52,6 +51,8 @@ class AuditLog:
     first event, so an `AuditLog` may be made before forking.
     """
 
+    _meet = staticmethod(met_in)
+
     def __init__(
         self,
         directory: str | os.PathLike[str] | None = None,
@@ -60,9 +61,7 @@ class AuditLog:
         **settings: Any,
     ) -> None:
         self.directory: Path = log_directory(directory)
-        layout.prepare_for_client(self.directory)
-        self.settings = load_settings(self.directory, settings)
-        self._writer = writer_of(self.directory, self.settings)
+        self.settings, self._writer = self._meet(self.directory, settings)
         self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
         self._sync = self.settings.sync
         self._closed = False

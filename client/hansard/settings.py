@@ -128,6 +128,11 @@ class Settings:
         "`tcp://HOST:PORT` to serve other hosts at, too: requests at that port, frames at the next "
         "one; needs keys (`hansard keys`)",
     )
+    metrics: str | None = _setting(
+        None,
+        "`HOST:PORT` where the writer shows its metrics to Prometheus, over HTTP; `:9464` is for "
+        "this host alone",
+    )
 
     connect: str | None = _setting(
         None,
@@ -255,6 +260,10 @@ def _check(values: Mapping[str, Any], shown: Mapping[str, str]) -> None:
 
 def _check_addresses(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """Where other hosts are, and how they are known: most directories name none."""
+    if values["metrics"] is not None:
+        from hansard.metrics_address import metrics_address
+
+        metrics_address(values["metrics"], names["metrics"])
     if all(values[name] is None for name in ("tcp", "connect", "server_key")):
         return
     from hansard.curve import check_public_key
