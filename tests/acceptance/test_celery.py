@@ -38,6 +38,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
     task_ignore_result=True,
+    worker_lost_wait=0.2,
 )
 audit(app, home / "log", published=True, arguments=True)
 
