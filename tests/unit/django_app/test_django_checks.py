@@ -41,6 +41,7 @@ def test_good_settings_are_silent(tmp_path: Path) -> None:
         ({"value_chars_max": True}, "it must be a number of characters"),
         ({"dir": 7}, "it must be a path"),
         ({"spool_bytes": 7}, "it must be at least"),
+        ({"requests": {"path": True}}, "unexpected keyword argument 'path'"),
         ({"on_full": "shout"}, "it must be one of block, drop, raise"),
     ],
 )
