@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -100,7 +100,7 @@ def command(
         )
 
 
-def _loaded():  # type: ignore[no-untyped-def]  # a module
+def _loaded() -> Any:
     try:
         from hansard_writer.viewing import serving
     except ModuleNotFoundError as error:

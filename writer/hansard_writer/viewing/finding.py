@@ -177,7 +177,7 @@ def _by_time(
     )
     rest = selection.entry_by_entry()
     while places := list(islice(woven, max(INDEX_ROWS, asked.size + 1))):
-        events = paging.events_of(log.rows, [id for _, id in places], rest, "ASC")
+        events = paging.events_of(log.rows, [each for _, each in places], rest, "ASC")
         events.sort(key=lambda each: (each.created_at_ns, each.id), reverse=not forward)
         yield events, Cursor(places[-1][1], places[-1][0])
 

@@ -39,7 +39,7 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
     b"cache-control": b"no-store",
 }
 _OWN: Final = frozenset(HEADERS) | {b"access-control-allow-origin", b"expires", b"etag"}
-_LOCKED: Final = Path(__file__).parent / "templates" / "locked.html"
+_LOCKED: Final = (Path(__file__).parent / "templates" / "locked.html").read_bytes()
 
 
 class Guard:
@@ -162,8 +162,8 @@ async def _answer(send: Send, status: int, text: str) -> None:
     await _respond(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
-async def _page(send: Send, status: int, page: Path) -> None:
-    await _respond(send, status, b"text/html; charset=utf-8", page.read_bytes())
+async def _page(send: Send, status: int, page: bytes) -> None:
+    await _respond(send, status, b"text/html; charset=utf-8", page)
 
 
 async def _respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:

@@ -56,7 +56,7 @@ class LogDatabase(Database):  # type: ignore[misc]  # Datasette has no types
         super().__init__(datasette, str(directory / layout.DATABASE), is_mutable=True)
         self._directory = directory
 
-    def connect(self, write: bool = False) -> sqlite3.Connection:
+    def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
         raise AssertionError("each question has a connection of its own")
 
     async def execute_fn(self, fn: Callable[[sqlite3.Connection], Any]) -> Any:
@@ -85,6 +85,9 @@ class LogDatabase(Database):  # type: ignore[misc]  # Datasette has no types
 
     async def table_counts(self, limit: int = 10) -> dict[str, None]:  # noqa: ARG002
         return dict.fromkeys(TABLES)
+
+    async def attached_databases(self) -> list[Any]:
+        return []
 
     async def get_all_foreign_keys(self) -> dict[str, dict[str, list[Any]]]:
         return {name: {"incoming": [], "outgoing": []} for name in TABLES}

@@ -235,7 +235,7 @@ class _Here:
 
     def but(self, **changes: Any) -> str:
         """With these arguments; None takes one away."""
-        args = {**self._args, **{name: value for name, value in changes.items()}}
+        args = self._args | changes
         kept = {name: value for name, value in args.items() if value not in (None, "")}
         return f"{self._path}?{urlencode(kept)}" if kept else str(self._path)
 

@@ -1,4 +1,4 @@
-"""`hansard verify` at the view's side: in a process of its own, of the lowest priority, now and then.
+"""`hansard verify` beside the view: in a process of its own, of the lowest priority, now and then.
 
 It says how that stands. What is verified and how is the command's; its report is also in the
 directory, so that the last one is there at once, whoever has asked for it.
