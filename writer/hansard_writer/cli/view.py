@@ -10,10 +10,8 @@ from hansard.errors import ConfigError
 from hansard.served_by import require_log_here
 from hansard_writer.cli.exits import Taken
 from hansard_writer.cli.options import SECONDS, Number, directory_option
+from hansard_writer.viewing import HOST, PORT, VERIFY_EVERY_S
 
-PORT: Final = 8470
-HOST: Final = "127.0.0.1"
-VERIFY_EVERY_S: Final = 900.0
 BACKUP: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 

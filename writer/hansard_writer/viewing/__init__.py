@@ -7,3 +7,9 @@ comes from the child; only the tables and the SQL of the reader's own come from 
 
 It imports nothing by itself.
 """
+
+from typing import Final
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 8470  # always the same, so that it can be forwarded
+VERIFY_EVERY_S: Final = 900.0

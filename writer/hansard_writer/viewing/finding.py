@@ -27,15 +27,19 @@ PIECE_S: Final = 0.1  # what a piece of the log may take, about
 PIECE_IDS_MIN: Final = 256
 PIECE_IDS_MAX: Final = 1 << 20
 INDEX_ROWS: Final = 200  # taken out of an index at once
+FIRST_ROWS: Final = 8  # of a type: most types have none of a page's entries
 TYPES_MAX: Final = 500  # beyond, the order of time is not put together from them
 
 _FIRST_ID: Final = "SELECT seq FROM entries ORDER BY seq LIMIT 1"
 _LAST_ID: Final = "SELECT seq FROM entries ORDER BY seq DESC LIMIT 1"
 _NEXT_TYPE: Final = "SELECT event_type FROM entries WHERE event_type > ? ORDER BY 1 LIMIT 1"
-_BY_TIME: Final = (
-    "SELECT created_at, seq FROM entries WHERE event_type = ?"
-    " AND (created_at, seq) {beyond} (?, ?) AND created_at >= ? AND created_at < ?"
-    " ORDER BY created_at {order}, seq {order} LIMIT ?"
+_BY_TIME: Final = "SELECT created_at, seq FROM entries WHERE event_type = ? AND"
+_BACKWARD: Final = (  # the index is entered at the pair, and left at the other bound
+    f"{_BY_TIME} (created_at, seq) < (?, ?) AND created_at >= ?"
+    " ORDER BY created_at DESC, seq DESC LIMIT ?"
+)
+_FORWARD: Final = (
+    f"{_BY_TIME} (created_at, seq) > (?, ?) AND created_at < ? ORDER BY created_at, seq LIMIT ?"
 )
 
 
@@ -186,21 +190,23 @@ def _of_type(
     log: ReadConnection, event_type: str, asked: Asked, selection: Selection
 ) -> Iterator[tuple[int, int]]:
     """Time and id of one type's entries, read some at a time."""
-    since, until = (_bound(selection, each) for each in (">=", "<"))
-    forward = asked.after is not None
-    start = asked.after or asked.before
-    at, id = (-1, 0) if forward else (INT64_MAX, INT64_MAX)  # noqa: A001 - the column's name
-    if start:
-        at, id = start.created_at_ns or 0, start.id  # noqa: A001
-    sql = _BY_TIME.format(beyond=">" if forward else "<", order="ASC" if forward else "DESC")
-    rows = 8  # most types have none of a page's entries
+    since = _bound(selection, ">=") or 0
+    until = _bound(selection, "<") or INT64_MAX
+    if asked.after:
+        sql, end = _FORWARD, until
+        place = max((since, 0), (asked.after.created_at_ns or 0, asked.after.id))
+    else:
+        sql, end = _BACKWARD, since
+        place = (until, 0)
+        if asked.before:
+            place = min(place, (asked.before.created_at_ns or 0, asked.before.id))
+    rows = FIRST_ROWS
     while True:
-        some = log.rows(sql, event_type, at, id, since or 0, until or INT64_MAX, rows)
+        some = log.rows(sql, event_type, *place, end, rows)
         yield from some
         if len(some) < rows:
             return
-        at, id = some[-1]  # noqa: A001
-        rows = INDEX_ROWS
+        place, rows = some[-1], INDEX_ROWS
 
 
 def _bound(selection: Selection, operator: str) -> int | None:

@@ -13,9 +13,10 @@ from hansard_writer.viewing.text import visible
 
 VALUES_MAX: Final = 2_000  # shown of one payload
 STRING_CHARS_MAX: Final = 4_000
-OPEN_LEVELS: Final = 2
-OPEN_VALUES_MAX: Final = 40  # larger ones are folded
+OPEN_VALUES_MAX: Final = (24, 5)  # of one in the first and in the second level; else it is folded
 LONG_LINES: Final = 3  # a string of so many lines gets a box of its own
+
+_NO_LABEL: Final = Markup("")
 
 
 class _Number(NamedTuple):
@@ -52,35 +53,40 @@ class _Rest:
         return self.values >= 0
 
 
-def _value(value: Any, level: int, rest: _Rest) -> Markup:
+def _value(value: Any, level: int, rest: _Rest, label: Markup = _NO_LABEL) -> Markup:
+    """It, behind its name."""
     if isinstance(value, dict):
-        return _members(list(value.items()), "{", "}", level, rest)
+        return _members(list(value.items()), label, "{}", level, rest)
     if isinstance(value, list):
-        return _members(list(enumerate(value)), "[", "]", level, rest)
+        return _members(list(enumerate(value)), label, "[]", level, rest)
     if isinstance(value, str):
-        return _string(value)
+        return label + _string(value)
     if isinstance(value, _Number):
-        return Markup('<span class="num">{}</span>').format(value.digits)
-    word = {True: "true", False: "false", None: "null"}.get(value, str(value))
-    return Markup('<span class="word">{}</span>').format(word)
+        return label + Markup('<span class="num">{}</span>').format(value.digits)
+    return label + Markup('<span class="word">{}</span>').format(json.dumps(value))
 
 
 def _members(
-    members: list[tuple[Any, Any]], opens: str, closes: str, level: int, rest: _Rest
+    members: list[tuple[Any, Any]], label: Markup, brackets: str, level: int, rest: _Rest
 ) -> Markup:
     if not members:
-        return Markup("<span>{}{}</span>").format(opens, closes)
+        return label + Markup("<span>{}</span>").format(brackets)
     rows = []
     for name, value in members:
-        if not rest.take():
-            continue
-        label = Markup('<span class="key">{}</span>').format(visible(name))
-        rows.append(Markup("<li>{}: {}</li>").format(label, _value(value, level + 1, rest)))
+        if rest.take():
+            of_it = Markup('<span class="key">{}</span>: ').format(visible(name))
+            rows.append(Markup("<li>{}</li>").format(_value(value, level + 1, rest, of_it)))
     if level == 0:
         return Markup('<ul class="json">{}</ul>').format(Markup("").join(rows))
-    is_open = level <= OPEN_LEVELS and len(members) <= OPEN_VALUES_MAX
-    return Markup("<details{}><summary>{} {} {}</summary><ul>{}</ul></details>").format(
-        Markup(" open") if is_open else "", opens, len(members), closes, Markup("").join(rows)
+    is_open = level <= len(OPEN_VALUES_MAX) and len(members) <= OPEN_VALUES_MAX[level - 1]
+    opens, closes = brackets[0], brackets[1]
+    return Markup("<details{}><summary>{}{} {} {}</summary><ul>{}</ul></details>").format(
+        Markup(" open") if is_open else "",
+        label,
+        opens,
+        len(members),
+        closes,
+        Markup("").join(rows),
     )
 
 

@@ -14,7 +14,7 @@ TYPES_SHOWN: Final = 7
 OTHERS: Final = "all other types"
 WIDTH: Final = 960
 HEIGHT: Final = 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 8, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 66, 8, 14, 52
 TICKS: Final = 4
 
 _DAY_NS: Final = 86_400 * 10**9
@@ -124,7 +124,7 @@ def _time_axis(rates: dict[str, Any], height: int) -> Markup:
                 height - BOTTOM,
                 height - BOTTOM + 5,
                 x,
-                height - BOTTOM + 18,
+                height - BOTTOM + 20,
                 anchor,
                 _tick(since + (until - since) * tick // TICKS, until - since),
             )

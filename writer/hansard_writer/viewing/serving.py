@@ -21,15 +21,13 @@ from datasette.app import Datasette
 
 from hansard import directory as layout
 from hansard.errors import AuditLogError, ConfigError
-from hansard_writer.viewing import guard, plugin
+from hansard_writer.viewing import HOST, guard, plugin
 from hansard_writer.viewing.asking import Readers
 from hansard_writer.viewing.guard import Guard
 from hansard_writer.viewing.log_database import LogDatabase
 from hansard_writer.viewing.pages import Pages
 from hansard_writer.viewing.verification import Verification
 
-HOST: Final = "127.0.0.1"
-PORT: Final = 8470
 STOP_S: Final = 3
 NAME: Final = "log"  # of the database, in addresses
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from hansard.operations import ENV_OPERATION
 from hansard.reader import DeadLetter, Event, Operation, Refusal
 from hansard_writer.viewing.excerpts import excerpt
 
@@ -23,10 +24,9 @@ def event_row(event: Event, words: Sequence[str] = ()) -> dict[str, Any]:
     """An entry in a list."""
     row: dict[str, Any] = {name: getattr(event, name) for name in _COLUMNS}
     row["redacted"] = event.redacted
-    row["excerpt"] = excerpt(event.payload or "", list(words))
     row["payload_chars"] = len(event.payload or "")
-    if words and event.payload and not any(found for _, found in row["excerpt"]):
-        row["excerpt"] = excerpt(_texts(event), list(words))
+    text = _searched(event) if words else event.payload
+    row["excerpt"] = excerpt(text or "", list(words))
     return row
 
 
@@ -98,8 +98,12 @@ def _text(value: Any, chars_max: int) -> str | None:
     return None if value is None else str(value)[:chars_max]
 
 
-def _texts(event: Event) -> str:
-    """All text of a payload, as it is without JSON's escapes; what an excerpt may be of."""
+def _searched(event: Event) -> str:
+    """The text that a search looks at, of an entry that it has found."""
+    if event.event_type == ENV_OPERATION:
+        said = Operation.of(event)
+        text = "\n".join(each for each in (said.stderr, said.error) if isinstance(each, str))
+        return _ESCAPE.sub("", text)
 
     def walk(value: Any) -> Iterator[str]:
         if isinstance(value, dict):

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from hansard import directory as layout
 
-EVERY_S: Final = 900.0
 REST_SHARE: Final = 20  # of a verification's own time: it rests so much longer at least
 ASKED_AGAIN_S_MIN: Final = 5.0  # between two that somebody asks for
 REPORT_BYTES_MAX: Final = 1 << 20
@@ -45,7 +44,7 @@ class Standing:
 class Verification:
     """Runs it at the start, every ``every_s`` seconds (0: never again), and when asked."""
 
-    def __init__(self, directory: Path, every_s: float = EVERY_S) -> None:
+    def __init__(self, directory: Path, every_s: float) -> None:
         self._directory = directory
         self._every_s = every_s
         self._asked = asyncio.Event()
