@@ -1,0 +1,3 @@
+"""The site's views, sync and async."""
+
+urlpatterns: list[object] = []
