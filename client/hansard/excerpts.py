@@ -19,6 +19,7 @@ TEXT_CHARS_MAX: Final = 2_000
 NAME_CHARS_MAX: Final = 200
 ITEM_BYTES: Final = 8  # that any value takes, at least
 MESSAGE_CHARS_MAX: Final = 2_000
+_SHARE_BYTES_MIN: Final = 200  # less than this of each says nothing: rather some, and no more
 _INT_BITS_MAX: Final = 1_024
 _MORE: Final = "\N{HORIZONTAL ELLIPSIS}"
 
@@ -89,7 +90,7 @@ class _Excerpt:
                 name = name.value  # noqa: PLW2901
             name = _cut(name, NAME_CHARS_MAX) if isinstance(name, str) else _key(name)  # noqa: PLW2901
             self._room -= len(name)
-            kept[name] = self.of(value, depth + 1)
+            kept[name] = self._part(value, len(fields) - done, depth)
         return kept
 
     def _list(self, items: Iterable[Any], count: int, depth: int) -> list[Any]:
@@ -98,7 +99,16 @@ class _Excerpt:
             if self._room <= 0:
                 kept.append(f"{_MORE} {count - len(kept):,} more")
                 break
-            kept.append(self.of(item, depth + 1))
+            kept.append(self._part(item, count - len(kept), depth))
+        return kept
+
+    def _part(self, value: Any, left: int, depth: int) -> Any:
+        """The next of so many that are left, in its share of the room: a large one leaves some to
+        those behind it."""
+        share = max(self._room // left, min(self._room, _SHARE_BYTES_MIN))
+        part = _Excerpt(share)
+        kept = part.of(value, depth + 1)
+        self._room -= share - part._room
         return kept
 
 
