@@ -221,7 +221,18 @@ class _Input:
         return map(self._seen, self._stream)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        """What PEP 3333 does not ask for, but a server's stream may have: Werkzeug looks for
+        ``readinto``."""
+        found = getattr(self._stream, name)
+        if name != "readinto":
+            return found
+
+        def readinto(buffer: bytearray) -> int | None:
+            size: int | None = found(buffer)
+            self._seen(bytes(buffer[: size or 0]))
+            return size
+
+        return readinto
 
 
 def _closes_with(body: Any, then: Callable[[], None]) -> bool:
