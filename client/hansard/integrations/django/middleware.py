@@ -9,7 +9,7 @@ request, and is told who it was.
 import asyncio
 from typing import Any, Final
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import LazyObject, empty
 
@@ -83,9 +83,10 @@ class AuditMiddleware:
                 self._end(request, exchange)
                 raise
             self._see(request, response, exchange, header)
-            if configuration.current().resolve_user and hasattr(request, "auser"):
-                await request.auser()
-            self._end(request, exchange)
+            if configuration.current().resolve_user:
+                await sync_to_async(_Who(request))()
+            if (event := self._event(request, exchange)) is not None:
+                await configuration.arecord(says.HTTP_REQUEST, **event)
         self._tell(request)
         return response
 
@@ -135,11 +136,16 @@ class AuditMiddleware:
             response.headers[header] = exchange.correlation_id
 
     def _end(self, request: Any, exchange: says.Exchange) -> None:
-        """Record it, within the request's context, unless nobody wants that here."""
+        """Record it."""
+        if (event := self._event(request, exchange)) is not None:
+            configuration.record(says.HTTP_REQUEST, **event)
+
+    def _event(self, request: Any, exchange: says.Exchange) -> dict[str, Any] | None:
+        """What to record, within the request's context; None where nobody wants that here."""
         if not self._records or _around(request):
-            return
+            return None
         if self._audit.is_excluded(request, request.path):
-            return
+            return None
         exchange.end()
         match = getattr(request, "resolver_match", None)
         if match is not None:
@@ -148,9 +154,7 @@ class AuditMiddleware:
         if isinstance(getattr(bound_now(), "actor", None), _Who):  # the view has bound none itself
             actor = _who_is_known(request)
             unbind("actor")  # to record it is no reason to ask
-        configuration.record(
-            says.HTTP_REQUEST, exchange.payload(), level=exchange.level, actor=actor
-        )
+        return {"payload": exchange.payload(), "level": exchange.level, "actor": actor}
 
     def _tell(self, request: Any) -> None:
         """Tell the middleware around Django who it was."""
