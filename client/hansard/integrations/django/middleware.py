@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import HttpHeaders
 from django.utils.functional import LazyObject, empty
 
 from hansard import ConfigError, bind, bound, unbind
@@ -45,6 +46,8 @@ class AuditMiddleware:
             self._audit = WebAudit(None, configuration.log(), **choices)
         except (ConfigError, TypeError) as error:
             raise ImproperlyConfigured(f"HANSARD['requests']: {error}") from error
+        headers = self._audit.correlation_headers
+        self._correlation_keys = tuple((name, HttpHeaders.to_wsgi_name(name)) for name in headers)
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -101,12 +104,12 @@ class AuditMiddleware:
         method = request.method[: says.METHOD_CHARS_MAX]
         if around := _around(request):
             return says.Exchange(method, around, {}), None
-        headers = self._audit.correlation_headers
-        for name in headers:
-            if given := says.valid_correlation_id(request.headers.get(name)):
+        keys = self._correlation_keys
+        for name, key in keys:  # not `request.headers`, which is made for who asks
+            if given := says.valid_correlation_id(request.META.get(key)):
                 return says.Exchange(method, given, self._chosen(request)), name
         own = says.Exchange(method, says.new_correlation_id(), self._chosen(request))
-        return own, headers[0] if headers else None
+        return own, keys[0][0] if keys else None
 
     def _chosen(self, request: Any) -> dict[str, Any]:
         """What is to be recorded of the request besides."""
