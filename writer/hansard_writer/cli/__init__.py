@@ -33,6 +33,7 @@ _MODULES: Final = {
     "restore": "restore",
     "ship": "ship",
     "keys": "keys",
+    "top": "top",
     "demo": "demo",
 }
 
