@@ -35,6 +35,7 @@ _MODULES: Final = {
     "restore": "restore",
     "ship": "ship",
     "keys": "keys",
+    "view": "view",
     "demo": "demo",
     "completion": "completion",
 }
