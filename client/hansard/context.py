@@ -17,6 +17,7 @@ import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
+from hansard.masking import Mask
 from hansard.texts import check_text, encode_payload
 
 CONTEXT_BYTES_MAX: Final = 16 << 10  # of the fields' text, which each event repeats
@@ -63,12 +64,15 @@ class Context(NamedTuple):
             {name: text for name, text in self.fields.items() if name not in names},
         )
 
-    def alone(self) -> bytes | None:
-        """The JSON text of an event that has no payload of its own."""
-        return b"{" + b",".join(self.fields.values()) + b"}" if self.fields else None
+    def alone(self, mask: Mask) -> bytes | None:
+        """The JSON text of an event that has no payload of its own, masked."""
+        if not self.fields:
+            return None
+        return mask.masked_text(b"{" + b",".join(self.fields.values()) + b"}")
 
-    def merged(self, payload: bytes, names: Container[str] | None = None) -> bytes:
-        """The JSON text of a payload with the fields behind its own, whose names win.
+    def merged(self, payload: bytes, mask: Mask, names: Container[str] | None = None) -> bytes:
+        """The JSON text of a payload with the fields behind its own, whose names win. Masks the
+        fields, as the payload is.
 
         ``names`` are its own, None where only the text tells. Text that is no object is left as it
         is: whoever enters it will say so.
@@ -85,7 +89,7 @@ class Context(NamedTuple):
         if not added:
             return payload
         comma = b"," if payload[1:-1].strip() else b""
-        return payload[:-1] + comma + added + b"}"
+        return payload[:-1] + comma + mask.masked_text(b"{" + added + b"}")[1:]
 
 
 _NOTHING: Final = Context()

@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from hansard_writer.running import RunningWriter, running
 from prometheus_client.parser import text_string_to_metric_families
 
 import hansard
+from hansard_writer.running_writer import RunningWriter, running
 from stepped import write_lock_taken
 from supervised import SERVE, Start
 from support import count_entries, run_worker, wait_until
