@@ -49,7 +49,9 @@ class Supervised:
         """The process id that the next ready line names."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.fullmatch(r"hansard ready dir=\S+ push=\S+ ack=\S+ pid=(\d+) epoch=\d+\n", line)
+        found = re.fullmatch(
+            r"hansard ready dir=\S+ push=\S+ ack=\S+(?: metrics=\S+)? pid=(\d+) epoch=\d+\n", line
+        )
         assert found, line
         return int(found[1])
 

@@ -17,6 +17,7 @@ import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
+from hansard.masking import Mask
 from hansard.texts import check_text, encode_payload
 
 CONTEXT_BYTES_MAX: Final = 16 << 10  # of the fields' text, which each event repeats
@@ -25,14 +26,20 @@ OPENTELEMETRY: Final = "opentelemetry.trace"  # of interest only where somebody 
 _NAME_BYTES_MAX: Final = 1_024
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Actor = str | Callable[[], str | None] | None
 
 
 class Context(NamedTuple):
     """What is bound. ``fields`` are JSON texts by name, each as ``"name":value``."""
 
-    actor: str | None = None
+    actor: Actor = None
     task_id: str | None = None
     fields: Mapping[str, bytes] = {}
+
+    def who(self) -> str | None:
+        """The actor, who is asked for now where that is not known yet."""
+        actor = self.actor
+        return actor() if callable(actor) else actor
 
     def over(self, other: "Context") -> "Context":
         """Both, and this one's where both have one."""
@@ -57,12 +64,15 @@ class Context(NamedTuple):
             {name: text for name, text in self.fields.items() if name not in names},
         )
 
-    def alone(self) -> bytes | None:
-        """The JSON text of an event that has no payload of its own."""
-        return b"{" + b",".join(self.fields.values()) + b"}" if self.fields else None
+    def alone(self, mask: Mask) -> bytes | None:
+        """The JSON text of an event that has no payload of its own, masked."""
+        if not self.fields:
+            return None
+        return mask.masked_text(b"{" + b",".join(self.fields.values()) + b"}")
 
-    def merged(self, payload: bytes, names: Container[str] | None = None) -> bytes:
-        """The JSON text of a payload with the fields behind its own, whose names win.
+    def merged(self, payload: bytes, mask: Mask, names: Container[str] | None = None) -> bytes:
+        """The JSON text of a payload with the fields behind its own, whose names win. Masks the
+        fields, as the payload is.
 
         ``names`` are its own, None where only the text tells. Text that is no object is left as it
         is: whoever enters it will say so.
@@ -79,7 +89,7 @@ class Context(NamedTuple):
         if not added:
             return payload
         comma = b"," if payload[1:-1].strip() else b""
-        return payload[:-1] + comma + added + b"}"
+        return payload[:-1] + comma + mask.masked_text(b"{" + added + b"}")[1:]
 
 
 _NOTHING: Final = Context()
@@ -87,13 +97,15 @@ _context: Final[ContextVar[Context | None]] = ContextVar("hansard.context", defa
 bound_now = _context.get  # what is bound here, None for nothing
 
 
-def bind(*, actor: str | None = None, task_id: str | None = None, **fields: Any) -> None:
+def bind(*, actor: Actor = None, task_id: str | None = None, **fields: Any) -> None:
     """Add to every event that is recorded in this context from now on: in this thread, or in this
     asyncio task and those that it starts.
 
     ``actor`` and ``task_id`` are the event's where the call names none, and beat the setting
-    ``actor``. ``fields``, such as ``correlation_id``, are merged into its payload, whose own names
-    win. Values are taken as they are now; a None is left out. To bind a name again replaces it.
+    ``actor``. An actor that is not known yet may be a function without arguments: it is called for
+    each event that names none, and what it raises, `record` raises. ``fields``, such as
+    ``correlation_id``, are merged into the event's payload, whose own names win. Values are taken
+    as they are now; a None is left out. To bind a name again replaces it.
 
     Raises `InvalidEvent` for what no event can hold.
     """
@@ -114,9 +126,7 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
     What was bound before is bound again behind it, whatever was bound or unbound inside.
     """
 
-    def __init__(
-        self, *, actor: str | None = None, task_id: str | None = None, **fields: Any
-    ) -> None:
+    def __init__(self, *, actor: Actor = None, task_id: str | None = None, **fields: Any) -> None:
         self._added = _encoded(actor, task_id, fields)
         self._tokens: list[Token[Context | None]] = []
 
@@ -182,8 +192,8 @@ def with_span(context: Context | None) -> Context | None:
     return context._replace(fields={**fields, **context.fields})
 
 
-def _encoded(actor: str | None, task_id: str | None, fields: Mapping[str, Any]) -> Context:
-    if actor is not None:
+def _encoded(actor: Actor, task_id: str | None, fields: Mapping[str, Any]) -> Context:
+    if actor is not None and not callable(actor):
         check_text("actor", actor, wire.ACTOR_BYTES_MAX)
     if task_id is not None:
         check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)

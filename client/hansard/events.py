@@ -17,6 +17,7 @@ import orjson
 from hansard import wire
 from hansard.context import OPENTELEMETRY, bound_now, with_span
 from hansard.errors import InvalidEvent
+from hansard.masking import NO_MASK, Fields, Mask
 from hansard.texts import Payload, check_payload, check_text, encode_payload, encode_slowly, plain
 from hansard.wording import kind_of
 
@@ -42,16 +43,20 @@ _TEXT_HEADS: Final = (
     *(bytes((0xA0 | size,)) for size in range(32)),
     *(bytes((0xDA, size >> 8, size & 0xFF)) for size in range(32, _SMALL_BYTES)),
 )
+_OPENING_BRACE: Final = ord("{")
 _OPENING_BRACKET: Final = ord("[")  # an int, because `b"[" in text` takes three times as long
 
 
 class EventEncoder:
     """Checks events and encodes them. Keeps what it has checked, to check it once.
 
-    ``event_types``: the only types allowed, None for all that follow the pattern.
+    ``event_types``: the only types allowed, None for all that follow the pattern. ``masked``: the
+    fields whose values are not to be seen.
     """
 
-    def __init__(self, event_types: tuple[str, ...] | None, actor: str | None) -> None:
+    def __init__(
+        self, event_types: tuple[str, ...] | None, actor: str | None, masked: Fields = NO_MASK
+    ) -> None:
         self._allowed = None if event_types is None else frozenset(event_types)
         for event_type in self._allowed or ():
             check_event_type(event_type)
@@ -59,6 +64,8 @@ class EventEncoder:
         self._pack = msgpack.Packer(use_bin_type=False).pack
         self._types: dict[str, bytes] = {}  # as they are packed, like the texts
         self._texts: dict[str | None, bytes] = {None: _NIL}
+        self._mask = Mask(masked)
+        self._are_clean = self._mask.clean.issuperset
         self._actor = actor
         if actor is not None:
             self._check_text(self._texts, "actor", actor, wire.ACTOR_BYTES_MAX)
@@ -79,50 +86,54 @@ class EventEncoder:
         if OPENTELEMETRY in _modules:
             context = with_span(context)
         if context is not None:
-            actor = context.actor if actor is None else actor
+            actor = context.who() if actor is None else actor
             task_id = context.task_id if task_id is None else task_id
+        if actor is None:
+            actor = self._actor
         try:
-            if event_type not in types:
-                self._check_new_type(types, event_type)
-            if level not in _LEVELS:
-                raise InvalidEvent(f"level is {level!r}: it must be one of {_LEVELS_SHOWN}")
-            if actor is None:
-                actor = self._actor
-            if actor not in texts:
-                self._check_text(texts, "actor", actor, wire.ACTOR_BYTES_MAX)
-            if task_id not in texts:
-                self._check_text(texts, "task_id", task_id, wire.TASK_ID_BYTES_MAX)
+            try:
+                head, tail = types[event_type], texts[task_id]
+                level_text, actor_text = _LEVELS[level], texts[actor]
+            except KeyError:
+                self._check_new(types, texts, event_type, level, actor, task_id)
+                head, tail = types[event_type], texts[task_id]
+                level_text, actor_text = _LEVELS[level], texts[actor]
             text: bytes | None
             if type(payload) is dict:
                 names: Container[str] | None = payload
                 try:
                     text = _dumps(payload, plain)
+                    is_nested = _OPENING_BRACE in text.removeprefix(b"{")
+                    # What is flat, and has names that were looked at before, has nothing to mask.
+                    if is_nested or not self._are_clean(payload):
+                        text = self._mask.masked(text, payload)
                 except orjson.JSONEncodeError:
-                    text, names = encode_slowly(payload), None  # names that were no strings
-                if context is not None:
-                    text = context.merged(text, names)
+                    text, names = self._mask.masked_text(encode_slowly(payload)), None
+                    is_nested = True
                 size = len(text)
-                if size > _SHALLOW_BYTES_MAX and (text.rfind(b"{") or _OPENING_BRACKET in text):
+                if size > _SHALLOW_BYTES_MAX and (is_nested or _OPENING_BRACKET in text):
                     check_payload(text, payload)
+                if context is not None:
+                    text = context.merged(text, self._mask, names)
+                    size = len(text)
                 if size < _SMALL_BYTES:  # to join what is packed already: 5 % less of a `record()`
                     return _join(
                         (
                             _pack_head(_HEAD, created_at),
-                            types[event_type],
-                            _LEVELS[level],
-                            texts[actor],
-                            texts[task_id],
+                            head,
+                            level_text,
+                            actor_text,
+                            tail,
                             _TEXT_HEADS[size],
                             text,
                         )
                     )
+            elif payload is not None:
+                text = self._mask.masked_text(encode_payload(payload))
+                if context is not None:
+                    text = context.merged(text, self._mask)
             else:
-                if payload is None:
-                    text = None if context is None else context.alone()
-                else:
-                    text = encode_payload(payload)
-                    if context is not None:
-                        text = context.merged(text)
+                text = None if context is None else context.alone(self._mask)
             data: bytes = self._pack(
                 (_KIND_EVENT, created_at, event_type, level, actor, task_id, text)
             )
@@ -142,7 +153,7 @@ class EventEncoder:
             raise InvalidEvent("task_id is empty: name the task")
         check_text("task_id", task_id, wire.TASK_ID_BYTES_MAX)
         try:
-            text = encode_payload(attributes) if attributes else None
+            text = self._mask.masked_text(encode_payload(attributes)) if attributes else None
         except InvalidEvent as error:
             raise InvalidEvent(f"attributes of the task: {error}") from error
         event = (wire.KIND_TASK, created_at, wire.TASK_REGISTERED, "info")
@@ -150,6 +161,25 @@ class EventEncoder:
         if len(data) > _EVENT_BYTES_MAX:
             raise _too_large(data)
         return data
+
+    def _check_new(
+        self,
+        types: dict[str, bytes],
+        texts: dict[str | None, bytes],
+        event_type: str,
+        level: str,
+        actor: str | None,
+        task_id: str | None,
+    ) -> None:
+        """One of these is not known yet; what is remembered goes into the mappings given."""
+        if event_type not in types:
+            self._check_new_type(types, event_type)
+        if level not in _LEVELS:
+            raise InvalidEvent(f"level is {level!r}: it must be one of {_LEVELS_SHOWN}")
+        if actor not in texts:
+            self._check_text(texts, "actor", actor, wire.ACTOR_BYTES_MAX)
+        if task_id not in texts:
+            self._check_text(texts, "task_id", task_id, wire.TASK_ID_BYTES_MAX)
 
     # Both put it into the mapping that they are given, full or not: their caller goes on with it.
 

@@ -208,3 +208,55 @@ def test_the_start_of_this_run_is_told_and_is_another_after_a_restart(log: Log) 
     log.kill_writer()
     log.start_writer()
     assert log.statistics()["started_at"] == "2023-11-14T22:31:30Z"
+
+
+def test_what_is_entered_is_counted_by_type_and_level_and_what_is_refused_by_reason(
+    log: Log,
+) -> None:
+    worker = greeted(log)
+    worker.record(3)
+    worker.record(2, event_type="step.failed", level="error")
+    worker.record(4, task_id="T9")
+    log.settle()
+    seen = log.statistics()
+    assert seen["entered_by_type"] == {"step.done": 3, "step.failed": 2}
+    assert seen["entered_by_level"] == {"info": 3, "error": 2}
+    assert seen["refused_by_reason"] == {wire.ORPHAN: 4}
+    assert seen["event_bytes"] > 9 * 40
+    worker.register("T9")
+    log.settle()
+    assert sum(log.statistics()["entered_by_type"].values()) == log.statistics()["entries"] == 10
+
+
+def test_a_batch_that_could_not_be_committed_is_counted_when_it_is(log: Log) -> None:
+    worker = greeted(log)
+    worker.record(3)
+    with write_lock_taken(log.directory):
+        for _ in range(5):
+            log.turn()
+        assert log.statistics()["entered_by_type"] == {}
+        assert observed(log, "commit_seconds") == 0
+    log.settle()
+    assert log.statistics()["entered_by_type"] == {"step.done": 3}
+    assert observed(log, "commit_seconds") == observed(log, "commit_events") == 1
+    assert log.statistics()["commit_events"]["sum"] == 3
+
+
+def test_an_acknowledgement_is_measured_from_the_first_question_on(log: Log) -> None:
+    clock = iter(range(1_000))
+    log.writer._acks._clock = lambda: float(next(clock))
+    worker = greeted(log)
+    worker.record(1)
+    with write_lock_taken(log.directory):
+        for _ in range(
+            100
+        ):  # the writer can only say that it is not yet committed, again and again
+            log.turn()
+    log.settle()
+    assert observed(log, "ack_seconds") == 1
+    assert log.statistics()["ack_seconds"]["sum"] == 1.0, "the clock was read twice"
+
+
+def observed(log: Log, name: str) -> int:
+    """How many values a histogram has."""
+    return sum(log.statistics()[name]["counts"])

@@ -56,6 +56,13 @@ def test_what_is_bound_goes_into_the_event() -> None:
     assert entered({"n": 1}) == ("user:7", "T1", expected)
 
 
+def test_an_actor_that_is_a_function_is_asked_at_each_event_that_names_none() -> None:
+    answers = iter(["user:7", None])
+    hansard.bind(actor=lambda: next(answers))
+    assert entered(actor="me")[0] == "me"
+    assert [entered()[0], entered()[0]] == ["user:7", "the setting's"]
+
+
 def test_what_the_call_names_wins() -> None:
     hansard.bind(actor="user:7", task_id="T1", n=2, m=2)
     assert entered({"n": 1}, actor="a", task_id="T") == ("a", "T", {"n": 1, "m": 2})

@@ -116,7 +116,10 @@ class Looked:
         self.disk.look(self.now, self.fulls, is_waited_for=is_waited_for)
         self.now += LOOK_S
         assert self.disk.next_look == self.now
-        return self.disk.figures()
+        figures = self.disk.figures()
+        assert figures.pop("suspended_by") == self.disk.reason
+        assert figures.pop("disk_free_bytes") in {self.free, max(self.free - RESERVE, 0)}
+        return figures
 
     @property
     def has_reserve(self) -> bool:

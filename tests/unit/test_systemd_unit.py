@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hansard.errors import ConfigError
+from hansard.metrics_address import metrics_address
 from hansard_writer import systemd_unit
 from hansard_writer.systemd_unit import Service, unit_text
 
@@ -156,3 +157,19 @@ def analyze(*arguments: object) -> "subprocess.CompletedProcess[str]":
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("where", [":9464", "[::1]:9464"])
+def test_metrics_for_this_host_open_the_loopback_and_nothing_else(where: str) -> None:
+    opened = settings_of(unit_text(replace(PLAIN, metrics=metrics_address(where))))
+    assert opened["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+    assert opened["IPAddressDeny"] == ["any"]
+    assert opened["IPAddressAllow"] == ["localhost"]
+    assert {"PrivateNetwork", "After"}.isdisjoint(opened)
+
+
+def test_metrics_for_others_wait_for_the_network_that_they_are_shown_in() -> None:
+    opened = settings_of(unit_text(replace(PLAIN, metrics=metrics_address("10.0.0.7:9464"))))
+    assert opened["After"] == ["network-online.target"]
+    assert {"PrivateNetwork", "IPAddressDeny"}.isdisjoint(opened)
+    assert unit_text(replace(FOR_HOSTS, metrics=metrics_address(":1"))) == unit_text(FOR_HOSTS)

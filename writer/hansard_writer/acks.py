@@ -3,12 +3,14 @@
 Pure: envelopes and values in, replies out. An ack MUST NOT say more than what is committed.
 """
 
+import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hansard import wire
 from hansard_writer.decoding import crc_behind
 from hansard_writer.intake import ProducerState
+from hansard_writer.tallies import SECONDS, Histogram
 
 Outcomes = Callable[
     [int, int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, str, str]], int]
@@ -36,16 +38,27 @@ class _Waiter(NamedTuple):
 
 
 class Acks:
-    """All unanswered hellos and waits. A peer has one at most: a newer one replaces the older."""
+    """All unanswered hellos and waits. A peer has one at most: a newer one replaces the older.
+
+    ``clock`` only measures how long a producer waits; it decides nothing.
+    """
 
     def __init__(
-        self, run_id: bytes, log_id: bytes, epoch: int, outcomes: Outcomes, refusals: Refusals
+        self,
+        run_id: bytes,
+        log_id: bytes,
+        epoch: int,
+        outcomes: Outcomes,
+        refusals: Refusals,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run_id = run_id
         self._log_id = log_id
         self._epoch = epoch
         self._outcomes = outcomes
         self._refusals = refusals
+        self._clock = clock
+        self._seconds = Histogram(SECONDS)
         self._waiters: dict[bytes, _Waiter] = {}
         self._greeted: dict[bytes, tuple[list[bytes], ProducerState, float]] = {}
         self.suspended = ""  # why nothing is taken in: every answer says so
@@ -56,6 +69,7 @@ class Acks:
     def greet(self, envelope: list[bytes], state: ProducerState, now: float) -> None:
         """Welcome a producer, as soon as the batch holds nothing of it."""
         self._waiters.pop(envelope[0], None)
+        state.waits_since = None
         self._greeted[envelope[0]] = (envelope, state, now + GREETING_S)
 
     def wait(
@@ -63,6 +77,8 @@ class Acks:
     ) -> None:
         """Answer when the target is committed, or after `wire.WAIT_S`."""
         state.report = wait.report
+        if state.waits_since is None:
+            state.waits_since = self._clock()
         self._waiters[envelope[0]] = _Waiter(envelope, wait, state, now + wire.WAIT_S)
 
     def hurry(self) -> bool:
@@ -93,8 +109,15 @@ class Acks:
             status = _status(waiter, now)
             if status:
                 del self._waiters[peer]
+                if status == wire.COMMITTED:
+                    self._measure(waiter.state)
                 replies.append(Reply(waiter.envelope, self._ack(waiter, status)))
         return replies
+
+    def figures(self) -> dict[str, Any]:
+        """For `hansard stats`. ``ack_seconds``: from the first wait for something to the answer
+        that it is committed, through all those that could only say that it is not yet."""
+        return {"waiting_requests": len(self), "ack_seconds": self._seconds.figures()}
 
     def next_deadline(self) -> float | None:
         """When the first wait must be answered whatever has happened."""
@@ -127,6 +150,11 @@ class Acks:
     def welcome_stranger(self) -> bytes:
         """For a producer of another log: says which log this is, and knows nothing of it."""
         return self._welcome(0, 0, 0, wire.Refusals())
+
+    def _measure(self, state: ProducerState) -> None:
+        if state.waits_since is not None:
+            self._seconds.observe(self._clock() - state.waits_since)
+            state.waits_since = None
 
     def _welcome(self, watermark: int, crc: int, dropped: int, refusals: wire.Refusals) -> bytes:
         limits = {

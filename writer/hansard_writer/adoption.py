@@ -49,6 +49,7 @@ class Adopter:
         self._retry_at: dict[Path, float] = {}
         self._current: _Adoption | None = None
         self._done: list[Orphan] = []
+        self._live = self._live_so_far = 0
         self.adopted = 0
         self.damaged = 0
         self.foreign = 0
@@ -62,9 +63,19 @@ class Adopter:
         """When to look again."""
         return self._next_scan
 
+    def figures(self) -> dict[str, int]:
+        """For `hansard stats`. ``spools_live`` as of the scan before."""
+        return {
+            "spools_live": self._live,
+            "spools_adopted": self.adopted,
+            "spools_damaged": self.damaged,
+            "spools_of_other_logs": self.foreign,
+        }
+
     def step(self, intake: Intake, now: float, now_ns: int) -> None:
         """Feed at most one frame."""
         if self._current is None and not self._candidates and now >= self._next_scan:
+            self._live, self._live_so_far = self._live_so_far, 0
             self._candidates = [
                 path for path in self._scan() if now >= self._retry_at.get(path, 0.0)
             ]
@@ -143,6 +154,7 @@ class Adopter:
             _LOG.warning("cannot adopt %s: %s; tried again later", path, error.strerror)
             return None
         if orphan is None:
+            self._live_so_far += 1
             return None  # its producer lives
         if orphan.state.log_id not in (None, self._log_id):
             self._left_alone.add(path)

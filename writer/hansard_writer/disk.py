@@ -98,6 +98,7 @@ class Disk:
         self._fulls = 0
         self._is_full = False
         self._has_complained = False
+        self._spare_bytes = 0  # when it was last looked at
         self.reason = ""
         self.next_look = 0.0
 
@@ -110,7 +111,9 @@ class Disk:
         """For `hansard stats`."""
         return {
             "suspended": self.suspended,
+            "suspended_by": self.reason,
             "disk": self._stage.value,
+            "disk_free_bytes": self._spare_bytes,
             "reserve_bytes": self._reserve.size_bytes if self._reserve.is_held else 0,
         }
 
@@ -128,7 +131,7 @@ class Disk:
             if self._reserve.release():
                 _LOG.warning("the disk is full: %s is released", layout.RESERVE)
         self._fulls = fulls
-        spare = self._spare()
+        spare = self._spare_bytes = self._spare()
         if self._is_full and not is_waited_for and spare >= self._reserve.size_bytes:
             self._is_full = fulls > before
         stage = self._stage_for(spare)

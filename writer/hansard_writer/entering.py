@@ -3,6 +3,7 @@
 It begins and ends no transaction; what it has counted is the log's once that is committed.
 """
 
+from collections import Counter
 from itertools import repeat
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from hansard_writer.proof import leaves
 from hansard_writer.proof.merkle_hash_tree import Edge, grow
 from hansard_writer.proof.stored_tree import WRITE_ROW
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
+from hansard_writer.tallies import count_into
 
 _INSERT_ENTRY: Final = (
     "INSERT INTO entries(seq, producer, producer_seq, created_at, event_type, level, actor,"
@@ -52,7 +54,8 @@ class Entering:
         self._size = self._edge.size
         self._leaves: list[bytes] = []
         self._runs: list[tuple[int, int, int, int]] = []
-        self.event_types: set[str] = set()
+        self.by_type: Counter[str] = Counter()
+        self.by_level: Counter[str] = Counter()
         self.registered: dict[str, None] = {}  # tasks, each once, in order
         self.newest_runs: dict[int, tuple[int, int, int]] = {}  # by producer, as `runs` has them
 
@@ -72,7 +75,6 @@ class Entering:
             zip(seqs, repeat(producer), numbers, *facts, payloads, salts, hashes, strict=False),
         )
         types = set(facts[1])
-        self.event_types |= types
         if self._deriving.concerns(types):
             self._many(INSERT_VALUE, self._deriving.rows(seq, facts[1], payloads))
         for task in run.tasks:
@@ -92,6 +94,8 @@ class Entering:
         entries = zip(version, seqs, owner, numbers, *facts, hashes, strict=False)
         self._leaves.append(leaves.leaf_hashes(entries))
         self._size += length
+        count_into(self.by_type, facts[1], types)
+        count_into(self.by_level, facts[2], set(facts[2]))
         return seq
 
     def attempt(self, producer: int, producer_hash: bytes, run: Run) -> int | Fault:

@@ -67,6 +67,7 @@ class ProducerState:
         "report",
         "resume_told_at",
         "started_at",
+        "waits_since",
         "watermark",
     )
 
@@ -99,6 +100,7 @@ class ProducerState:
         self.duplicates = 0  # events that were dropped because they are there already
         self.notices: list[wire.Notice] = []  # of what was refused lately; a deque is 600 bytes
         self.report = NO_REPORT  # how it said it is doing
+        self.waits_since: float | None = None  # by the clock of who measures it
 
     @property
     def is_clean(self) -> bool:
@@ -153,7 +155,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.frames = self.events = self.duplicates_dropped = self.gaps = self.conflicts = 0
-        self.refused = self.lost_reports = 0
+        self.event_bytes = self.refused = self.lost_reports = 0
 
     def as_mapping(self) -> dict[str, int]:
         """Name to count."""
@@ -291,6 +293,7 @@ class Intake:
             state.resume_told_at = None
         batch.touch(state, now)
         counters.events += frame.event_count - skip
+        counters.event_bytes += len(frame.body)
         counters.refused += sum(each.numbers for each in refused)
         return Outcome.TAKEN
 

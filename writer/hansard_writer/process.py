@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import apsw
 
@@ -45,6 +45,9 @@ from hansard_writer.sqlite_errors import NO_ROOM
 from hansard_writer.store import Store
 from hansard_writer.unusable import LogUnusable
 from hansard_writer.writer import Writer
+
+if TYPE_CHECKING:
+    from hansard_writer.metrics.server import MetricsServer
 
 PREDECESSOR_S: Final = 30.0  # for a writer whose supervisor is gone, to end: `supervisor.STOP_S`
 
@@ -103,9 +106,11 @@ def serve(
         accept_lost_key=accept_lost_key,
     )
     turned_away = TurnedAway()
+    metrics: MetricsServer | None = None
     try:
         with_room(partial(require_no_restore, directory))
         remote = _listening(directory, settings, turned_away)
+        metrics = _measured(directory, settings)
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
@@ -139,7 +144,9 @@ def serve(
             clients=remote.clients if remote else None,
         )
         with endpoints.signals_wake():
-            ready(_ready_line(directory, settings, store))
+            if metrics:
+                metrics.start()
+            ready(_ready_line(directory, settings, store, metrics))
             _LOG.info("serving %s, epoch %d, %s", directory, store.epoch, _entries(store))
             if functions:
                 _LOG.info("operations: %s", ", ".join(sorted(functions)))
@@ -155,6 +162,8 @@ def serve(
     except apsw.Error as error:  # what may pass was tried again where it came up
         end_at_once(directory / layout.DATABASE, error)
     finally:
+        if metrics:
+            metrics.close()
         lock.close()
 
 
@@ -180,6 +189,15 @@ def _listening(directory: Path, settings: Settings, turned_away: TurnedAway) -> 
         replies_queued_max=REPLIES_QUEUED_MAX,
         connections_max=remote_connections_max(),
     )
+
+
+def _measured(directory: Path, settings: Settings) -> "MetricsServer | None":
+    """For Prometheus, where the settings say so; as early, for the same reason."""
+    if settings.metrics is None:
+        return None
+    from hansard_writer.metrics.exporter import open_metrics
+
+    return open_metrics(directory, settings.metrics)
 
 
 class _Telling(MigrationObserver):
@@ -326,9 +344,12 @@ def _status(store: Store, writer: Writer, restarts: int | None) -> str:
     return f"serving: {_entries(store)}, epoch {store.epoch}{again}{intake}"
 
 
-def _ready_line(directory: Path, settings: Settings, store: Store) -> str:
-    tcp = f" tcp={settings.tcp}" if settings.tcp else ""
+def _ready_line(
+    directory: Path, settings: Settings, store: Store, metrics: "MetricsServer | None"
+) -> str:
+    more = f" tcp={settings.tcp}" if settings.tcp else ""
+    more += f" metrics={metrics.address.url}" if metrics else ""
     return (
         f"hansard ready dir={directory} push={directory / layout.PUSH_SOCKET} "
-        f"ack={directory / layout.ACK_SOCKET}{tcp} pid={os.getpid()} epoch={store.epoch}"
+        f"ack={directory / layout.ACK_SOCKET}{more} pid={os.getpid()} epoch={store.epoch}"
     )

@@ -119,6 +119,7 @@ class Sealer:
         age_ns = self._clock_ns() - self._created_at
         return {
             "checkpoint_size": max(self._size, 0),
+            "checkpoint_at_s": round(self._created_at / 1e9, 3) if self._note else None,
             "checkpoint_age_s": round(age_ns / 1e9, 3) if self._note else None,
             "checkpoint_held_up_by": self.held_up_by,
         }

@@ -7,7 +7,8 @@ what an error means is the handle's to judge.
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -27,6 +28,7 @@ from hansard_writer.lock import WriterRun
 from hansard_writer.proof.merkle_hash_tree import Edge, root
 from hansard_writer.proof.stored_tree import READ_ROW, READ_SIZE, NodeMissing, StoredTree
 from hansard_writer.sqlite_errors import Kind, code_of, kind_of
+from hansard_writer.tallies import EVENTS, SECONDS, Histogram, Tally
 from hansard_writer.tasks import TaskBook
 
 OWN_PRODUCER: Final = 0
@@ -61,7 +63,7 @@ class Newest(NamedTuple):
 
     first: int
     last: int
-    event_types: set[str]
+    event_types: Collection[str]
 
 
 class DryRun(Exception):
@@ -102,6 +104,8 @@ class Store:
         require_sqlite()
         self.path = path
         self.commits = 0
+        self._batch_seconds, self._batch_events = Histogram(SECONDS), Histogram(EVENTS)
+        self._by_type, self._by_level, self._refused_by_reason = Tally(), Tally(), Tally()
         self.handle = handle = Handle(path, mode, vfs)
         self._connection, self._execute = handle.connection, handle.connection.execute
         self._transaction, self._rows, self._one = handle.transaction, handle.rows, handle.one
@@ -176,6 +180,17 @@ class Store:
             "dead_letters": self.letters.kept.letters,
             "dead_letter_bytes": self.letters.kept.bytes,
             "dead_letters_not_kept": self.letters.kept.not_kept,
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """For `hansard stats`: of this run. A refused message that is nobody's counts as one."""
+        return {
+            "commits": self.commits,
+            "commit_seconds": self._batch_seconds.figures(),
+            "commit_events": self._batch_events.figures(),
+            "entered_by_type": self._by_type.figures(),
+            "entered_by_level": self._by_level.figures(),
+            "refused_by_reason": self._refused_by_reason.figures(),
         }
 
     def find_producer(self, producer_hash: bytes) -> ProducerState | None:
@@ -288,12 +303,14 @@ class Store:
         Events that SQLite does not take become dead letters; the rest is committed. Raises
         `StoreUnready` with the batch and the database as they were.
         """
+        began = time.perf_counter()
         try:
             self._write(batch, now_ns)
         except apsw.Error as error:
             if kind_of(code_of(error)) is not Kind.CONTENT or not self._refuse_faulty(batch):
                 raise
             self._write(batch, now_ns)
+        self._batch_seconds.observe(time.perf_counter() - began)
 
     @contextlib.contextmanager
     def entering(self) -> Iterator[Entering]:
@@ -312,7 +329,7 @@ class Store:
             raise
         self.commits += 1
         self._refusals.clear()
-        self._position = entering.position
+        self._entered(entering)
         self.letters.committed()
 
     def close(self) -> None:
@@ -351,16 +368,24 @@ class Store:
         for state in batch.touched.values():
             state.newest_run = entering.newest_runs.get(state.id, state.newest_run)
         first = self.size + 1
-        self._position = entering.position
+        self._entered(entering)
+        self._batch_events.observe(batch.events)
         if batch.refused or entering.registered:
             self._refusals.clear()
-        self.newest = Newest(first, self.size, entering.event_types)
+            self._refused_by_reason.add(_by_reason(batch))
+        self.newest = Newest(first, self.size, entering.by_type.keys())
         letters.committed()
         if self.tasks:
             self.tasks.committed()
         if returned:  # nobody needs to be told of orphans that are in
             still = zip(ids, batch.refused, strict=True)
             batch.refused = [each for letter, each in still if letter not in returned]
+
+    def _entered(self, entering: Entering) -> None:
+        """What was entered is committed."""
+        self._position = entering.position
+        self._by_type.add(entering.by_type)
+        self._by_level.add(entering.by_level)
 
     def _refuse_faulty(self, batch: Batch) -> bool:
         """Take the events out of the batch that SQLite does not take; whether there were any.
@@ -432,3 +457,11 @@ class Store:
                 (OWN_PRODUCER, own, "", 0, time.time_ns(), None),
             )
         self.handle.checkpoint_passive()
+
+
+def _by_reason(batch: Batch) -> dict[str, int]:
+    """How many events each reason kept out."""
+    counts: Counter[str] = Counter()
+    for _, each in batch.refused:
+        counts[each.reason] += max(each.numbers, 1)
+    return counts

@@ -13,6 +13,7 @@ from typing import Final
 
 from hansard import directory as layout
 from hansard.errors import ConfigError
+from hansard.metrics_address import MetricsAddress
 
 TEMPLATE: Final = "hansard.service"
 
@@ -28,21 +29,30 @@ RestrictAddressFamilies=AF_UNIX
 _NETWORK: Final = """# Other hosts come over tcp; and libzmq asks netlink for addresses, or aborts.
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 """
+_LOOPBACK: Final = """# Metrics are shown to this host alone.
+IPAddressDeny=any
+IPAddressAllow=localhost
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+"""
+_METRICS: Final = """# Metrics are shown to other hosts.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+"""
 _ONLINE: Final = "Wants=network-online.target\nAfter=network-online.target\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """What one unit runs. ``command`` is what systemd is to start, in words; ``group`` that of the
-    workers, None where they are the same user; with ``serves_hosts`` it may use the network;
-    ``reads`` what it must be able to reach besides its
-    directory, such as a virtual environment. All paths are absolute."""
+    workers, None where they are the same user; with ``serves_hosts`` it may use the network, and
+    for ``metrics`` as much of it as their address takes; ``reads`` what it must be able to reach
+    besides its directory, such as a virtual environment. All paths are absolute."""
 
     command: Sequence[str]
     directory: Path
     user: str
     group: str | None = None
     serves_hosts: bool = False
+    metrics: MetricsAddress | None = None
     working_directory: Path | None = None
     reads: Sequence[Path] = ()
 
@@ -59,7 +69,7 @@ def unit_text(service: Service) -> str:
     """The unit, ready for a file below /etc/systemd/system."""
     where = service.working_directory
     paths = [service.directory, *service.reads, *([where] if where else [])]
-    network = _NETWORK if service.serves_hosts else _NO_NETWORK
+    network, is_online = _network(service)
     in_homes, in_temporary = _any_below(paths, _HOMES), _any_below(paths, _TEMPORARY)
     values = {
         "DIRECTORY": _text(service.directory),
@@ -70,13 +80,22 @@ def unit_text(service: Service) -> str:
         "USER": service.user,
         "GROUP": f"Group={service.group}\n" if service.group else "",
         "NETWORK": network,
-        "ONLINE": _ONLINE if service.serves_hosts else "",
+        "ONLINE": _ONLINE if is_online else "",
         "PROTECT_HOME": "read-only" if in_homes else "yes",
         "PRIVATE_TMP": "no" if in_temporary else "yes",  # or no worker would find the sockets
         "RESTRICT_SUID_SGID": "no" if service.group else "yes",  # the group gets in by setgid
     }
     template = resources.files(__package__).joinpath(TEMPLATE).read_text()
     return _PLACEHOLDER.sub(lambda found: values[found[1] or found[2]], template)
+
+
+def _network(service: Service) -> tuple[str, bool]:
+    """What it may use, and whether that has to be there before it starts."""
+    if service.serves_hosts:
+        return _NETWORK, True
+    if service.metrics is None:
+        return _NO_NETWORK, False
+    return (_LOOPBACK, False) if service.metrics.is_loopback else (_METRICS, True)
 
 
 def _preparation(service: Service) -> str:

@@ -182,7 +182,7 @@ class Writer:
 
     def figures(self) -> dict[str, Any]:
         """What `hansard stats` shows. Counts since the start, sizes now."""
-        store, batch, adopter = self._store, self._intake.batch, self._adopter
+        store, batch = self._store, self._intake.batch
         return {
             "log_id": store.log_id.hex(),
             "run_id": self._run_id.hex(),
@@ -191,7 +191,7 @@ class Writer:
             "started_at": self._started_at,
             "supervised_restarts": self._supervised_restarts,
             "entries": store.size,
-            "commits": store.commits,
+            **store.figures(),
             "uncommitted": batch.events,
             **accounts(store, self._intake),
             **self._intake.counters.as_mapping(),
@@ -199,10 +199,8 @@ class Writer:
             "pruned_to": self._pruning.state.pruned_to,
             "to_be_pruned": self._pruning.left,
             **self._retaining.figures(),
-            "spools_adopted": adopter.adopted,
-            "spools_damaged": adopter.damaged,
-            "spools_of_other_logs": adopter.foreign,
-            "waiting_requests": len(self._acks),
+            **self._adopter.figures(),
+            **self._acks.figures(),
             **self._calls.figures(),
             "busy_retries": self._retries.count,
             "held_up_by": self._retries.why if batch else "",

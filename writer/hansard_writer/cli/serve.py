@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ Examples:
   hansard serve --dir /var/lib/myapp/audit
   hansard serve --dir /var/lib/myapp/audit --group auditors --supervise
   hansard serve --dir /var/lib/myapp/audit --tcp tcp://10.0.0.7:7461
+  hansard serve --dir /var/lib/myapp/audit --metrics :9464
   hansard serve --dir /var/lib/myapp/audit --user myapp --print-unit \\
     > /etc/systemd/system/hansard.service
 """
@@ -49,6 +51,11 @@ class _Serve(click.Command):
     "--tcp",
     metavar="tcp://HOST:PORT",
     help="Serve other hosts, too, at this port and the next; needs `hansard keys new` and `allow`.",
+)
+@click.option(
+    "--metrics",
+    metavar="[HOST]:PORT",
+    help="Show metrics, /healthz and /readyz over HTTP; without a host to this host alone.",
 )
 @click.option(
     "--supervise",
@@ -79,6 +86,16 @@ class _Serve(click.Command):
     help="Print a hardened systemd unit that runs this command, and do nothing else.",
 )
 @click.option(
+    "--print-dashboard",
+    is_flag=True,
+    help="Print a Grafana dashboard of the metrics as JSON, and do nothing else.",
+)
+@click.option(
+    "--print-alerts",
+    is_flag=True,
+    help="Print Prometheus' alerting rules for the metrics as YAML, and do nothing else.",
+)
+@click.option(
     "--user",
     help="Whom the unit runs the writer as. [default: who owns the directory, else who runs this]",
 )
@@ -103,6 +120,7 @@ def command(
     directory: Path | None,
     group: str | None,
     tcp: str | None,
+    metrics: str | None,
     operations: tuple[str, ...],
     accept_rollback: bool,
     accept_lost_key: bool,
@@ -111,6 +129,8 @@ def command(
     supervised: tuple[int, int] | None,
     lifeline: int | None,
     print_unit: bool,
+    print_dashboard: bool,
+    print_alerts: bool,
     user: str | None,
     log_level: str,
     log_format: str,
@@ -134,6 +154,11 @@ def command(
     with keys that `hansard keys allow` has let in, each with its own rights and producers. Frames
     come in at the next port. It refuses to listen without a key of its own or anybody allowed.
 
+    With --metrics (or the setting metrics) Prometheus finds the writer's figures at /metrics, and
+    whoever starts and stops services finds out at /healthz whether the writer lives, at /readyz
+    whether it takes events in now, and if not, why. :9464 is for this host; to let others look,
+    name an address that they reach. It needs `pip install 'hansard[metrics]'`.
+
     It signs a checkpoint of the log behind its commits (setting checkpoint_interval), with the key
     writer.key, which it makes at the first start, and writes it to DIR/checkpoint. A log that is
     not the one that was signed there is refused: somebody has put back an older copy, or another.
@@ -145,6 +170,11 @@ def command(
             f"{', '.join(some)} and {last} are for one start, and a unit is started again and "
             "again: run `hansard serve` with it once, and stop it."
         )
+    if print_dashboard or print_alerts:
+        name = "dashboard.json" if print_dashboard else "alerts.yaml"
+        text = resources.files("hansard_writer.metrics").joinpath(name).read_text()
+        click.echo(text, nl=False)
+        return
     if print_unit:
         from hansard_writer.cli.unit import unit_for
 
@@ -163,7 +193,7 @@ def command(
         from hansard_writer.process import serve
 
         path = log_directory(directory)
-        settings = load_settings(path, {"group": group, "tcp": tcp})
+        settings = load_settings(path, {"group": group, "tcp": tcp, "metrics": metrics})
         ready = partial(_print_ready, must=supervised is None)
         serve(
             path,

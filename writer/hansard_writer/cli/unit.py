@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from hansard.metrics_address import metrics_address
 from hansard.settings import load_settings, log_directory
 from hansard_writer.systemd_unit import Service, unit_text
 
@@ -18,13 +19,16 @@ def unit_for(context: click.Context) -> str:
     options = context.params
     given = log_directory(options["directory"])
     directory = Path(os.path.abspath(given))  # noqa: PTH100 - a link stays one
-    settings = load_settings(directory, {"group": options["group"], "tcp": options["tcp"]})
+    given_settings = {name: options[name] for name in ("group", "tcp", "metrics")}
+    settings = load_settings(directory, given_settings)
     group, tcp = settings.group, settings.tcp
     command = [*_program(), "serve", "--dir", str(directory)]
     if group is not None:
         command += ["--group", group]
     if tcp is not None:
         command += ["--tcp", tcp]
+    if settings.metrics is not None:
+        command += ["--metrics", settings.metrics]
     for module in options["operations"]:
         command += ["--operations", module]
     for name in ("log_level", "log_format"):
@@ -39,6 +43,7 @@ def unit_for(context: click.Context) -> str:
             options["user"] or _owner(directory),
             group,
             serves_hosts=tcp is not None,
+            metrics=metrics_address(settings.metrics) if settings.metrics else None,
             working_directory=Path.cwd() if options["operations"] else None,
             reads=[directory.resolve(), *map(Path, (sys.prefix, sys.base_prefix, __file__))],
         )
