@@ -36,9 +36,8 @@ CONFIG["loggers"]["shop.orders"]["propagate"] = False  # or a warning of it is r
 def main() -> None:
     logging.config.dictConfig(CONFIG)
     orders = logging.getLogger("shop.orders")
-    orders.info(
-        "order %d is placed", 7, extra={"amount": 3, "actor": "user:7", "task_id": "order-7"}
-    )
+    whose = {"actor": "user:7", "task_id": "order-7"}
+    orders.info("order %d is placed", 7, extra={"amount": 3, **whose})
     orders.info("paid", extra={"event_type": "order.paid", "task_id": "order-7"})
     try:
         raise ConnectionError("the printer does not answer")

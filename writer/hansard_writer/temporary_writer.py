@@ -15,7 +15,7 @@ from hansard import AuditLog, lifecycle
 from hansard.errors import AuditLogError
 from hansard.reader import Event, LogReader
 from hansard.recorded import Recorded, recorded_among
-from hansard_writer.running import RunningWriter, running
+from hansard_writer.running_writer import RunningWriter, running
 
 WITHIN_S: Final = 5.0  # for what another process records
 LOOK_S: Final = 0.01
