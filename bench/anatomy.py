@@ -25,8 +25,9 @@ from bench.parts import limit
 from bench.workloads.tasks import events
 from hansard import AuditLog, wire
 from hansard.entry import QUEUED, Entry
-from hansard.events import EventEncoder, encode_payload
+from hansard.events import EventEncoder
 from hansard.settings import Settings
+from hansard.texts import encode_payload
 from hansard_writer import decoding
 from hansard_writer.intake import Batch, Intake
 

@@ -20,8 +20,8 @@ from bench.measuring.processes import in_fresh_process
 from bench.parts import limit
 from bench.workloads.tasks import events
 from hansard import wire
-from hansard.events import encode_payload
 from hansard.reader_connection import ReadConnection
+from hansard.texts import encode_payload
 from hansard_writer.decoding import Run
 from hansard_writer.proof import ProofError, check_proof
 from hansard_writer.proof.checkpoint import Checkpoint, sign_checkpoint

@@ -2,6 +2,7 @@
 
 from hansard.audit_log import AuditLog
 from hansard.calls import CallKey, CallOutcome
+from hansard.context import bind, bound, unbind
 from hansard.entry import Entry, Key
 from hansard.errors import (
     AckTimeout,
@@ -38,4 +39,7 @@ __all__ = [
     "Settings",
     "WriterUnavailable",
     "__version__",
+    "bind",
+    "bound",
+    "unbind",
 ]

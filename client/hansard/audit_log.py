@@ -9,26 +9,29 @@ from time import monotonic, sleep, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from hansard import calls, lifecycle, refusals, requester, wire
-from hansard import directory as layout
+from hansard import calls, lifecycle, refusals, wire
 from hansard import entry as outcome
 from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
 from hansard.entry import Entry, Key
-from hansard.errors import AckTimeout, AuditLogError, ClosedError, InvalidEvent
-from hansard.events import EventEncoder, Payload, created_at_ns
+from hansard.errors import AckTimeout, ClosedError, InvalidEvent
+from hansard.events import EventEncoder, created_at_ns
+from hansard.lookups import look_up
+from hansard.masking import fields_to_mask
 from hansard.operations import Environment, Operation
 from hansard.producer import Producer
 from hansard.sender import Sender
-from hansard.served_by import writer_of
-from hansard.settings import load_settings, log_directory
+from hansard.served_by import met_in
+from hansard.settings import log_directory
 from hansard.settling import Facts, Settling
 from hansard.source import Source
+from hansard.texts import Payload
 from hansard.together import encode_together
 from hansard.tracing import trace_recorded
 from hansard.wording import counted
 
 if TYPE_CHECKING:
+    from hansard.audited import Audited
     from hansard.redaction import Redaction, Seqs
 
 DROPS_LOOK_S = 0.01
@@ -51,6 +54,8 @@ class AuditLog:
     first event, so an `AuditLog` may be made before forking.
     """
 
+    _meet = staticmethod(met_in)
+
     def __init__(
         self,
         directory: str | os.PathLike[str] | None = None,
@@ -59,10 +64,9 @@ class AuditLog:
         **settings: Any,
     ) -> None:
         self.directory: Path = log_directory(directory)
-        layout.prepare_for_client(self.directory)
-        self.settings = load_settings(self.directory, settings)
-        self._writer = writer_of(self.directory, self.settings)
-        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor)
+        self.settings, self._writer = self._meet(self.directory, settings)
+        masked = fields_to_mask(self.settings.mask_fields)
+        self._encoder = EventEncoder(self.settings.event_types, self.settings.actor, masked)
         self._sync = self.settings.sync
         self._closed = False
         self._source = _source
@@ -254,6 +258,12 @@ class AuditLog:
         """
         return refusals.record(self, agent_id, action, decision)
 
+    def audited(self, event_type: str, **options: Any) -> "Audited":
+        """Decorate a function to record each of its calls: see `hansard.audited.Audited`."""
+        from hansard.audited import Audited
+
+        return Audited(self, event_type, **options)
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded before is committed: entered or dead-lettered.
 
@@ -399,27 +409,14 @@ class AuditLog:
         """
         if isinstance(key, bytes):
             return calls.look_up(self._writer, key, self._timeout(timeout))
-        try:
-            producer_hash, producer_seq = key
-            request = wire.pack_request(wire.Lookup(bytes(producer_hash), int(producer_seq)))
-        except (TypeError, ValueError):
-            raise InvalidEvent(f"key is {key!r:.100}: it must be an Entry's key") from None
-        reply = wire.LookupReply(outcome.UNKNOWN, -1, "", 0)
-        try:
-            _, content = requester.ask(self._writer, request, self._timeout(timeout))
-            reply = wire.LookupReply(*content)  # type: ignore[misc]
-        except (AuditLogError, wire.WireError, OSError) as error:
-            self._complaints.warn("lookup", "lookup: %s", error)
-            if not self.settings.best_effort:
-                raise
-        if reply.status == outcome.COMMITTED:
-            return Entry(reply.seq, reply.status, key, reply.event_type, reply.created_at)
-        if reply.status in (outcome.REJECTED, outcome.ORPHANED):
-            return Entry(None, reply.status, key, reply.event_type, reply.created_at)
-        producer = self._producer
-        held = producer_hash == producer.hash and producer.acked < producer_seq <= producer.seq
-        status = outcome.QUEUED if held else outcome.UNKNOWN
-        return Entry(outcome.ID_UNKNOWN, status, key, reply.event_type, reply.created_at)
+        return look_up(
+            self._writer,
+            self._producer,
+            self._complaints,
+            key,
+            self._timeout(timeout),
+            best_effort=self.settings.best_effort,
+        )
 
     def statistics(self) -> dict[str, Any]:
         """This instance's figures, of which in every snapshot

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hansard import wire
+from hansard.context import CONTEXT_BYTES_MAX
 from hansard.errors import InvalidEvent
-from hansard.events import check_text, encode_payload
 from hansard.output import as_bytes, keep
+from hansard.texts import check_text, encode_payload
 from hansard.wording import kind_of
 
 SUCCESS: Final = "success"
@@ -19,7 +20,8 @@ FAILED: Final = "failed"
 
 METADATA_BYTES_MAX: Final = 256 << 10
 ERROR_BYTES_MAX: Final = 8 << 10
-PAYLOAD_BYTES_MAX: Final = wire.EVENT_BYTES_MAX - (4 << 10)  # leaves room for the other fields
+# Leaves room for the other fields, and for what is bound in its context.
+PAYLOAD_BYTES_MAX: Final = wire.EVENT_BYTES_MAX - (4 << 10) - CONTEXT_BYTES_MAX
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hansard import wire
 from hansard.entry import COMMITTED
 from hansard.errors import AuditLogError, ClosedError, InvalidEvent
-from hansard.events import check_text
 from hansard.producer import DROP, NOT_KEPT
 from hansard.settling import Facts
+from hansard.texts import check_text
 from hansard.wording import kind_of
 
 if TYPE_CHECKING:

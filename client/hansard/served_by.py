@@ -1,9 +1,11 @@
 """Whose writer a directory's events are for: the one beside it, or the one that it names."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from hansard import directory as layout
 from hansard.errors import ConfigError, WriterUnavailable
 from hansard.local_writer import LocalWriter
 from hansard.settings import ENVIRONMENT_PREFIX, SETTINGS_FILE, Settings, load_settings
@@ -29,6 +31,14 @@ def writer_of(directory: Path, settings: Settings | None = None) -> Writer:
     from hansard.remote_writer import RemoteWriter
 
     return RemoteWriter(directory, settings.connect, settings.server_key)
+
+
+def met_in(directory: Path, arguments: Mapping[str, Any]) -> tuple[Settings, Writer]:
+    """A client comes to a directory: what it is set to there, and whose its events are. Makes what
+    is missing; raises `ConfigError`."""
+    layout.prepare_for_client(directory)
+    settings = load_settings(directory, arguments)
+    return settings, writer_of(directory, settings)
 
 
 def require_writer(to: "Path | Writer") -> Writer:

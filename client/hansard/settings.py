@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from hansard.directory import foreign_directory
 from hansard.errors import ConfigError, InvalidEvent
-from hansard.events import check_event_type, check_text
+from hansard.events import check_event_type
+from hansard.masking import fields_to_mask
+from hansard.texts import check_text
 from hansard.wire import ACTOR_BYTES_MAX
 
 SETTINGS_FILE: Final = "hansard.toml"
@@ -70,6 +72,12 @@ class Settings:
     )
     actor: str | None = _setting(None, "actor of events that name none")
     event_types: tuple[str, ...] | None = _setting(None, "the only event types allowed")
+    mask_fields: tuple[str, ...] | None = _setting(
+        None,
+        'fields whose value becomes `"[masked]"` before an event leaves the process, besides '
+        "`password`, `token`, `secret`, `authorization`, `cookie` and their like; `-NAME` takes a "
+        "default away, `-*` all",
+    )
     output_bytes_max: int = _setting(
         64 * KIB,
         "bytes kept of an operation's stdout, and of its stderr",
@@ -301,6 +309,10 @@ def _check_texts(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
             check_event_type(event_type)
     except InvalidEvent as error:
         raise ConfigError(f"{names['event_types']}: {error}") from None
+    try:
+        fields_to_mask(values["mask_fields"])
+    except ConfigError as error:
+        raise ConfigError(f"{names['mask_fields']}: {error}") from None
 
 
 def _nearest(key: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import orjson
 
 from hansard.complaints import LOGGER
-from hansard.events import Payload
+from hansard.texts import Payload
 
 _speaking = threading.local()  # a handler that records through Hansard would never come to an end
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hansard_writer.running import RunningWriter
-from hansard_writer.running import start as start_writer
+from hansard_writer.running_writer import RunningWriter
+from hansard_writer.running_writer import start as start_writer
 from supervised import Start, Supervised
 from support import assert_verifies
 

@@ -15,7 +15,7 @@ from hansard import AuditLog
 from hansard.requester import ask
 from hansard.wire import pack_stats_request
 from hansard_writer import schema
-from hansard_writer.running import RunningWriter, running
+from hansard_writer.running_writer import RunningWriter, running
 from hansard_writer.store import Store
 from support import assert_log_is_sound, count_entries, query, wait_until
 

@@ -12,7 +12,7 @@ import pytest
 from hansard import AuditLog
 from hansard.requester import ask
 from hansard.wire import pack_stats_request
-from hansard_writer.running import running
+from hansard_writer.running_writer import running
 from support import assert_log_is_sound, query, wait_until
 
 DISK_MIB = 24

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import hansard
-from hansard_writer.running import RunningWriter, running
+from hansard_writer.running_writer import RunningWriter, running
 from stepped import write_lock_taken
 from supervised import SERVE, Start
 from support import count_entries, run_worker, wait_until

@@ -12,7 +12,7 @@ import pytest
 from hansard.errors import AuditLogError
 from hansard_writer.proof.verifying import Report, verify
 from hansard_writer.proof.verifying.findings import FINDINGS_NAMED_MAX
-from hansard_writer.running import start as start_writer
+from hansard_writer.running_writer import start as start_writer
 from tampering import suite
 from tampering.attack import Attack, By, Found
 from tampering.attackers import ATTACKERS, Attacker, WithKey, WithoutKey

@@ -364,7 +364,7 @@ def test_the_address_may_stand_in_the_settings_file(directory: Path) -> None:
     site = Site(directory)
     keys = site.allow("good")
     (directory / "hansard.toml").write_text(f'tcp = "{site.address}"\n')
-    from hansard_writer.running import running
+    from hansard_writer.running_writer import running
 
     with running(directory) as writer, Host(site, keys) as good:
         assert site.address in writer.ready_line

@@ -111,6 +111,7 @@ def test_the_format_is_guessed_by_the_files_name(
         ("a.csv", b"id,created_at,"),
         ("a.jsonl", b'{"id":1,'),
         ("a.cloudevents", b'{"specversion":"1.0",'),
+        ("a.ocsf", b'{"time":'),
     ]:
         for suffix in ("", ".gz"):
             path = tmp_path / (name + suffix)
@@ -168,7 +169,7 @@ def test_what_was_pruned_or_removed_is_said(log: ProvableLog, export: Export) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--to", "a.txt"], "one of the suffixes .jsonl, .csv, .parquet, .cloudevents"),
+        (["--to", "a.txt"], "one of the suffixes .jsonl, .csv, .parquet, .cloudevents, .ocsf"),
         (["--to", "a.parquet.gz"], "leave out .gz"),
         (["--to", "log/a.csv"], "name a place outside"),
         (["--to", "pipe", "--format", "csv", "--force"], "redirect stdout"),

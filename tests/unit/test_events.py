@@ -24,15 +24,8 @@ from hypothesis import strategies as st
 
 from hansard import wire
 from hansard.errors import InvalidEvent
-from hansard.events import (
-    EventEncoder,
-    check_depth,
-    check_event_type,
-    check_text,
-    created_at_ns,
-    encode_payload,
-    joined,
-)
+from hansard.events import EventEncoder, check_event_type, created_at_ns, joined
+from hansard.texts import check_depth, check_text, encode_payload
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 

@@ -175,8 +175,8 @@ def test_a_condition_that_breaks_a_rule_is_refused_before_anything_is_written(lo
     ("name", "expected"),
     [
         ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.b.csv.gz", "csv"),
-        ("a.parquet", "parquet"), ("a.cloudevents", "cloudevents"), ("a.txt", None),
-        ("csv", None), ("a.gz", None),
+        ("a.parquet", "parquet"), ("a.cloudevents", "cloudevents"), ("a.ocsf.gz", "ocsf"),
+        ("a.txt", None), ("csv", None), ("a.gz", None),
     ],
 )  # fmt: skip
 def test_a_files_name_says_its_format(name: str, expected: str | None) -> None:

@@ -1,5 +1,6 @@
 """Named operations: how they are marked and loaded, and what cannot be one."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -193,3 +194,9 @@ def test_the_package_that_users_import_is_light() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "set()\n"
+
+
+def test_no_name_of_the_package_is_a_module_of_it_too() -> None:
+    """Whoever imported the module first would hide the name."""
+    modules = {each.name for each in pkgutil.iter_modules(hansard_writer.__path__)}
+    assert modules.isdisjoint(hansard_writer.__all__)

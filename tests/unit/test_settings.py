@@ -87,7 +87,7 @@ def test_the_settings_are_those_of_the_design() -> None:
         "event_types output_bytes_max batch_events_max batch_bytes_max commit_interval "
         "checkpoint_interval enforce_tasks dead_letters_max dead_letters_bytes_max disk_warn "
         "disk_suspend reserve_bytes wal_bytes_target reader_age_max fts_event_types group "
-        "retention_max_age retention_max_bytes tcp metrics connect server_key"
+        "retention_max_age retention_max_bytes tcp metrics connect server_key mask_fields"
     )
     assert sorted(NAMES) == sorted(text.split())
 

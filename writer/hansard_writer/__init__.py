@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from hansard_writer.backups import Backup, BackupFailed
     from hansard_writer.backups import back_up as backup
     from hansard_writer.operations import operation
-    from hansard_writer.running import RunningWriter, running
+    from hansard_writer.running_writer import RunningWriter, running
 
 __all__ = ["Backup", "BackupFailed", "RunningWriter", "backup", "operation", "running"]
 
 _PLACES = {
     "Backup": ("backups", "Backup"),
     "BackupFailed": ("backups", "BackupFailed"),
-    "RunningWriter": ("running", "RunningWriter"),
+    "RunningWriter": ("running_writer", "RunningWriter"),
     "backup": ("backups", "back_up"),
     "operation": ("operations", "operation"),
-    "running": ("running", "running"),
+    "running": ("running_writer", "running"),
 }
 
 

@@ -15,7 +15,8 @@ import msgpack
 
 from hansard import wire
 from hansard.errors import InvalidEvent
-from hansard.events import check_depth, check_event_type, check_text
+from hansard.events import check_event_type
+from hansard.texts import check_depth, check_text
 
 UNDECODABLE: Final = "undecodable"
 INVALID: Final = "invalid"

@@ -22,7 +22,7 @@ from faults.hostile import spools
 from faults.hostile.peers import FLOOD, Peers, RemotePeers, Thief, Vitals
 from faults.results import Row
 from hansard import AuditLog, requester, wire
-from hansard_writer.running import RunningWriter, start
+from hansard_writer.running_writer import RunningWriter, start
 from support import query, run_worker, wait_until
 from tcp_peers import Site
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from faults import crowd
 from faults.checker import Account, Noted, account
 from hansard import AuditLog, Entry
-from hansard_writer.running import RunningWriter, start
+from hansard_writer.running_writer import RunningWriter, start
 from support import query, wait_until
 
 SPOOL_BYTES: Final = 2 << 20

@@ -35,7 +35,7 @@ from hansard_writer.cli.output import printable
 from hansard_writer.cli.progress import rated_bar
 from hansard_writer.cli.selecting import step_back
 from hansard_writer.derived.definitions import BUILT_IN, TYPES, read_declared
-from hansard_writer.running import a_writer
+from hansard_writer.running_writer import a_writer
 
 
 def _built_in() -> str:

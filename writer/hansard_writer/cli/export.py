@@ -8,15 +8,17 @@ from typing import Any, Final
 
 import click
 
-from hansard.operations import ENV_OPERATION
-from hansard.reader import Operation, Refusal
-from hansard.refusals import GOVERNANCE_REFUSAL
 from hansard.wording import counted
 from hansard_writer import exporting
 from hansard_writer.cli.exits import AnswerIsNo, Failed, Unusable
 from hansard_writer.cli.options import NUMBER, log_directory_option
 from hansard_writer.cli.progress import rated_bar
-from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
+from hansard_writer.cli.selecting import (
+    as_entries,
+    kind_asked_for,
+    query_options,
+    reading_beside_a_writer,
+)
 from hansard_writer.exporting import Exported, Progress
 from hansard_writer.exporting.comma_separated import EscapedFormulas
 from hansard_writer.exporting.destination import Write, is_compressed
@@ -33,6 +35,7 @@ Examples:
   hansard export --to log.parquet && duckdb -c "SELECT count(*) FROM 'log.parquet'"
   hansard export --status failed --workflow-id nightly --format csv > failed.csv
   hansard export --format cloudevents --after-id 168 | collector
+  hansard export --to today.ocsf.gz --since 2026-01-31
 """,
 )
 @log_directory_option
@@ -71,8 +74,8 @@ def command(
 
     Which, is said as to `hansard query`; all by default, up to the last that the log has when the
     command begins. Every entry is written whole, whatever it was chosen by: all columns of the view
-    events in jsonl, csv and parquet (typed; it needs pyarrow), or a CloudEvent of version 1.0 a
-    line.
+    events in jsonl, csv and parquet (typed; it needs pyarrow), or an event a line: a CloudEvent of
+    version 1.0, or an OCSF event of the class API Activity, version 1.8.0.
 
     --to makes a file that is there whole and durable, or not at all. On stderr the command says
     what the export holds and which checkpoint covers it; with --after-id the next one goes on from
@@ -88,7 +91,7 @@ def command(
         if name != "csv":
             raise click.UsageError(f"--escape-formulas goes with csv, and this is {name}.")
         encoder = EscapedFormulas
-    event_type = _only(kind_asked_for(operations, refusals, conditions), conditions)
+    event_type = as_entries(kind_asked_for(operations, refusals, conditions), conditions)
     with (
         reading_beside_a_writer(directory, rests=not no_rest) as reader,
         _destination(to, directory, replace=force) as write,
@@ -119,18 +122,6 @@ def _format(given: str | None, to: Path | None) -> str:
     if name == "parquet" and to is not None and is_compressed(to):
         raise click.UsageError("Parquet is compressed in itself: leave out .gz.")
     return name
-
-
-def _only(kind: type, conditions: dict[str, Any]) -> str | None:
-    """The event type of the kind of row that is asked for; here all are entries."""
-    if kind is Operation:
-        return ENV_OPERATION
-    if kind is Refusal:
-        agent_id = conditions.pop("agent_id")
-        conditions["actor"] = conditions["actor"] if agent_id is None else agent_id
-        return GOVERNANCE_REFUSAL
-    event_type: str | None = conditions.pop("event_type")
-    return event_type
 
 
 def _destination(

@@ -14,6 +14,8 @@ _TEXT: Final = """Enter what others have written, each line, record or row once.
     line's own text. A line that is no JSON object, or that the options find no type or time in, is
     reported as FILE:LINE on stderr and left out; the exit code is then 1.
 
+    Nothing is masked, whatever mask_fields says: what others have written is entered to the letter.
+
     A PATH is a name, or names and list indexes with dots between: kind, user.id, items.0.sku. A
     backslash makes a dot part of a name. A time is ISO 8601 (without a zone: UTC), or a number of
     seconds, ms, µs or ns since 1970; actors and task ids are text or numbers.

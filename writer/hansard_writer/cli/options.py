@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,6 +15,8 @@ from hansard.served_by import require_log_here
 from hansard.settings import log_directory
 
 FORMATS: Final = ("table", "json", "jsonl", "csv")
+STANDARDS: Final = ("cloudevents", "ocsf")
+"""Formats of whole entries, which have no columns."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -153,14 +155,23 @@ def _directory_option(find: Callable[[Path | None], Path]) -> Callable[[Function
 
 def format_option(function: Function) -> Function:
     """``--format``: passes ``format``, a table on a terminal and jsonl in a pipe."""
+    return _format_option(FORMATS)(function)
+
+
+def entry_format_option(function: Function) -> Function:
+    """The same for what prints entries: `STANDARDS` besides."""
+    return _format_option((*FORMATS, *STANDARDS))(function)
+
+
+def _format_option(names: Sequence[str]) -> Callable[[Function], Function]:
     return click.option(
         "--format",
-        type=click.Choice(FORMATS),
+        type=click.Choice(names),
         callback=lambda _context, _parameter, value: (
             value or ("table" if sys.stdout.isatty() else "jsonl")
         ),
         help="How rows are printed. [default: table on a terminal, jsonl in a pipe]",
-    )(function)
+    )
 
 
 def report_format_option(function: Function) -> Function:

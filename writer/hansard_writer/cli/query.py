@@ -9,9 +9,19 @@ import click
 
 from hansard.reader import Event, LogReader, Operation, Refusal
 from hansard_writer.cli.exits import AnswerIsNo
-from hansard_writer.cli.options import NUMBER, format_option, log_directory_option
+from hansard_writer.cli.options import (
+    NUMBER,
+    STANDARDS,
+    entry_format_option,
+    log_directory_option,
+)
 from hansard_writer.cli.output import Row, print_rows
-from hansard_writer.cli.selecting import kind_asked_for, query_options, reading_beside_a_writer
+from hansard_writer.cli.selecting import (
+    as_entries,
+    kind_asked_for,
+    query_options,
+    reading_beside_a_writer,
+)
 
 LIMIT: Final = 20
 DERIVED: Final = "derived"
@@ -49,6 +59,11 @@ def with_derived(reader: LogReader, rows: Iterable[Row]) -> Iterator[Row]:
     return ({**row, DERIVED: reader.derived(row["id"])} for row in rows)
 
 
+def no_derived(standard: str) -> str:
+    """Why there is nothing to show."""
+    return f"--show-derived is a column, and {standard} has none: leave out one of the two."
+
+
 def _for_people(row: Row) -> Row:
     """A payload that was taken out is told from one that never was."""
     return {**row, "payload": "(redacted)"} if row.get("redacted") else row
@@ -64,6 +79,7 @@ Examples:
   hansard query --operation add_deps --where metadata.packages=numpy
   hansard query --refusals --agent-id agent:7 --count
   hansard query --derived 'source_event_ts>=2026-01-31T12:00:00Z' --show-derived
+  hansard query --refusals --since 2026-01-31 --limit 0 --format ocsf
 """,
 )
 @log_directory_option
@@ -72,7 +88,7 @@ Examples:
 @click.option("--oldest-first", is_flag=True, help="Begin at the beginning of the log.")
 @click.option("--show-derived", is_flag=True, help="Print each entry's derived fields, too.")
 @click.option("--count", is_flag=True, help="Print only how many there are, without a limit.")
-@format_option
+@entry_format_option
 def command(
     directory: Path,
     operations: bool,
@@ -90,6 +106,9 @@ def command(
     A condition on operations, or --operations, prints operations by their columns; --agent-id, or
     --refusals, prints refusals so. All conditions must hold.
 
+    The formats cloudevents and ocsf have no columns: there each operation and each refusal is the
+    whole entry that it is, an event a line, as `hansard export` writes it.
+
     In --where, PATH is names with dots between them (a backslash makes a dot part of a name), and
     VALUE is JSON, or else text. It is found where it stands there itself, or in a list that
     stands there; an object or a list is found in what contains all of it.
@@ -98,12 +117,17 @@ def command(
     that nobody who records waits for it; see --no-rest. Without a writer it does neither.
     """
     kind = kind_asked_for(operations, refusals, conditions)
+    is_standard = format in STANDARDS
+    if is_standard and show_derived:
+        raise click.UsageError(no_derived(format))
     with reading_beside_a_writer(directory, rests=not no_rest) as reader:
+        order = {"limit": limit or None, "newest_first": not oldest_first}
         if count:
             found = _count(reader, kind, conditions)
             click.echo(found)
+        elif is_standard:
+            found = _print_events(reader, kind, conditions, format, order)
         else:
-            order = {"limit": limit or None, "newest_first": not oldest_first}
             rows = rows_of(kind, _READ[kind](reader, **conditions, **order), format)
             columns = columns_for(kind, format)
             if show_derived:
@@ -118,6 +142,20 @@ _READ: Final[Mapping[type, Any]] = {
     Operation: LogReader.operations,
     Refusal: LogReader.refusals,
 }
+
+
+def _print_events(
+    reader: LogReader,
+    kind: type,
+    conditions: dict[str, Any],
+    standard: str,
+    order: Mapping[str, Any],
+) -> int:
+    from hansard_writer.cli.printing_events import print_events
+
+    given = dict(conditions)
+    found = reader.events(as_entries(kind, given), **given, **order)
+    return print_events(found, reader.extent(), standard)
 
 
 def _searched(reader: LogReader, conditions: dict[str, Any]) -> str:

@@ -12,7 +12,10 @@ from typing import Any, Final
 import click
 
 from hansard import directory as layout
+from hansard.operations import ENV_OPERATION
 from hansard.reader import Between, Event, LogReader, Operation, Refusal
+from hansard.refusals import GOVERNANCE_REFUSAL
+from hansard_writer.cli.completing import event_types
 from hansard_writer.cli.exits import Unusable
 from hansard_writer.cli.options import LEVEL, NUMBER, TEXT, TIME, Function
 
@@ -77,7 +80,7 @@ def _all_derived(
 def entry_options(function: Function) -> Function:
     """What an entry may be chosen by; passes each under the name that `LogReader` has for it."""
     options = [
-        click.option("--event-type", type=TEXT, help="Only this type."),
+        click.option("--event-type", type=TEXT, shell_complete=event_types, help="Only this type."),
         click.option("--task-id", type=TEXT, help="Only this task's."),
         click.option("--actor", type=TEXT, help="Only by this actor."),
         click.option("--level", type=LEVEL, help="Only of this level."),
@@ -159,6 +162,19 @@ def kind_asked_for(operations: bool, refusals: bool, conditions: dict[str, Any])
     if not of_refusals:
         conditions.pop("agent_id", None)
     return Operation if of_operations else Refusal if of_refusals else Event
+
+
+def as_entries(kind: type, conditions: dict[str, Any]) -> str | None:
+    """The event type of the kind of row that is asked for, where all are wanted as the entries
+    that they are; the conditions become those of entries."""
+    if kind is Operation:
+        return ENV_OPERATION
+    if kind is Refusal:
+        agent_id = conditions.pop("agent_id")
+        conditions["actor"] = conditions["actor"] if agent_id is None else agent_id
+        return GOVERNANCE_REFUSAL
+    event_type: str | None = conditions.pop("event_type")
+    return event_type
 
 
 def _applied(options: list[Callable[[Any], Any]], function: Function) -> Function:

@@ -10,9 +10,14 @@ import click
 
 from hansard.operations import ENV_OPERATION
 from hansard.reader import Event, Operation
-from hansard_writer.cli.options import NUMBER, format_option, log_directory_option
+from hansard_writer.cli.options import (
+    NUMBER,
+    STANDARDS,
+    entry_format_option,
+    log_directory_option,
+)
 from hansard_writer.cli.output import print_rows
-from hansard_writer.cli.query import DERIVED, columns_for, rows_of, with_derived
+from hansard_writer.cli.query import DERIVED, columns_for, no_derived, rows_of, with_derived
 from hansard_writer.cli.selecting import (
     entry_options,
     kind_asked_for,
@@ -29,6 +34,7 @@ LINES: Final = 10
 Examples:
   hansard tail -n 100 --follow
   hansard tail -f --level error --search 'timeout OR refused'
+  hansard tail -n 0 -f --format ocsf | collector
 """,
 )
 @log_directory_option
@@ -39,7 +45,7 @@ Examples:
 @click.option("--show-derived", is_flag=True, help="Print each entry's derived fields, too.")
 @entry_options
 @operation_options
-@format_option
+@entry_format_option
 def command(
     directory: Path,
     lines: int,
@@ -52,8 +58,14 @@ def command(
     """Print the last entries, oldest first.
 
     Of those that meet all conditions, which are query's. A condition on operations, or
-    --operations, prints operations by their columns.
+    --operations, prints operations by their columns; in the formats cloudevents and ocsf each is
+    the whole entry that it is, an event a line, as `hansard export` writes it.
     """
+    is_standard = format in STANDARDS
+    if is_standard and show_derived:
+        raise click.UsageError(no_derived(format))
+    from hansard_writer.cli.printing_events import print_events
+
     kind = kind_asked_for(operations, False, conditions)
     if kind is Operation:
         conditions["event_type"] = ENV_OPERATION
@@ -63,6 +75,10 @@ def command(
         after_id = max([each.id for each in (end, *last[-1:]) if each], default=0)
         coming = _until_interrupted(reader.follow(after_id, **conditions)) if follow else iter(())
         events = chain(last, coming)
+        if is_standard:
+            with contextlib.suppress(KeyboardInterrupt):
+                print_events(events, reader.extent(), format, at_once=follow)
+            return
         found = map(Operation.of, events) if kind is Operation else events
         rows, columns = rows_of(kind, found, format), columns_for(kind, format)
         if show_derived:

@@ -19,7 +19,7 @@ from hansard_writer.cli.exits import AnswerIsNo, Failed, NoWriter
 from hansard_writer.cli.progress import progress_bar
 from hansard_writer.free_space import PAGE_BYTES
 from hansard_writer.laying_out import lay_out_anew
-from hansard_writer.running import a_writer
+from hansard_writer.running_writer import a_writer
 from hansard_writer.vacuuming import PIECE_BYTES, Room, room
 
 ANSWER_S: Final = 30.0  # for one piece

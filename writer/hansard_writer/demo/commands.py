@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from hansard import AuditLog
 from hansard.reader import Event, LogReader, Operation
-from hansard_writer.running import running
+from hansard_writer.running_writer import running
 
 WORKFLOW: Final = "demo"
 NODE: Final = "this-machine"

@@ -19,7 +19,7 @@ from hansard import directory as layout
 from hansard.errors import ConfigError
 from hansard.reader import LogReader
 from hansard_writer import importing
-from hansard_writer.running import start
+from hansard_writer.running_writer import start
 
 WAIT_S: Final = 60.0
 _FORBIDDEN: Final = re.compile(r"[^A-Za-z0-9_.:/-]")

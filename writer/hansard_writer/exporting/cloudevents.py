@@ -52,10 +52,10 @@ class CloudEvents:
     def add(self, event: Event) -> bytes:
         attributes: dict[str, object] = {
             "specversion": SPEC_VERSION,
-            "id": f"{event.producer[:PRODUCER_DIGITS]}-{event.producer_seq}-{event.created_at_ns}",
+            "id": event_uid(event),
             "source": self._source,
             "type": event.event_type,
-            "time": f"{event.created_at[:-1]}{event.created_at_ns % 1_000:03}Z",
+            "time": exact_time(event),
             "sequence": f"{event.id:0{SEQUENCE_DIGITS}}",
             "level": event.level,
             "producer": event.producer,
@@ -78,6 +78,16 @@ class CloudEvents:
 
     def end(self) -> bytes:
         return b""
+
+
+def event_uid(event: Event) -> str:
+    """What an event is called outside its log, and stays called if it is entered again."""
+    return f"{event.producer[:PRODUCER_DIGITS]}-{event.producer_seq}-{event.created_at_ns}"
+
+
+def exact_time(event: Event) -> str:
+    """RFC 3339, UTC, to the nanosecond."""
+    return f"{event.created_at[:-1]}{event.created_at_ns % 1_000:03}Z"
 
 
 def _allowed(text: str) -> str:

@@ -23,6 +23,7 @@ _FORMATS: Final = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".cloudevents": "cloudevents",
+    ".ocsf": "ocsf",
 }
 
 

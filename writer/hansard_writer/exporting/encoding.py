@@ -7,6 +7,7 @@ from hansard.reader import Event, Extent
 from hansard_writer.exporting.cloudevents import CloudEvents
 from hansard_writer.exporting.comma_separated import CommaSeparated
 from hansard_writer.exporting.json_lines import JsonLines
+from hansard_writer.exporting.ocsf import Ocsf
 from hansard_writer.exporting.parquet import Parquet
 
 
@@ -32,5 +33,6 @@ FORMATS: Final[Mapping[str, Callable[[Extent], Encoder]]] = {
     "csv": CommaSeparated,
     "parquet": Parquet,
     "cloudevents": CloudEvents,
+    "ocsf": Ocsf,
 }
 """By name, what makes an encoder for an export of this log as it is."""

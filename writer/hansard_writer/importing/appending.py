@@ -29,6 +29,7 @@ def appending(directory: Path, source: Source) -> Iterator[AuditLog]:
         on_full="raise",
         spool_bytes=SPOOL_BYTES,
         queue_maxsize=EVENTS_MAX,
+        mask_fields=("-*",),  # what others have written is entered to the letter
     ) as log:
         yield log
 

@@ -12,7 +12,7 @@ import orjson
 
 from hansard import wire
 from hansard.errors import InvalidEvent
-from hansard.events import encode_payload
+from hansard.texts import encode_payload
 
 ORIGIN: Final = "imported_from"  # the member of a payload that says where it comes from
 

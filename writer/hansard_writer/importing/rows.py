@@ -10,9 +10,10 @@ from typing import Any, Final
 import orjson
 
 from hansard.errors import InvalidEvent
-from hansard.events import check_event_type, encode_payload
+from hansard.events import check_event_type
 from hansard.operations import LEVELS
 from hansard.outcomes import PAYLOAD_BYTES_MAX, Outcome
+from hansard.texts import encode_payload
 from hansard_writer.importing import letters
 from hansard_writer.importing.fields import Event, Place, parse_object, text_of
 from hansard_writer.importing.letters import ORIGIN, Unfit

@@ -1,0 +1,11 @@
+"""A Django site for the tests: its settings, its app `shop`, its views.
+
+To import it sets Django up, for the rest of the process.
+"""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_site.settings")
+django.setup()
