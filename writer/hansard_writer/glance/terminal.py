@@ -59,7 +59,7 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, now: of the terminal, whatever COLUMNS says, which is of another time."""
+        """Width and height, now, by the terminal itself: COLUMNS would be of another time."""
         width, height = os.get_terminal_size(sys.stdout.fileno())
         self._console.size = ConsoleDimensions(width, height)
         return width, height
