@@ -117,7 +117,9 @@ def fill(directory: Path) -> None:
         log.refusal(
             "agent:1", {"kind": "shell"}, {"decision": "refuse", "rule_id": "R-7", "reason": "no"}
         )
-        log.record("hostile.text", {HOSTILE: HOSTILE, "turned": TURNED}, actor=HOSTILE, level="error")
+        log.record(
+            "hostile.text", {HOSTILE: HOSTILE, "turned": TURNED}, actor=HOSTILE, level="error"
+        )
         log.record("hostile.deep", {"deep": DEEP, "number": 12345678901234567890})
         log.record("hostile.large", {"large": "x" * 900_000})
         log.record("agent.step", {"n": 1}, task_id="nobody registered it")

@@ -6,6 +6,7 @@ decides nothing of a task's: no signal receiver here raises, and none waits but 
 """
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -24,6 +25,8 @@ from hansard.complaints import Complaints
 from hansard.context import bound_now
 from hansard.integrations import LogOrDirectory, shared_log
 from hansard.integrations import celery_event as says
+
+RECEIVED_MAX: Final = 4_096  # tasks whose connection is remembered in a worker's main process
 
 _RUN: Final = "_hansard_run"  # on the request of a task that runs
 
@@ -106,6 +109,7 @@ class CeleryAudit:
         self.app = getattr(app, "_get_current_object", lambda: app)()
         self.log = log
         self.complaints = Complaints()
+        self._received: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._published, self._arguments = published, arguments
         self._results, self._tracebacks = results, tracebacks
         enforced = log.settings.enforce_tasks
@@ -164,7 +168,10 @@ class CeleryAudit:
     def received(self, request: Any, **_: Any) -> None:
         """A worker has taken a message; a task may wait there for its time."""
         if request.app is self.app:
-            self._register(request.request_dict["id"], request.name)
+            self._register(request.id, request.name)
+            self._received[request.id] = says.kept(request.request_dict)
+            if len(self._received) > RECEIVED_MAX:
+                self._received.popitem(last=False)
             self._record(says.RECEIVED, request.name, request.request_dict, {})
 
     @_guarded
@@ -214,8 +221,9 @@ class CeleryAudit:
         """A task has raised; or, in the main process, its time was up or its process was lost."""
         if sender.app is not self.app:
             return
-        request = sender.request  # of a hard time limit, Celery shows none
-        known = vars(request) if request.id == task_id else {"id": task_id}
+        request = sender.request  # of a lost process or a hard time limit, there may be none
+        known = vars(request) if request.id == task_id else self._received.get(task_id)
+        known = {"id": task_id} if known is None else known
         what = {**self._duration(request), "error": says.error_shown(exception)}
         if self._tracebacks and about.get("einfo") is not None:
             what["traceback"] = str(about["einfo"].traceback)[-says.TRACEBACK_CHARS_MAX :]
@@ -231,6 +239,7 @@ class CeleryAudit:
     @_guarded
     def ended(self, sender: Any, state: Any = None, **_: Any) -> None:
         """A task has run, whatever came of it; of two outcomes there is no other signal."""
+        self._received.pop(sender.request.id, None)
         run = vars(sender.request).pop(_RUN, None)
         if run is None:
             return
@@ -254,11 +263,9 @@ class CeleryAudit:
         self, event_type: str, name: str, request: Mapping[str, Any], what: Mapping[str, Any]
     ) -> None:
         along = says.carried(request)
-        payload = {
-            **says.about(name, request),
-            **what,
-            says.CORRELATION_ID: self._correlation_id(along, request),
-        }
+        payload = {**says.about(name, request), **what}
+        if (correlation_id := self._correlation_id(along, request)) is not None:
+            payload[says.CORRELATION_ID] = correlation_id
         self.log.record(
             event_type,
             payload,
@@ -267,10 +274,10 @@ class CeleryAudit:
             task_id=request["id"],
         )
 
-    def _correlation_id(self, along: Mapping[str, str], request: Mapping[str, Any]) -> str:
-        """The sender's, else that of where it is run or sent, else that of the first task."""
+    def _correlation_id(self, along: Mapping[str, str], request: Mapping[str, Any]) -> str | None:
+        """The sender's, else that of where it is run or sent, else the id of the first task."""
         given = along.get(says.CORRELATION_ID) or _bound_correlation_id()
-        return given or str(request.get("root_id") or request["id"])
+        return given or request.get("root_id")
 
     def _register(self, task_id: str, name: str) -> None:
         if self._registers:

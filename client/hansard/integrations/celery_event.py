@@ -37,6 +37,11 @@ HEADER: Final = "hansard"  # of a task's message: a mapping of the two names bel
 CORRELATION_ID: Final = "correlation_id"
 ACTOR: Final = "actor"
 
+_TOLD: Final = (
+    *("id", "shadow", "delivery_info", "hostname", "retries", "eta"),
+    *("parent_id", "root_id", HEADER),
+)
+
 CORRELATION_ID_CHARS_MAX: Final = 255
 ERROR_CHARS_MAX: Final = 1_000
 TRACEBACK_CHARS_MAX: Final = 16_384
@@ -61,6 +66,11 @@ def about(name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         "eager": request.get("is_eager") or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def kept(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a request what is worth remembering: all that an event says, and none of its arguments."""
+    return {name: request[name] for name in _TOLD if name in request}
 
 
 def carried(request: Mapping[str, Any]) -> dict[str, str]:

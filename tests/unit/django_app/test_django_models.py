@@ -218,6 +218,14 @@ def test_long_values_are_cut_and_say_so(site: Any) -> None:
     assert changes(log)["attributes"][1] == "… (JSON, 64 characters)"
 
 
+def test_what_is_secret_by_its_name_is_masked(log: MemoryLog) -> None:
+    customer = Customer.objects.create(password="hunter2", attributes={"api_key": "k", "vip": 1})
+    assert changes(log)["password"] == "[masked]"
+    assert changes(log)["attributes"] == [None, {"api_key": "[masked]", "vip": 1}]
+    Customer.objects.filter(pk=customer.pk).update(password="hunter3")
+    assert log.entries[-1].data["set"] == {"password": "[masked]"}
+
+
 # --- choices ---
 
 
@@ -376,6 +384,12 @@ def test_an_update_of_many_is_one_entry_with_its_count_and_keys(log: MemoryLog) 
     before = len(log.entries)
     Customer.objects.filter(name="nobody").update(notes="same")
     assert len(log.entries) == before
+
+
+def test_an_update_that_django_refuses_is_refused_in_its_words(log: MemoryLog) -> None:
+    with pytest.raises(TypeError, match="Cannot update a query once a slice has been taken"):
+        Customer.objects.all()[:1].update(notes="x")
+    assert log.entries == []
 
 
 def test_bulk_creation_and_bulk_update_are_one_entry_each(

@@ -36,6 +36,7 @@ _MODULES: Final = {
     "ship": "ship",
     "keys": "keys",
     "view": "view",
+    "top": "top",
     "demo": "demo",
     "completion": "completion",
 }

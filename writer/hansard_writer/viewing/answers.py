@@ -203,9 +203,9 @@ class Answers:
             event = reader.get(seq)
         return event.payload if event else None
 
-    def proof(self, seq: int) -> Answer:
-        """What `hansard prove` prints, and whether it is right by the log's own key; or why there
-        is none."""
+    def proof(self, seq: int, whole: bool = False) -> Answer:
+        """What `hansard prove` prints, its beginning or the ``whole`` of it, and whether it is
+        right by the log's own key; or why there is none."""
         try:
             with self._log() as log:
                 text = prove_entry(log, seq)
@@ -218,7 +218,8 @@ class Answers:
             return {"proof": None, "why": str(error), "is_early": False}
         checkpoint = proven.checkpoint  # type: ignore[union-attr]  # of an entry
         return {
-            "proof": text,
+            "proof": text if whole else text[: shown.PROOF_CHARS_MAX],
+            "proof_chars": len(text),
             "size": checkpoint.size,
             "root": encode_root(checkpoint.root),
             "origin": checkpoint.origin,

@@ -189,7 +189,7 @@ class Pages:
     async def download_proof(self, request: Any) -> Response:
         """The very file that `hansard prove` prints."""
         seq = int(request.url_vars["seq"])
-        found = await self._ask("proof", seq=seq)
+        found = await self._ask("proof", seq=seq, whole=True)
         if found["proof"] is None:
             raise NotFound(found["why"])
         return _download(found["proof"], f"entry-{seq}.tlog-proof")

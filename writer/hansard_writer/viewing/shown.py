@@ -14,7 +14,7 @@ from hansard_writer.viewing.excerpts import excerpt
 
 OUTPUT_CHARS_MAX: Final = 64 * 1024  # of stdout and stderr, in an entry's page
 PAYLOAD_CHARS_MAX: Final = 64 * 1024  # that a page shows; more is downloaded
-STDERR_LINES: Final = 3  # in a list
+PROOF_CHARS_MAX: Final = 16 * 1024  # it holds the payload once more
 
 _COLUMNS: Final = ("id", "created_at", "created_at_ns", "event_type", "level", "actor", "task_id")
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours and the like, of terminals

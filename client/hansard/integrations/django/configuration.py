@@ -91,6 +91,14 @@ def record(event_type: str, payload: Mapping[str, Any], **about: Any) -> None:
         complain(event_type, error)
 
 
+async def arecord(event_type: str, payload: Mapping[str, Any], **about: Any) -> None:
+    """`AuditLog.arecord`, in the same way."""
+    try:
+        await log().arecord(event_type, payload, **about)
+    except Exception as error:  # noqa: BLE001 - as above
+        complain(event_type, error)
+
+
 def complain(what: str, error: Exception) -> None:
     """Warn of an event that is not recorded."""
     _complaints.warn(what, "a %r event was not recorded: %s", what, error)

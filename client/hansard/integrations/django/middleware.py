@@ -9,8 +9,9 @@ request, and is told who it was.
 import asyncio
 from typing import Any, Final
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import HttpHeaders
 from django.utils.functional import LazyObject, empty
 
 from hansard import ConfigError, bind, bound, unbind
@@ -45,6 +46,8 @@ class AuditMiddleware:
             self._audit = WebAudit(None, configuration.log(), **choices)
         except (ConfigError, TypeError) as error:
             raise ImproperlyConfigured(f"HANSARD['requests']: {error}") from error
+        headers = self._audit.correlation_headers
+        self._correlation_keys = tuple((name, HttpHeaders.to_wsgi_name(name)) for name in headers)
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -83,9 +86,10 @@ class AuditMiddleware:
                 self._end(request, exchange)
                 raise
             self._see(request, response, exchange, header)
-            if configuration.current().resolve_user and hasattr(request, "auser"):
-                await request.auser()
-            self._end(request, exchange)
+            if configuration.current().resolve_user:
+                await sync_to_async(_Who(request))()
+            if (event := self._event(request, exchange)) is not None:
+                await configuration.arecord(says.HTTP_REQUEST, **event)
         self._tell(request)
         return response
 
@@ -100,12 +104,12 @@ class AuditMiddleware:
         method = request.method[: says.METHOD_CHARS_MAX]
         if around := _around(request):
             return says.Exchange(method, around, {}), None
-        headers = self._audit.correlation_headers
-        for name in headers:
-            if given := says.valid_correlation_id(request.headers.get(name)):
+        keys = self._correlation_keys
+        for name, key in keys:  # not `request.headers`, which is made for who asks
+            if given := says.valid_correlation_id(request.META.get(key)):
                 return says.Exchange(method, given, self._chosen(request)), name
         own = says.Exchange(method, says.new_correlation_id(), self._chosen(request))
-        return own, headers[0] if headers else None
+        return own, keys[0][0] if keys else None
 
     def _chosen(self, request: Any) -> dict[str, Any]:
         """What is to be recorded of the request besides."""
@@ -135,11 +139,16 @@ class AuditMiddleware:
             response.headers[header] = exchange.correlation_id
 
     def _end(self, request: Any, exchange: says.Exchange) -> None:
-        """Record it, within the request's context, unless nobody wants that here."""
+        """Record it."""
+        if (event := self._event(request, exchange)) is not None:
+            configuration.record(says.HTTP_REQUEST, **event)
+
+    def _event(self, request: Any, exchange: says.Exchange) -> dict[str, Any] | None:
+        """What to record, within the request's context; None where nobody wants that here."""
         if not self._records or _around(request):
-            return
+            return None
         if self._audit.is_excluded(request, request.path):
-            return
+            return None
         exchange.end()
         match = getattr(request, "resolver_match", None)
         if match is not None:
@@ -148,9 +157,7 @@ class AuditMiddleware:
         if isinstance(getattr(bound_now(), "actor", None), _Who):  # the view has bound none itself
             actor = _who_is_known(request)
             unbind("actor")  # to record it is no reason to ask
-        configuration.record(
-            says.HTTP_REQUEST, exchange.payload(), level=exchange.level, actor=actor
-        )
+        return {"payload": exchange.payload(), "level": exchange.level, "actor": actor}
 
     def _tell(self, request: Any) -> None:
         """Tell the middleware around Django who it was."""
