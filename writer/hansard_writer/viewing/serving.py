@@ -1,0 +1,170 @@
+"""The view's process, from its start to its end: a socket, Datasette behind the guard, an end.
+
+It binds where it is told, and never opens the log by apsw.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import uvicorn
+from datasette.app import Datasette
+
+from hansard import directory as layout
+from hansard.errors import AuditLogError, ConfigError
+from hansard_writer.viewing import HOST, guard, plugin
+from hansard_writer.viewing.asking import Readers
+from hansard_writer.viewing.guard import Guard
+from hansard_writer.viewing.log_database import LogDatabase
+from hansard_writer.viewing.pages import Pages
+from hansard_writer.viewing.verification import Verification
+
+STOP_S: Final = 3
+NAME: Final = "log"  # of the database, in addresses
+
+_HERE: Final = Path(__file__).parent
+_SETTINGS: Final = {
+    "default_page_size": 50,
+    "max_returned_rows": 1_000,
+    "num_sql_threads": 2,
+    "sql_time_limit_ms": 1_000,  # a longer read transaction would hold up the writer's checkpoints
+    "allow_facet": False,
+    "suggest_facets": False,
+    "allow_download": False,
+    "allow_csv_stream": False,
+    "default_cache_ttl": 0,
+    "truncate_cells_html": 300,
+}
+
+
+class PortTaken(AuditLogError):
+    """Somebody listens there. Name another with --port; 0 takes a free one."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `PortTaken`, and `ConfigError` for what is no address here."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} of {host} is taken: name another with --port; 0 takes a free one"
+            ) from error
+        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody elsewhere can connect."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def shown_as_log(backup: Path) -> Iterator[Path]:
+    """A directory in which a backup is a log, for as long as it is looked at."""
+    with tempfile.TemporaryDirectory(prefix="hansard-view-") as place:
+        (Path(place) / layout.DATABASE).symlink_to(backup.absolute())
+        yield Path(place)
+
+
+def serve(
+    directory: Path,
+    listening: socket.socket,
+    host: str,
+    *,
+    is_backup: bool,
+    verify_every_s: float,
+    tell: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; ``tell`` gets the address, with the token in it. ``directory``
+    is a log's, or has a backup as one. Raises `hansard.AuditLogError` for one that is neither."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: None)  # uvicorn's are over these, and raise them at its end
+    asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell))
+
+
+async def _serve(
+    directory: Path,
+    listening: socket.socket,
+    host: str,
+    is_backup: bool,
+    verify_every_s: float,
+    tell: Callable[[str], None],
+) -> None:
+    readers = Readers(directory)
+    if is_backup:
+        await readers.ask("as_backup")
+    await readers.ask("header")  # a log that cannot be read is said before anything is served
+    verification = Verification(directory, verify_every_s)
+    plugin.register(Pages(readers, verification))
+    datasette = _datasette(directory)
+    token, port = guard.new_token(), listening.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Guard(datasette.app(), token, host, port),
+            access_log=False,  # it would have the token
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+            lifespan="on",
+            ws="none",
+        )
+    )
+    verifying = asyncio.create_task(verification.run())
+    tell(address(host, port, token))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        verifying.cancel()
+        await asyncio.gather(verifying, return_exceptions=True)
+        await readers.close()
+
+
+def address(host: str, port: int, token: str) -> str:
+    """What to open in a browser."""
+    name = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104 - to be reached from here
+    name = f"[{name}]" if ":" in name else name
+    return f"http://{name}:{port}{guard.OPEN}?token={quote(token)}"
+
+
+class _Datasette(Datasette):  # type: ignore[misc]  # it has no types
+    """Without the catalogue of all tables, which no page shows and which is read from each."""
+
+    async def refresh_schemas(self) -> None:
+        pass
+
+
+def _datasette(directory: Path) -> Any:
+    metadata = {"title": "Hansard", "databases": {NAME: {"title": "Tables and SQL"}}}
+    datasette = _Datasette(
+        [],
+        memory=False,
+        metadata=metadata,
+        settings=_SETTINGS,
+        template_dir=str(_HERE / "templates"),
+        static_mounts=[(guard.ASSETS.strip("/"), str(_HERE / "static"))],
+        cors=False,
+        cache_headers=False,
+    )
+    datasette.remove_database("_memory")
+    datasette.add_database(LogDatabase(datasette, directory), name=NAME)
+    return datasette
