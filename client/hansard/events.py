@@ -105,7 +105,8 @@ class EventEncoder:
                     text = _dumps(payload, plain)
                     is_nested = _OPENING_BRACE in text.removeprefix(b"{")
                     # What is flat, and has names that were looked at before, has nothing to mask.
-                    if is_nested or not self._are_clean(payload):
+                    are_clean = self._are_clean  # not called as a method, which takes 60 ns more
+                    if is_nested or not are_clean(payload):
                         text = self._mask.masked(text, payload)
                 except orjson.JSONEncodeError:
                     text, names = self._mask.masked_text(encode_slowly(payload)), None

@@ -1,7 +1,7 @@
 """A Flask application whose every request is in the audit log, with who it was.
 
 hansard serve --dir ./audit &
-HANSARD_DIR=./audit gunicorn --chdir scripts/examples flask_app:app --workers 2 --preload &
+HANSARD_DIR=./audit gunicorn --pythonpath scripts/examples flask_app:app --workers 2 --preload &
 curl -X POST -H 'X-User: alice' -H 'X-Request-ID: r-1' localhost:8000/orders/7
 hansard query --dir ./audit --actor user:alice
 """

@@ -174,11 +174,11 @@ def test_an_entrys_proof_is_that_of_the_command(seen: Seen, log: Path) -> None:
 
 def test_a_plot_says_what_each_bar_is(seen: Seen) -> None:
     page = seen.go("/rates?span=24h")
-    assert page.locator("svg.plot").get_attribute("role") == "img"
-    bars = page.locator("svg.plot rect").all()
+    assert page.locator("svg.plot.wide").get_attribute("role") == "img"
+    bars = page.locator("svg.plot.wide rect").all()
     said = [bar.locator("title").text_content() for bar in bars]
     assert any(re.match(r"agent\.step: 60 from \d{4}", each or "") for each in said)
-    assert page.locator("svg.plot .axis").all_text_contents() == [
+    assert page.locator("svg.plot.wide .axis").all_text_contents() == [
         "entries in 24 minutes",
         "time, UTC",
     ]

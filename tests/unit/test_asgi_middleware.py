@@ -390,19 +390,32 @@ def test_a_log_that_does_not_allow_its_events_is_said_at_once() -> None:
         AuditMiddleware(plain, log)
 
 
-def test_shutdown_flushes_for_a_bounded_time_and_says_what_the_application_says(
-    directory: Path,
-) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "lifespan.startup.complete"})
-        await send({"type": "lifespan.shutdown.complete"})
+async def alive(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
 
-    with AuditLog(directory, close_timeout=0.05) as log:  # which no writer serves
+
+def test_before_the_application_says_that_it_has_ended_the_log_is_flushed(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[object] = []
+
+    async def aflush(timeout: float) -> None:  # noqa: ASYNC109
+        said.append(timeout)
+
+    async def send(message: Message) -> None:
+        said.append(message["type"])
+
+    monkeypatch.setattr(log, "aflush", aflush)
+    asyncio.run(AuditMiddleware(alive, log)({"type": "lifespan"}, None, send))  # type: ignore[arg-type]
+    timeout = log.settings.close_timeout
+    assert said == ["lifespan.startup.complete", timeout, "lifespan.shutdown.complete"]
+
+
+def test_shutdown_takes_a_bounded_time_where_no_writer_answers(directory: Path) -> None:
+    with AuditLog(directory, close_timeout=0.05) as log:
         log.record("a.b")
-        sent = asked(AuditMiddleware(app, log), {"type": "lifespan"})
-        assert [each["type"] for each in sent] == [
-            "lifespan.startup.complete", "lifespan.shutdown.complete",
-        ]  # fmt: skip
+        assert len(asked(AuditMiddleware(alive, log), {"type": "lifespan"})) == 2
         assert log.is_open
 
 

@@ -204,7 +204,9 @@ def test_a_message_carries_who_and_which_request(app: Celery, log: MemoryLog) ->
     headers = {"id": "t1", "root_id": "t1", "retries": 0}
     with hansard.bound(actor=lambda: "user:7", correlation_id="r-1"):
         signals.before_task_publish.send(sender="shop.add", headers=headers)
-    assert headers["hansard"] == {"actor": "user:7", "correlation_id": "r-1"}
+    with hansard.bound(actor="user:8"):
+        signals.before_task_publish.send(sender="shop.add", headers=headers)
+    assert headers["hansard"] == {"actor": "user:7", "correlation_id": "r-1"}, "it is sent again"
     signals.after_task_publish.send(sender="shop.add", headers=headers, routing_key="slow")
     (event,) = log.entries
     assert (event.event_type, event.actor, event.task_id) == (

@@ -105,7 +105,10 @@ def test_latencies_are_lately_s_and_where_nothing_happened_the_run_s(
     before, after = {**figures, "commit_seconds": slow}, {**figures, "commit_seconds": fast}
     history = history_of(snapshot(0, before), snapshot(1, after))
     assert history.quantiles("commit_seconds", 0.5) == [0.5]
+    assert history.mean("commit_seconds") == 0.5
     assert history_of(snapshot(0, before)).quantiles("commit_seconds", 0.5) == [1.5]
+    assert history_of(snapshot(0, before)).mean("commit_seconds") == 1.5
+    assert history_of(snapshot(0)).mean("commit_seconds") is None
     assert history_of(snapshot(0)).quantiles("commit_seconds", 0.5, 0.9) == [None, None]
 
 

@@ -159,6 +159,13 @@ def test_a_file_of_a_server_in_c_is_iterated(log: MemoryLog) -> None:
     assert only(log).data["bytes"] == 3  # type: ignore[index]
 
 
+def test_a_response_that_nobody_closes_is_recorded_at_its_end(log: MemoryLog) -> None:
+    """As test clients leave them."""
+    response = iter(AuditMiddleware(plain, log)(environ_of(), lambda *_: None))
+    assert list(response) == [b"hel", b"lo"]
+    assert only(log).level == "info"
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_an_exception_is_recorded_and_goes_on_up_unchanged(log: MemoryLog, late: bool) -> None:
     fault = KeyError("no")

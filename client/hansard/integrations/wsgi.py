@@ -1,7 +1,7 @@
 """WSGI middleware: one event for each request, of any WSGI application (PEP 3333).
 
 It imports no framework, and changes nothing of what passes through but for one response header. A
-request's event is recorded when the server closes its response, so behind the last byte.
+request's event is recorded when its response has come to its end, or is closed before.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -167,6 +167,7 @@ class _Body:
             chunk = self._context.run(next, self._chunks)
         except StopIteration:
             self._request.exchange.complete()
+            self._context.run(self._request.record)
             raise
         except BaseException as error:
             self._request.fail(error)

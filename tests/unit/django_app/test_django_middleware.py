@@ -83,12 +83,15 @@ def test_an_async_view_is_recorded_the_same_way(log: MemoryLog) -> None:
     assert {each.data["correlation_id"] for each in log.entries} == {"r-1"}
 
 
-def test_nobody_is_asked_for_in_an_event_loop(log: MemoryLog) -> None:
+def test_nobody_is_asked_for_in_an_event_loop(
+    log: MemoryLog, caplog: pytest.LogCaptureFixture
+) -> None:
     client = AsyncClient()
     signed_in(client)
     log.clear()
     asyncio.run(client.get("/asilent"))
     assert [each.actor for each in log.entries] == [None, None]
+    assert caplog.text == ""
 
 
 def test_a_request_that_records_nothing_costs_no_query(log: MemoryLog) -> None:

@@ -12,11 +12,10 @@ from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
-from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 
 import hansard
-from django_site.shop.models import Business, Customer, Order, Rush, Tag, Ticket
+from django_site.shop.models import Business, Customer, Order, Rush, Stamped, Tag, Ticket
 from hansard.integrations.django import recording
 from hansard.testing import MemoryLog
 
@@ -143,18 +142,9 @@ def test_models_that_nobody_named_are_left_alone(log: MemoryLog) -> None:
 
 
 def test_a_receiver_that_saves_again_makes_two_events_in_their_order(log: MemoryLog) -> None:
-    def stamp(instance: Any, created: bool, **_: Any) -> None:
-        if created:
-            instance.status = "stamped"
-            instance.save()
-
-    post_save.connect(stamp, sender=Order)
-    try:
-        Order.objects.create()
-    finally:
-        post_save.disconnect(stamp, sender=Order)
+    Stamped.objects.create()
     assert types(log) == ["model.created", "model.updated"]
-    assert changes(log) == {"status": ["open", "stamped"]}
+    assert changes(log) == {"stamp": ["none", "stamped"]}
 
 
 def test_a_save_that_fails_leaves_nothing_that_the_next_would_tell(log: MemoryLog) -> None:
@@ -311,6 +301,17 @@ def test_it_has_the_time_and_the_actor_of_the_change_not_of_the_commit(log: Memo
     assert (created.actor, created.task_id) == ("user:7", "T1")
     assert created.data["correlation_id"] == "r-1"
     assert placed.actor is None
+
+
+def test_an_actor_that_is_asked_for_is_the_one_at_the_change(log: MemoryLog) -> None:
+    answers = iter(["user:7", "user:8"])
+    with hansard.bound(actor=lambda: next(answers)), transaction.atomic():
+        Order.objects.create()
+        log.record("order.placed", {})
+    assert [(each.event_type, each.actor) for each in log.entries] == [
+        ("order.placed", "user:8"),
+        ("model.created", "user:7"),
+    ]
 
 
 def test_where_the_application_commits_by_itself_it_is_recorded_at_once(log: MemoryLog) -> None:

@@ -24,6 +24,14 @@ class Rates(NamedTuple):
     by_type: Mapping[str, float]
 
 
+class _Observed(NamedTuple):
+    """What a histogram has seen, as `hansard_writer.tallies` tells it."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+
 class History:
     """The looks so far, the newest last, and the rates between them."""
 
@@ -57,15 +65,28 @@ class History:
     def quantiles(self, histogram: str, *shares: float) -> list[float | None]:
         """Of a histogram among the figures, lately; since the writer's start where it has observed
         nothing lately; None where it never has."""
+        seen = self._observed(histogram)
+        if seen is None:
+            return [None] * len(shares)
+        return [quantile(seen.bounds, seen.counts, share) for share in shares]
+
+    def mean(self, histogram: str) -> float | None:
+        """Of the same."""
+        seen = self._observed(histogram)
+        return seen.sum / sum(seen.counts) if seen and any(seen.counts) else None
+
+    def _observed(self, histogram: str) -> "_Observed | None":
         newest, earlier = self.newest.figures, self._earlier().figures
         if newest is None:
-            return [None] * len(shares)
-        total = newest[histogram]
-        counts: Sequence[int] = total["counts"]
-        if _is_same_run(earlier, newest) and earlier is not None:
-            lately = [a - b for a, b in zip(counts, earlier[histogram]["counts"], strict=True)]
-            counts = lately if any(lately) else counts
-        return [quantile(total["bounds"], counts, share) for share in shares]
+            return None
+        of_run = _Observed(**newest[histogram])
+        if earlier is None:
+            return of_run
+        before = _Observed(**earlier[histogram])
+        counts = [a - b for a, b in zip(of_run.counts, before.counts, strict=True)]
+        if not any(counts):
+            return of_run
+        return _Observed(of_run.bounds, counts, of_run.sum - before.sum)
 
     def _earlier(self) -> Snapshot:
         """The look that is `LATELY_S` old, or the oldest of this run."""

@@ -19,7 +19,7 @@ from hansard_writer.glance.drawing import Line
 from hansard_writer.glance.frame import BAD, GOOD, LABEL, PLAIN, TITLE, WARN
 
 try:
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.live import Live
     from rich.text import Text
 except ImportError as missing:
@@ -59,8 +59,10 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, now."""
-        return self._console.size.width, self._console.size.height
+        """Width and height, now, by the terminal itself: COLUMNS would be of another time."""
+        width, height = os.get_terminal_size(sys.stdout.fileno())
+        self._console.size = ConsoleDimensions(width, height)
+        return width, height
 
     def show(self, lines: Sequence[Line]) -> None:
         """Put these lines in place of those that are there."""

@@ -305,4 +305,5 @@ GLOBALS: Final[Mapping[str, Any]] = {
     "color_of": plot.color_of,
     "width_said": plot.width_said,
     "OTHERS": plot.OTHERS,
+    "NARROW": plot.NARROW,
 }

@@ -6,18 +6,37 @@ bar says by itself what it is, for who points at it and for who cannot see it.
 
 import math
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
 TYPES_SHOWN: Final = 7
 OTHERS: Final = "all other types"
-WIDTH: Final = 960
-HEIGHT: Final = 300
 LEFT, RIGHT, TOP, BOTTOM = 66, 8, 14, 52
-TICKS: Final = 4
+TICKS: Final = 4  # of the rates
 
 _DAY_NS: Final = 86_400 * 10**9
+
+
+class Shape(NamedTuple):
+    """A plot's size, in what the stylesheet's letters are measured in too."""
+
+    name: str
+    width: int
+    height: int
+    time_ticks: int
+
+    @property
+    def bottom(self) -> int:
+        return self.height - BOTTOM
+
+    @property
+    def right(self) -> int:
+        return self.width - RIGHT
+
+
+WIDE: Final = Shape("wide", 960, 290, 4)
+NARROW: Final = Shape("narrow", 380, 280, 2)  # on a phone the other's letters are too small
 
 
 def ranked(counts: dict[str, list[int]], shown: int = TYPES_SHOWN) -> list[tuple[str, list[int]]]:
@@ -29,19 +48,27 @@ def ranked(counts: dict[str, list[int]], shown: int = TYPES_SHOWN) -> list[tuple
     return [*((each, counts[each]) for each in order[:shown]), (OTHERS, rest)]
 
 
-def plot(rates: dict[str, Any], title: str, *, height: int = HEIGHT) -> Markup:
+def plot(rates: dict[str, Any], title: str, shape: Shape = WIDE) -> Markup:
     """The plot of what `rates` has found; ``title`` is said to who cannot see it."""
     series = ranked(rates["counts"])
     stretches = len(series[0][1]) if series else 0
     totals = [sum(each[1][stretch] for each in series) for stretch in range(stretches)]
     top = _round_up(max(totals, default=0))
-    axes = [_rate_axis(top, height, rates["width_ns"]), _time_axis(rates, height)]
-    bars = _bars(series, rates, top, height) if top else []
+    axes = [_rate_axis(top, shape, rates["width_ns"]), _time_axis(rates, shape)]
+    bars = _bars(series, rates, top, shape) if top else []
     total = f"{'about ' if rates['one_in'] > 1 else ''}{sum(totals):,} entries"
     return Markup(
-        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-labelledby="plot-t plot-d">'
-        '<title id="plot-t">{}</title><desc id="plot-d">{}</desc>{}</svg>'
-    ).format(WIDTH, height, title, f"{total}, {_span(rates)}.", Markup("").join([*axes, *bars]))
+        '<svg class="plot {name}" viewBox="0 0 {width} {height}" role="img" '
+        'aria-labelledby="t-{name} d-{name}"><title id="t-{name}">{title}</title>'
+        '<desc id="d-{name}">{said}</desc>{parts}</svg>'
+    ).format(
+        name=shape.name,
+        width=shape.width,
+        height=shape.height,
+        title=title,
+        said=f"{total}, {_span(rates)}.",
+        parts=Markup("").join([*axes, *bars]),
+    )
 
 
 def color_of(index: int, name: str) -> str:
@@ -59,14 +86,14 @@ def width_said(width_ns: int) -> str:
 
 
 def _bars(
-    series: list[tuple[str, list[int]]], rates: dict[str, Any], top: float, height: int
+    series: list[tuple[str, list[int]]], rates: dict[str, Any], top: float, shape: Shape
 ) -> list[Markup]:
     stretches = len(series[0][1])
-    step = (WIDTH - LEFT - RIGHT) / stretches
-    scale = (height - TOP - BOTTOM) / top
+    step = (shape.right - LEFT) / stretches
+    scale = (shape.bottom - TOP) / top
     bars = []
     for stretch in range(stretches):
-        y = float(height - BOTTOM)
+        y = float(shape.bottom)
         at = _clock(rates["since_ns"] + stretch * rates["width_ns"], seconds=True)
         for index, (name, counts) in enumerate(series):
             if not counts[stretch]:
@@ -89,31 +116,31 @@ def _bars(
     return bars
 
 
-def _rate_axis(top: float, height: int, width_ns: int) -> Markup:
+def _rate_axis(top: float, shape: Shape, width_ns: int) -> Markup:
     parts = []
     for tick in range(TICKS + 1):
-        y = height - BOTTOM - (height - TOP - BOTTOM) * tick / TICKS
+        y = shape.bottom - (shape.bottom - TOP) * tick / TICKS
         parts.append(
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
                 '<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>'
-            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, _short(top * tick / TICKS))
+            ).format(LEFT, shape.right, y, y, LEFT - 6, y + 4, _short(top * tick / TICKS))
         )
     parts.append(
         Markup(
             '<text class="axis" transform="translate(13 {:.0f}) rotate(-90)" '
             'text-anchor="middle">entries in {}</text>'
-        ).format((TOP + height - BOTTOM) / 2, width_said(width_ns))
+        ).format((TOP + shape.bottom) / 2, width_said(width_ns))
     )
     return Markup("").join(parts)
 
 
-def _time_axis(rates: dict[str, Any], height: int) -> Markup:
-    since, until = rates["since_ns"], rates["until_ns"]
+def _time_axis(rates: dict[str, Any], shape: Shape) -> Markup:
+    since, until, ticks = rates["since_ns"], rates["until_ns"], shape.time_ticks
     parts = []
-    for tick in range(TICKS + 1):
-        x = LEFT + (WIDTH - LEFT - RIGHT) * tick / TICKS
-        anchor = "start" if tick == 0 else "end" if tick == TICKS else "middle"
+    for tick in range(ticks + 1):
+        x = LEFT + (shape.right - LEFT) * tick / ticks
+        anchor = "start" if tick == 0 else "end" if tick == ticks else "middle"
         parts.append(
             Markup(
                 '<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>'
@@ -121,17 +148,17 @@ def _time_axis(rates: dict[str, Any], height: int) -> Markup:
             ).format(
                 x,
                 x,
-                height - BOTTOM,
-                height - BOTTOM + 5,
+                shape.bottom,
+                shape.bottom + 5,
                 x,
-                height - BOTTOM + 20,
+                shape.bottom + 20,
                 anchor,
-                _tick(since + (until - since) * tick // TICKS, until - since),
+                _tick(since + (until - since) * tick // ticks, until - since),
             )
         )
     parts.append(
         Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">time, UTC</text>').format(
-            (LEFT + WIDTH - RIGHT) / 2, height - 6
+            (LEFT + shape.right) / 2, shape.height - 6
         )
     )
     return Markup("").join(parts)
@@ -154,9 +181,9 @@ def _clock(ns: int, *, seconds: bool = False) -> str:
 
 
 def _round_up(value: int) -> float:
-    """The next round number: 1, 2, 2.5 or 5 times a power of ten, of which the ticks are whole."""
-    if value <= TICKS:
-        return float(TICKS if value else 0)
+    """The next round number of which all ticks are whole."""
+    if value <= 3 * TICKS:
+        return float(math.ceil(value / TICKS) * TICKS)
     power = 10.0 ** math.floor(math.log10(value))
     return next(each * power for each in (1, 2, 4, 6, 8, 10) if each * power >= value)
 

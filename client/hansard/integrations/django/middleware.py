@@ -162,10 +162,7 @@ class AuditMiddleware:
     def _tell(self, request: Any) -> None:
         """Tell the middleware around Django who it was."""
         if _around(request) and (actor := _who_is_known(request)):
-            bind(actor=actor)  # in a thread, its context is this one
-            scope = getattr(request, "scope", None)
-            if scope is not None:  # Django answers in a task of its own
-                scope.setdefault("user", actor)
+            bind(actor=actor)  # in the context that the response is sent in
 
 
 def _around(request: Any) -> str | None:
