@@ -135,7 +135,7 @@ def test_a_backup_is_shown_as_the_log_that_it_is_of(log: Path, tmp_path: Path) -
 
 def test_what_is_no_log_is_said(tmp_path: Path) -> None:
     status, said = failed("--dir", tmp_path, "--port", 0)
-    assert status == 1
+    assert status == 2
     assert "there is no log in" in said
     no_backup = tmp_path / "x.db"
     no_backup.write_text("nothing")
