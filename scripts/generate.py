@@ -1,4 +1,5 @@
-"""Make what is made from code, in the README and beside it, or see that it is up to date.
+"""Make what is made from code, in the README and beside it, or see that it is up to date: tables,
+pages, and the manual page of all commands.
 
 python scripts/generate.py           exit 1 and name what is stale
 python scripts/generate.py --write   write it
@@ -13,7 +14,9 @@ from hansard.settings import settings_table
 from hansard_writer.cli import main as command
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # which are not installed
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]  # which are not installed
+
+import man_page  # noqa: E402
 
 from bench.reporting import readme, sizing  # noqa: E402
 from tampering import suite  # noqa: E402
@@ -54,11 +57,13 @@ def sized(text: str) -> str:
 
 def generated() -> dict[Path, str]:
     """All files that are made here, wholly or in part, as they should be."""
+    assert isinstance(command, click.Group)
     scale = ROOT / sizing.PAGE
     return {
         README: filled(README.read_text()),
         suite.PAGE: suite.page(),
         scale: sized(scale.read_text()),
+        man_page.PAGE: man_page.page(command),
     }
 
 

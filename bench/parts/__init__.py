@@ -20,6 +20,7 @@ from bench.parts import (
     ship,
     sync,
     verify,
+    web,
 )
 
 
@@ -55,6 +56,7 @@ _ALL: Final = (
     Part(ship.PART, "a log on its way to PostgreSQL, JetStream and Parquet files", ship.run),
     Part(crowded.PART, "one synchronous caller beside 16 bulk producers",
          lambda run: Found(crowded.run(run.place))),
+    Part(web.PART, "what a client of a web server sees of the audit middleware", web.run),
 )  # fmt: skip
 
 PARTS: Final = {part.name: part for part in _ALL}

@@ -31,6 +31,7 @@ from hansard.tracing import trace_recorded
 from hansard.wording import counted
 
 if TYPE_CHECKING:
+    from hansard.audited import Audited
     from hansard.redaction import Redaction, Seqs
 
 DROPS_LOOK_S = 0.01
@@ -256,6 +257,12 @@ class AuditLog:
         Raises `InvalidEvent` for arguments that break a rule.
         """
         return refusals.record(self, agent_id, action, decision)
+
+    def audited(self, event_type: str, **options: Any) -> "Audited":
+        """Decorate a function to record each of its calls: see `hansard.audited.Audited`."""
+        from hansard.audited import Audited
+
+        return Audited(self, event_type, **options)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded before is committed: entered or dead-lettered.

@@ -10,10 +10,13 @@ import contextlib
 import os
 import sys
 import weakref
+from pathlib import Path
 from typing import Protocol
 
 
 class _Log(Protocol):
+    directory: Path
+
     def close(self, timeout: float | None = None) -> int: ...
     def _become_child(self) -> None: ...
 
@@ -25,6 +28,11 @@ _finalizer_of: int | None = None  # the pid that has registered multiprocessing'
 def watch(log: _Log) -> None:
     """Take care of ``log`` at forks and at exit."""
     _logs.add(log)
+
+
+def logs_of(directory: Path) -> list[_Log]:
+    """This process's logs of a directory."""
+    return [log for log in list(_logs) if log.directory == directory]
 
 
 def register_exit_hook() -> None:

@@ -1,7 +1,8 @@
-"""Masks the values of fields that hold secrets, by the fields' names, in an event's JSON text.
+"""Masks the values of fields that hold secrets, by the fields' names, before an event is spooled.
 
-Text in, text out: nothing else of it changes, not an integer of any size, nor a name that is there
-twice. Secrets in the middle of a text, JSON within a string included, are not looked for.
+What is plain is masked as it is; of all else the JSON text, in which nothing else changes, not an
+integer of any size, nor a name that is there twice. Secrets in the middle of a text, JSON within a
+string included, are not looked for.
 """
 
 import re
@@ -11,7 +12,10 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from hansard.errors import ConfigError, InvalidEvent
+from hansard.texts import plain
 
 MASKED: Final = "[masked]"
 MASK_FIELDS: Final = (
@@ -65,6 +69,10 @@ def fields_to_mask(given: Iterable[str] | None) -> Fields:
     return Fields(frozenset(names), frozenset(chains))
 
 
+class _NotPlainError(Exception):
+    """A value's text alone says what names it has: it is a dataclass, a mapping, a fragment…"""
+
+
 class Mask:
     """Masks fields, and remembers names that are none of them. For any number of threads."""
 
@@ -76,8 +84,13 @@ class Mask:
         self.clean: set[str] = set()  # names that end no field; changed in place
 
     def masked(self, text: bytes, payload: Mapping[str, Any]) -> bytes:
-        """The text that ``payload``, a dict with all that it holds, became."""
-        return text if not self._ends or self._is_clean(payload) else self.masked_text(text)
+        """The text that ``payload``, a dict, became by orjson alone."""
+        if not self._ends or self._is_clean(payload):
+            return text
+        try:
+            return orjson.dumps(self._copy(payload, ()), plain)
+        except _NotPlainError:
+            return self.masked_text(text)
 
     def masked_text(self, text: bytes) -> bytes:
         """Any text of a JSON object. Raises `InvalidEvent` for what looks as if it had something to
@@ -99,6 +112,23 @@ class Mask:
                 if type(value) not in leaves:
                     nested.append(value)  # noqa: PERF401 - most often there is none
         return True
+
+    def _copy(self, value: Any, under: tuple[str, ...]) -> Any:
+        """A plain value without what is secret; ``under``: the names that it stands under."""
+        leaves = _LEAVES
+        if type(value) is dict:
+            copy: dict[str, Any] = {}
+            for name, each in value.items():
+                alike = _alike(name)
+                if self._names_field(alike, under):
+                    copy[name] = MASKED
+                else:
+                    nested = type(each) not in leaves
+                    copy[name] = self._copy(each, (*under, alike)) if nested else each
+            return copy
+        if type(value) is list or type(value) is tuple:
+            return [each if type(each) in leaves else self._copy(each, under) for each in value]
+        raise _NotPlainError
 
     def _learns(self, names: Iterable[str]) -> bool:
         """Whether none of the names ends a field."""
@@ -161,7 +191,7 @@ class Mask:
                 masked_at = -1
             name = ""
 
-    def _names_field(self, name: str, under: list[str]) -> bool:
+    def _names_field(self, name: str, under: Iterable[str]) -> bool:
         names, chains = self._fields
         if name in names:
             return True

@@ -24,10 +24,12 @@ _TASK_ID: Final = 5  # its place in an event's array
 
 
 class Refused(NamedTuple):
-    """Why an event is no entry."""
+    """An event that is no entry: why, and what it said."""
 
     reason: str
     detail: str
+    event_type: str
+    created_at: int
 
 
 class Joined(NamedTuple):
@@ -130,9 +132,9 @@ class MemoryWriter(LocalWriter):
                 duplicates=0,
                 refusals=known.refusals,
                 runs=[(seq, 1, id_) for seq, id_ in told if isinstance(id_, int)],
-                dead=[(seq, 1, *why) for seq, why in told if isinstance(why, Refused)],
+                dead=[(seq, 1, *why[:2]) for seq, why in told if isinstance(why, Refused)],
                 notices=[
-                    wire.Notice(seq, why.reason, "", why.detail)
+                    wire.Notice(seq, why.reason, why.event_type, why.detail)
                     for seq, why in refused
                     if isinstance(why, Refused)
                 ],
@@ -145,8 +147,9 @@ class MemoryWriter(LocalWriter):
         if missing is None:
             self._enter(known, joined)
             return
-        why = Refused(wire.ORPHAN, f"task {missing!r} is not registered")
-        for index in range(len(joined.events)):
+        detail = f"task {missing!r} is not registered"
+        for index, (_, created_at, event_type, *_) in enumerate(joined.events):
+            why = Refused(wire.ORPHAN, detail, event_type, created_at)
             known.outcomes[joined.first_seq + index] = why
         known.refused += len(joined.events)
         self._orphans.append((known, joined))

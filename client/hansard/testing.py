@@ -90,7 +90,7 @@ class MemoryLog(AuditLog):
         if told is None:
             return Entry(ID_UNKNOWN, UNKNOWN, key, "", 0)
         if not isinstance(told, int):
-            return Entry(None, ORPHANED, key, "", 0)
+            return Entry(None, ORPHANED, key, told.event_type, told.created_at)
         found = (each for each in self._memory.entries if each.id == told)
         event_type, created_at = next(((e.event_type, e.created_at_ns) for e in found), ("", 0))
         return Entry(told, COMMITTED, key, event_type, created_at)

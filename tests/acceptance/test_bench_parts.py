@@ -13,7 +13,7 @@ from bench.measuring import entered
 from bench.measuring.figures import Figure, Found
 from bench.measuring.processes import SPAWN, in_fresh_process
 from bench.measuring.run import Run
-from bench.parts import callers, filling, growth, ingest, limit, recover, ship, sync
+from bench.parts import callers, filling, growth, ingest, limit, recover, ship, sync, web
 from bench.workloads import RANDOM_KEYS, REAL, TASKS, WORKLOADS, Workload
 from bench.workloads.event import Event
 from hansard import AuditLog
@@ -277,3 +277,22 @@ def test_a_log_that_does_not_verify_where_it_was_shipped_to_is_wrong(
     wrong = ship.run(share(tmp_path, 400)).wrong
     assert len(wrong) == 1, wrong
     assert "hansard verify ended with" in wrong[0]
+
+
+def test_a_web_server_is_measured_by_itself_and_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "_SERVERS", {"uvicorn": web._SERVERS["uvicorn"]})
+    found = web.run(share(tmp_path, 1_000))
+    figures = {each.name: each.value for each in found.figures}
+    assert figures["uvicorn, one a ms: p50, audited"] > 0
+    assert [curve.name for curve in found.curves] == ["uvicorn, plain", "uvicorn, audited"]
+
+
+def test_a_request_that_is_not_in_the_log_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = web._SERVERS["uvicorn"]["plain"]
+    monkeypatch.setattr(web, "_SERVERS", {"uvicorn": {"plain": plain, "audited": plain}})
+    with pytest.raises(entered.WrongEntries, match="and the log has 0 entries"):
+        web.run(share(tmp_path, 1_000))

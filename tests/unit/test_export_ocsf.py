@@ -37,9 +37,10 @@ REFUSAL = {
     "rule_id": "R1", "reason": "outside", "agent_id": "agent:7", "timestamp": "2026-01-31",
 }  # fmt: skip
 REQUEST = {
-    "method": "PUT", "route": "/users/{id}", "path": "/users/7", "query": "a=1", "scheme": "https",
-    "status": 503, "duration_ms": 3.2, "client": "192.0.2.7:5000", "user_agent": "curl/8",
-    "http_version": "1.1", "correlation_id": "r-1", "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "method": "PUT", "route": "/users/{id}", "path": "/users/7", "query": {"a": "1"}, "bytes": 12,
+    "status": 503, "duration_ms": 3.2, "client": "192.0.2.7:5000",
+    "headers": {"user-agent": "curl/8", "x": ["1"]},
+    "correlation_id": "r-1", "trace_id": "0af7651916cd43dd8448eb211c80319c",
 }  # fmt: skip
 
 
@@ -174,17 +175,32 @@ def test_a_request_is_an_http_request_with_its_response() -> None:
     assert (event["status_id"], event["status_code"], event["duration"]) == (2, "503", 3)
     assert event["http_request"] == {
         "http_method": "PUT",
-        "url": {"path": "/users/7", "query_string": "a=1", "scheme": "https"},
+        "url": {"path": "/users/7"},
         "user_agent": "curl/8",
-        "version": "1.1",
+        "http_headers": [{"name": "user-agent", "value": "curl/8"}],
         "uid": "r-1",
     }
-    assert event["http_response"] == {"code": 503}
+    assert event["http_response"] == {"code": 503, "body_length": 12}
     assert event["src_endpoint"] == {"ip": "192.0.2.7", "port": 5000}
     assert event["dst_endpoint"] == {"hostname": "host-a"}
     assert event["api"]["request"] == {"uid": "r-1"}
     assert event["trace"] == {"uid": REQUEST["trace_id"]}
     assert event["metadata"]["profiles"] == ["trace"]
+
+
+def test_a_request_that_did_not_come_to_its_end_has_failed() -> None:
+    event = ocsf("http.request", {"method": "GET", "status": 200, "ended": "disconnected"})
+    assert (event["status_id"], event["status_detail"]) == (2, "disconnected")
+
+
+def test_the_rows_of_a_model_are_the_resources() -> None:
+    event = ocsf(
+        "model.updated", {"model": "shop.Order", "pk": 7, "changed": {"state": ["a", "b"]}}
+    )
+    assert event["activity_name"] == "Update"
+    assert event["resources"] == [{"type": "shop.Order", "uid": "7"}]
+    several = ocsf("model.deleted", {"model": "shop.Order", "pks": ["a", 2, None], "count": 3})
+    assert [each["uid"] for each in several["resources"]] == ["a", "2"]
 
 
 def test_a_request_without_a_path_has_its_route_and_one_that_worked_is_a_success() -> None:
@@ -271,7 +287,8 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=4,
 )
-_KNOWN = sorted({*OPERATION, *REFUSAL, *REQUEST, "error", "kind", "type", "message", "trace_id"})
+_OTHERS = {"error", "kind", "type", "message", "pk", "pks", "model", "ended"}
+_KNOWN = sorted({*OPERATION, *REFUSAL, *REQUEST, *_OTHERS})
 _PAYLOADS = st.dictionaries(st.sampled_from(_KNOWN), _VALUES, max_size=8)
 
 

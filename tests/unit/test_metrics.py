@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +22,7 @@ from hansard.errors import ConfigError, WriterUnavailable
 from hansard.metrics_address import MetricsAddress
 from hansard_writer.metrics import server as metrics_server
 from hansard_writer.metrics.exchange import HEAD_BYTES_MAX, Request, Response, read_head, said
-from hansard_writer.metrics.exporter import KEPT_S, Exporter
+from hansard_writer.metrics.exporter import KEPT_S, Exporter, _Process
 from hansard_writer.metrics.families import families_of
 from hansard_writer.metrics.health import SILENT_S_MAX, liveness, readiness
 from hansard_writer.metrics.server import CONNECTIONS_MAX, MetricsServer
@@ -151,6 +152,17 @@ def test_what_a_client_says_that_it_accepts_breaks_nothing(figures: dict[str, An
     exporter = exporter_of(Asked(figures))
     for accept in ("application/openmetrics-text; version=x.y", "text/plain; version=,;=", "\xff"):
         assert page(exporter, accept=accept).status == HTTPStatus.OK
+
+
+def test_the_process_is_measured_where_the_unit_hides_what_is_no_process(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("/proc/self")
+    hidden = {
+        family.name: family for family in _Process(registry=None, proc=str(tmp_path)).collect()
+    }
+    seen = {family.name: family for family in ProcessCollector(registry=None).collect()}
+    assert set(hidden) == set(seen)
+    started = "process_start_time_seconds"
+    assert abs(hidden[started].samples[0].value - seen[started].samples[0].value) < 5
 
 
 # --- asking, health ---

@@ -140,6 +140,23 @@ def test_the_smallest_checkpoint_that_covers_an_entry_is_found(log: Log) -> None
     assert found == ["note 2", "note 2", "note 5", "note 5", None]
 
 
+def test_event_types_are_found_by_leaps_through_their_index(log: Log) -> None:
+    types = ["a", "user.login", "user.logout", "user\uffff", "v"]
+    with LogReader(log.directory) as reader:
+        assert reader.event_types() == []
+        for event_type in (*types[::-1], "user.login"):
+            log.add(event_type)
+        assert reader.event_types() == types
+        assert reader.event_types(limit=2) == types[:2]
+        assert reader.event_types(begin="user") == types[1:4]
+        assert reader.event_types(begin="user.") == types[1:3]
+        assert reader.event_types(begin="w") == []
+        (statement,) = statements_of(reader, reader.event_types)
+        plan = plan_of(log, statement)
+    assert plan.count("SEARCH entries USING COVERING INDEX entries_by_type (event_type>") == 2
+    assert "SCAN entries" not in plan
+
+
 def test_counts_by_type(log: Log) -> None:
     for event_type in ("b", "a", "b"):
         log.add(event_type)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from hansard import directory as layout
 from hansard.errors import AuditLogError
@@ -58,13 +58,15 @@ def running(
     log_level: str = "info",
     accept_rollback: bool = False,
     migrate: bool = False,
+    stderr: IO[str] | None = None,
     **settings: Any,
 ) -> Iterator[RunningWriter]:
     """``with running("DIR") as writer:`` a writer serves DIR within the block, and no longer than
     this process lives.
 
     ``operations`` are modules of named operations; settings as in the README's table;
-    ``accept_rollback`` and ``migrate`` as for `hansard serve`. Raises `AuditLogError` when it does
+    ``accept_rollback`` and ``migrate`` as for `hansard serve`; what it logs goes to ``stderr``, by
+    default this process's. Raises `AuditLogError` when it does
     not start; why, it has said on stderr.
     """
     ours, theirs = socket.socketpair()
@@ -77,6 +79,7 @@ def running(
                 accept_rollback=accept_rollback,
                 migrate=migrate,
                 lifeline=theirs.fileno(),
+                stderr=stderr,
                 **settings,
             )
         try:
@@ -106,6 +109,7 @@ def start(
     accept_rollback: bool = False,
     migrate: bool = False,
     lifeline: int | None = None,
+    stderr: IO[str] | None = None,
     **settings: Any,
 ) -> RunningWriter:
     """Start a writer process and wait until it can be used; whoever calls it stops it. With a
@@ -128,6 +132,7 @@ def start(
         [*command, f"--log-level={log_level}", *(f"--operations={each}" for each in modules)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         env=environment,
         pass_fds=() if lifeline is None else [lifeline],

@@ -84,10 +84,12 @@ class AuditHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Record it. Raises nothing but what is no `Exception`, such as KeyboardInterrupt."""
         depth = getattr(self._inside, "depth", 0)
-        if is_own(record.name) or depth >= INSIDE_MAX:
+        if depth >= INSIDE_MAX:
             return
         self._inside.depth = depth + 1
         try:
+            if is_own(record.name):
+                return
             if not self._log.is_open:  # a shared one that somebody has closed; else as it is
                 self._log = shared_log(self._log.directory, **self._settings)
             record_line(self._log, self._line(record))
@@ -128,7 +130,7 @@ class AuditHandler(logging.Handler):
             self._level(record),
             said.get("actor"),
             said.get("task_id"),
-            int(record.created * 1_000_000_000),
+            round(record.created * 1_000_000) * 1_000,  # a float knows no more of it
         )
 
     def _message(self, record: logging.LogRecord) -> str:

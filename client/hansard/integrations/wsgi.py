@@ -1,7 +1,7 @@
 """WSGI middleware: one event for each request, of any WSGI application (PEP 3333).
 
 It imports no framework, and changes nothing of what passes through but for one response header. A
-request's event is recorded when the server closes its response, so behind the last byte.
+request's event is recorded when its response has come to its end, or is closed before.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -167,6 +167,7 @@ class _Body:
             chunk = self._context.run(next, self._chunks)
         except StopIteration:
             self._request.exchange.complete()
+            self._context.run(self._request.record)
             raise
         except BaseException as error:
             self._request.fail(error)
@@ -221,7 +222,18 @@ class _Input:
         return map(self._seen, self._stream)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        """What PEP 3333 does not ask for, but a server's stream may have: Werkzeug looks for
+        ``readinto``."""
+        found = getattr(self._stream, name)
+        if name != "readinto":
+            return found
+
+        def readinto(buffer: bytearray) -> int | None:
+            size: int | None = found(buffer)
+            self._seen(bytes(buffer[: size or 0]))
+            return size
+
+        return readinto
 
 
 def _closes_with(body: Any, then: Callable[[], None]) -> bool:

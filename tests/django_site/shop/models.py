@@ -3,6 +3,8 @@
 import uuid
 
 from django.db import models
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 
 from hansard.integrations.django.models import AuditedModel, audited
 
@@ -55,3 +57,17 @@ class Ticket(models.Model):
 
     key = models.UUIDField(primary_key=True, default=uuid.uuid4)
     title = models.CharField(max_length=50)
+
+
+class Stamped(AuditedModel):
+    """Saved again by a receiver of its own module, as soon as it is made."""
+
+    stamp = models.CharField(max_length=20, default="none")
+
+
+@receiver(post_save, sender=Stamped)
+def stamp(instance: Stamped, *, created: bool, **_: object) -> None:
+    """Saves it again."""
+    if created:
+        instance.stamp = "stamped"
+        instance.save()

@@ -1,7 +1,6 @@
 """Fixtures of the tests of the Django app: a database in memory, and a log that keeps."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from django.test import override_settings
 
 import django_site
 from hansard.integrations.django.configuration import current
-from kept import KeptLog
+from hansard.testing import MemoryLog
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +22,14 @@ def tables() -> Iterator[None]:
 
 
 @pytest.fixture
-def site(tables: None, tmp_path: Path) -> Iterator[Any]:
+def site(tables: None) -> Iterator[Any]:
     """Sets ``HANSARD`` for the rest of the test: ``log = site(values=False)``. The tables are empty
     afterwards."""
     assert django_site
     opened = []
 
-    def configure(**choices: Any) -> KeptLog:
-        log = KeptLog(tmp_path / "log")
+    def configure(**choices: Any) -> MemoryLog:
+        log = MemoryLog()
         settings = {"log": log, "models": ["auth.User", "shop.Order"], **choices}
         override = override_settings(HANSARD=settings)
         override.enable()
@@ -46,7 +45,7 @@ def site(tables: None, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def log(site: Any) -> KeptLog:
+def log(site: Any) -> MemoryLog:
     """The log of a site that is set as most are."""
-    kept: KeptLog = site()
+    kept: MemoryLog = site()
     return kept

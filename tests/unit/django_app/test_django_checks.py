@@ -13,7 +13,7 @@ from django.test import override_settings
 import django_site
 from hansard.integrations.django.checks import check
 from hansard.integrations.django.configuration import current
-from kept import KeptLog
+from hansard.testing import MemoryLog
 
 
 def told(hansard: Any) -> str:
@@ -41,6 +41,7 @@ def test_good_settings_are_silent(tmp_path: Path) -> None:
         ({"value_chars_max": True}, "it must be a number of characters"),
         ({"dir": 7}, "it must be a path"),
         ({"spool_bytes": 7}, "it must be at least"),
+        ({"requests": {"path": True}}, "unexpected keyword argument 'path'"),
         ({"on_full": "shout"}, "it must be one of block, drop, raise"),
     ],
 )
@@ -48,8 +49,8 @@ def test_what_is_wrong_is_named_with_the_way_out(hansard: Any, message: str) -> 
     assert message in told(hansard)
 
 
-def test_a_log_and_a_directory_are_one_too_many(tmp_path: Path) -> None:
-    with KeptLog(tmp_path / "log") as log:
+def test_a_log_and_a_directory_are_one_too_many() -> None:
+    with MemoryLog() as log:
         assert "leave one of them out" in told({"log": log, "dir": "x"})
 
 

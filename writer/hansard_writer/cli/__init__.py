@@ -3,11 +3,13 @@
 A thin skin: what a command does is the client's, the reader's or the writer's business.
 """
 
+import platform
 import sys
 from importlib import import_module
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from hansard_writer.cli import streams
 from hansard_writer.cli.exits import Failed, errors_as_exits
@@ -34,7 +36,9 @@ _MODULES: Final = {
     "ship": "ship",
     "keys": "keys",
     "view": "view",
+    "top": "top",
     "demo": "demo",
+    "completion": "completion",
 }
 
 
@@ -53,6 +57,13 @@ class CommandGroup(click.Group):
             return None
         command: click.Command = import_module(f"{__name__}.{_MODULES[cmd_name]}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """A command's name needs no command: loading all of them would take a second."""
+        if incomplete[:1] in ("-", "/"):
+            return super().shell_complete(ctx, incomplete)
+        names = self.list_commands(ctx)
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with streams.prepared():
@@ -75,10 +86,12 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, wanted: boo
 
     import hansard
     from hansard import wire
+    from hansard_writer import schema
 
     click.echo(
         f"hansard {hansard.__version__} (SQLite {apsw.sqlite_lib_version()}, "
-        f"libzmq {zmq.zmq_version()}, wire version {wire.WIRE_VERSION})"
+        f"libzmq {zmq.zmq_version()}, wire version {wire.WIRE_VERSION}, "
+        f"schema version {schema.VERSION}, Python {platform.python_version()})"
     )
     ctx.exit()
 
@@ -94,7 +107,7 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, wanted: boo
     is_eager=True,
     expose_value=False,
     callback=_print_versions,
-    help="Show the versions of hansard, SQLite, libzmq and the wire format.",
+    help="Show the versions of hansard, SQLite, libzmq, wire format, schema and Python.",
 )
 def main() -> None:
     """The audit log of multi-process Python applications.

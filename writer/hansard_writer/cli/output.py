@@ -10,12 +10,12 @@ import io
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, islice
 from typing import Any, Final
 
 from hansard_writer.spliced_json import as_hex, json_line
+from hansard_writer.terminal_text import cut, escaped, fitted, width_of
 
 Row = Mapping[str, Any]
 
@@ -123,13 +123,13 @@ def _table(rows: Iterable[Row], columns: Sequence[str], sample_rows: int) -> Ite
     longest = sys.maxsize if WHOLE in columns else terminal
     widths = _widths(columns, [list(columns), *sample], longest)
     for line in chain([list(columns)], sample, cells):
-        padded = [_fit(cell, width) for cell, width in zip(line, widths, strict=True)]
-        yield _cut(GAP.join(padded).rstrip(), longest) + "\n"
+        padded = [fitted(cell, width) for cell, width in zip(line, widths, strict=True)]
+        yield cut(GAP.join(padded).rstrip(), longest) + "\n"
 
 
 def _widths(columns: Sequence[str], sample: list[list[str]], terminal: int) -> list[int]:
     """What each column needs; where that is too much, the widest ones share what there is."""
-    widths = [max(map(_width, column)) for column in zip(*sample, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*sample, strict=True)]
     room = terminal - len(GAP) * (len(columns) - 1)
     elastic = [index for index, name in enumerate(columns) if name not in NEVER_CUT]
     while elastic and sum(widths) > room:
@@ -143,36 +143,5 @@ def _widths(columns: Sequence[str], sample: list[list[str]], terminal: int) -> l
 
 
 def printable(value: object) -> str:
-    """Text that only prints: what could move a cursor or turn the line around is escaped."""
-    text = "" if value is None else str(_plain(value))
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
-
-
-def _fit(text: str, width: int) -> str:
-    text = _cut(text, width)
-    return text + " " * (width - _width(text))
-
-
-def _cut(text: str, width: int) -> str:
-    if len(text) * 2 <= width or _width(text) <= width:
-        return text
-    used = 1  # for the ellipsis
-    for index, each in enumerate(text):
-        used += _width(each)
-        if used > width:
-            return text[:index] + "…"
-    return text
-
-
-def _width(text: str) -> int:
-    """How many columns of a terminal it takes."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
-        for each in text
-    )
+    """Text that only prints."""
+    return escaped("" if value is None else str(_plain(value)))

@@ -15,6 +15,7 @@ from hansard import directory as layout
 from hansard.operations import ENV_OPERATION
 from hansard.reader import Between, Event, LogReader, Operation, Refusal
 from hansard.refusals import GOVERNANCE_REFUSAL
+from hansard_writer.cli.completing import event_types
 from hansard_writer.cli.exits import Unusable
 from hansard_writer.cli.options import LEVEL, NUMBER, TEXT, TIME, Function
 
@@ -79,7 +80,7 @@ def _all_derived(
 def entry_options(function: Function) -> Function:
     """What an entry may be chosen by; passes each under the name that `LogReader` has for it."""
     options = [
-        click.option("--event-type", type=TEXT, help="Only this type."),
+        click.option("--event-type", type=TEXT, shell_complete=event_types, help="Only this type."),
         click.option("--task-id", type=TEXT, help="Only this task's."),
         click.option("--actor", type=TEXT, help="Only by this actor."),
         click.option("--level", type=LEVEL, help="Only of this level."),

@@ -75,7 +75,7 @@ def gather(directory: Path, timeout: float, *, is_deep: bool = False) -> Facts:
     if not os.access(directory, os.R_OK | os.X_OK):
         return Facts(**seen, closed=layout.foreign_directory(directory))
     checkpoint, is_odd = _checkpoint(directory / layout.CHECKPOINT)
-    verified = _verified(directory / layout.VERIFIED)
+    verified = read_verdict(directory / layout.VERIFIED)
     return Facts(
         **seen,
         **_settings(directory),
@@ -142,7 +142,8 @@ def _checkpoint(path: Path) -> tuple[int | None, bool]:
         return None, False
 
 
-def _verified(path: Path) -> Verified | None:
+def read_verdict(path: Path) -> Verified | None:
+    """What `verify` left there; None for what is not there, or is something else."""
     try:
         with path.open("rb") as file:
             report = orjson.loads(file.read(VERIFIED_BYTES_MAX))

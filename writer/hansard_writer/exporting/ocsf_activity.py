@@ -4,7 +4,8 @@ not. Pure.
 Three kinds of entries are known by their type: operations on an environment, refusals, requests
 (``http.request``). Of all others a few members are known wherever they stand on top of a payload:
 ``duration_ms``, ``error`` (text, or an object with ``type`` and ``message``), ``correlation_id``,
-``trace_id``. What is not of the form that OCSF asks for is left where it is, in the payload.
+``trace_id``, ``model`` with ``pk`` or ``pks``. What is not of the form that OCSF asks for is left
+where it is, in the payload.
 
 The activity is named by a verb: an operation's name, a request's method, the kind of a refused
 action, else the event type's last part. What OCSF has no verb for is "Other" by that name. Nothing
@@ -170,30 +171,33 @@ def _request(_event: Event, payload: dict[str, Any]) -> _Told:
         status = FAILURE if code >= 400 else SUCCESS
         response = {"code": code}
         attributes["status_code"] = str(code)
-        attributes["http_response"] = {"code": code}
-    error = _error(payload)
-    if error:
+        sent = {"code": code, "body_length": _small(payload, "bytes")}
+        attributes["http_response"] = _without_empty(sent)
+    error, ended = _error(payload), _text(payload, "ended")
+    if error or ended:
         status, response = FAILURE, response | error
-        attributes["status_detail"] = error.get("error_message") or error["error"]
+        attributes["status_detail"] = _detail(error) or ended
     attributes["http_request"] = _http_request(payload, method)
-    client = _address(_text(payload, "client") or _text(payload, "client_ip"))
+    client = _address(_text(payload, "client"))
     name = method or HTTP_REQUEST
     return _Told(_verb(method), name, status, _without_empty(attributes), response, client)
 
 
 def _http_request(payload: dict[str, Any], method: str) -> dict[str, Any]:
     """The path where it was recorded, else the route that it met."""
-    url = {
-        "path": _text(payload, "path") or _text(payload, "route"),
-        "query_string": _text(payload, "query"),
-        "scheme": _text(payload, "scheme"),
+    path = _text(payload, "path") or _text(payload, "route")
+    given = payload.get("headers")
+    headers = {
+        name: value
+        for name, value in (given.items() if isinstance(given, dict) else ())
+        if isinstance(value, str)
     }
     return _without_empty(
         {
             "http_method": method,
-            "url": _without_empty(url) if url["path"] else {},
-            "user_agent": _text(payload, "user_agent"),
-            "version": _text(payload, "http_version"),
+            "url": {"path": path} if path else {},
+            "user_agent": headers.get("user-agent"),
+            "http_headers": [{"name": name, "value": headers[name]} for name in headers],
             "uid": _text(payload, "correlation_id"),
         }
     )
@@ -204,9 +208,16 @@ def _any(event: Event, payload: dict[str, Any]) -> _Told:
     words = [word.lower() for word in _WORD.findall(last)]
     status = _ENDS.get(words[-1], UNKNOWN) if words else UNKNOWN
     error = _error(payload)
-    detail = error.get("error_message") or error.get("error") or ""
-    attributes = {"status_detail": detail} if detail else {}
+    attributes = _without_empty({"status_detail": _detail(error), "resources": _rows(payload)})
     return _Told(_verb(last), event.event_type, FAILURE if error else status, attributes, error)
+
+
+def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a model, as the integration of Django records them."""
+    model, several = _text(payload, "model"), payload.get("pks")
+    keys = several if isinstance(several, list) else [payload.get("pk")]
+    named = [str(key) for key in keys if type(key) in (str, int)]
+    return [{"type": model, "uid": key} for key in named if model]
 
 
 _TELL: Final = {
@@ -255,6 +266,11 @@ def _error(payload: dict[str, Any]) -> dict[str, Any]:
             {"error": _text(error, "type"), "error_message": _text(error, "message")}
         )
     return {"error_message": error} if error and isinstance(error, str) else {}
+
+
+def _detail(error: dict[str, Any]) -> str:
+    detail: str = error.get("error_message") or error.get("error") or ""
+    return detail
 
 
 def _address(client: str) -> dict[str, Any]:

@@ -40,7 +40,17 @@ ASK_S: Final = 1.0  # for the loop to answer, which does so between two commits
 KEPT_S: Final = 1.0  # an answer, for all who ask meanwhile
 PAGES: Final = ("/metrics", "/healthz", "/readyz")
 
+_KNOWS_BOOT: Final = hasattr(time, "CLOCK_BOOTTIME")  # Linux, which alone has that /proc
+
 Ask = Callable[[], Mapping[str, Any]]
+
+
+class _Process(ProcessCollector):
+    """The library's, which gives up where it cannot read /proc/stat for the time of the boot; the
+    systemd unit hides that file (ProcSubset=pid), and the kernel's clock knows, too."""
+
+    def _boot_time(self) -> float | None:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) if _KNOWS_BOOT else None
 
 
 class Exporter:
@@ -62,7 +72,7 @@ class Exporter:
         }
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        _Process(registry=self._registry)
         self._figures: Mapping[str, Any] | None = None
         self._answered_at = clock()
         self._kept_until = self._answered_at

@@ -5,7 +5,8 @@ binds actor and correlation id around each request, and records the request. All
 dict, ``HANSARD`` in settings.py: see `configuration`.
 
 `AuditedModel`, `AuditedQuerySet` and ``@audited`` are in `hansard.integrations.django.models`,
-because Django forbids models before its apps are loaded.
+because Django forbids models before its apps are loaded. For events of the site's own there is
+``log()``, the `AuditLog` that all of this records into.
 """
 
 try:
@@ -14,3 +15,7 @@ except ImportError as error:
     raise ImportError(
         "hansard.integrations.django needs Django: pip install 'hansard[django]'"
     ) from error
+
+from hansard.integrations.django.configuration import log
+
+__all__ = ["log"]

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 
 from hansard.integrations.django.configuration import Configuration
@@ -103,8 +102,6 @@ def stored(instance: Any, fields: Iterable[Any], using: str) -> Values | None:
 
 def comparable(field: Any, value: Any) -> Any:
     """The value as the database would return it: "7" for an integer is 7."""
-    if isinstance(value, FieldFile):
-        return value.name or ""
     try:
         value = field.to_python(value)
     except (ValidationError, TypeError, ValueError):  # a custom field's own

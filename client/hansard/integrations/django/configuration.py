@@ -34,7 +34,10 @@ class Configuration:
     * ``values``: whether old and new values are recorded, or the names of fields alone;
       ``value_chars_max``: characters kept of each; ``fixtures``: whether loaddata is recorded.
     * ``signins``: whether logins, logouts and failed logins are recorded.
-    * ``user_field``: the attribute of a user that follows ``user:`` in an actor.
+    * ``user_field``: the attribute of a user that follows ``user:`` in an actor; ``resolve_user``:
+      whether the middleware asks who it was where nothing else has, at up to two queries a request.
+    * ``requests``: whether the middleware records requests, or a dict of what it takes along, as
+      `hansard.integrations.wsgi.AuditMiddleware` has it: ``{"paths": True, "exclude": ["/ping"]}``.
     """
 
     dir: str | os.PathLike[str] | None = None
@@ -47,6 +50,8 @@ class Configuration:
     fixtures: bool = True
     signins: bool = True
     user_field: str = "pk"
+    resolve_user: bool = False
+    requests: bool | dict[str, Any] = True
 
     def excludes(self, label: str, field: str) -> bool:
         """Whether a field of the model ``label`` is left out of what is recorded."""
@@ -83,6 +88,14 @@ def record(event_type: str, payload: Mapping[str, Any], **about: Any) -> None:
     try:
         log().record(event_type, payload, **about)
     except Exception as error:  # noqa: BLE001 - a log's fault must not become the site's
+        complain(event_type, error)
+
+
+async def arecord(event_type: str, payload: Mapping[str, Any], **about: Any) -> None:
+    """`AuditLog.arecord`, in the same way."""
+    try:
+        await log().arecord(event_type, payload, **about)
+    except Exception as error:  # noqa: BLE001 - as above
         complain(event_type, error)
 
 
@@ -137,6 +150,8 @@ _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "fixtures": _TRUTH,
     "signins": _TRUTH,
     "user_field": (str, "the name of an attribute of the user model"),
+    "resolve_user": _TRUTH,
+    "requests": ((bool, dict), 'True, False or a dict such as {"paths": True}'),
 }
 
 

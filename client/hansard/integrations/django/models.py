@@ -15,6 +15,7 @@ from typing import Any, Final
 from django.db import models
 
 from hansard.integrations.django import recording
+from hansard.integrations.django.configuration import complain
 from hansard.integrations.django.recording import PKS_MAX
 from hansard.integrations.django.registry import MARK, audited
 
@@ -35,7 +36,7 @@ class AuditedQuerySet(models.QuerySet):
         if _in_bulk_update.get():
             return super().update(**values)
         self._for_write = True
-        pks = list(self.order_by().values_list("pk", flat=True)[:PKS_MAX])
+        pks = self._some_pks()
         count = super().update(**values)
         if count:
             recording.record_many(
@@ -49,6 +50,14 @@ class AuditedQuerySet(models.QuerySet):
         return count
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def _some_pks(self) -> list[Any]:
+        """Which rows an update will find; none where this cannot be asked, as the update may."""
+        try:
+            return list(self.order_by().values_list("pk", flat=True)[:PKS_MAX])
+        except Exception as error:  # noqa: BLE001 - the update says itself what is wrong
+            complain(recording.UPDATED, error)
+            return []
 
     def bulk_create(self, objs: Any, *args: Any, **options: Any) -> Any:
         created = super().bulk_create(objs, *args, **options)

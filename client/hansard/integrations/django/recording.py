@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
+from hansard.context import bound_now
 from hansard.integrations.django import changes
 from hansard.integrations.django.changes import Before
 from hansard.integrations.django.configuration import complain, current, record
@@ -145,10 +146,11 @@ def _record(event_type: str, model: Any, using: str, payload: Mapping[str, Any])
     meta = model._meta.concrete_model._meta  # a proxy has no rows of its own
     database = {} if using == DEFAULT_DB_ALIAS else {"database": using}
     payload = {"model": meta.label, **payload, **database}
-    context, created_at = copy_context(), time_ns()
+    known, context, created_at = bound_now(), copy_context(), time_ns()
+    actor = None if known is None else known.who()  # now: by the commit it may be another
 
     def enter() -> None:
-        context.run(record, event_type, payload, created_at=created_at)
+        context.run(record, event_type, payload, actor=actor, created_at=created_at)
 
     connection = connections[using]
     if connection.in_atomic_block or connection.get_autocommit():
