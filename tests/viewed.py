@@ -9,12 +9,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import hansard
-from hansard_writer import running
+from hansard_writer import RunningWriter, running
 from support import wait_until
 
 DATA = Path(__file__).parent / "data"
@@ -98,12 +98,14 @@ def data_set(name: str, count: int) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def writer(directory: Path) -> AbstractContextManager[RunningWriter]:
+    """A writer with the settings of such a log."""
+    return running(directory, fts_event_types=["agent.step"], enforce_tasks=True)
+
+
 def fill(directory: Path) -> None:
     """Real events of every kind, hostile text, orphans, and a redacted entry (4)."""
-    with (
-        running(directory, fts_event_types=["agent.step"], enforce_tasks=True),
-        hansard.AuditLog(directory) as log,
-    ):
+    with writer(directory), hansard.AuditLog(directory) as log:
         for task in range(4):
             log.register_task(f"T{task}", title="a task")
         for number, step in enumerate(data_set("agent_sweagent_steps.jsonl.gz", 60)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import hansard
 import viewed
 from hansard.reader import LogReader
 from viewed import View
@@ -263,6 +264,18 @@ def test_the_local_time_is_there_for_who_points_at_one(seen: Seen) -> None:
     time = seen.go("/entry/9").locator("main time").first
     time.hover()
     assert "here" in (time.get_attribute("title") or "")
+
+
+def test_a_list_that_is_live_shows_what_comes_in(seen: Seen, log: Path) -> None:
+    page = seen.go("/entries?type=late.news")
+    assert "No entry meets these conditions" in page.inner_text("#rows")
+    page.click("a.live")
+    with viewed.writer(log), hansard.AuditLog(log) as recorder:
+        recorder.record("late.news", {"n": 1}, sync=True)
+        page.wait_for_selector("td.seq a")
+        assert page.inner_text("td.type") == "late.news"
+        page.click("a.live")
+    assert "live=1" not in page.url
 
 
 def test_ones_own_sql_is_read_only(seen: Seen) -> None:

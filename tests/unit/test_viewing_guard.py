@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hansard_writer.viewing.guard import FORM_BYTES_MAX, OPEN, Guard, Receive, Scope, Send
-from hansard_writer.viewing.serving import address, is_loopback
+from hansard_writer.viewing.listening import address, is_loopback
 
 TOKEN = "the-token"
 

@@ -11,6 +11,8 @@ from hansard.served_by import require_log_here
 from hansard_writer.cli.exits import Taken
 from hansard_writer.cli.options import SECONDS, Number, directory_option
 from hansard_writer.viewing import HOST, PORT, VERIFY_EVERY_S
+from hansard_writer.viewing.listening import PortTaken, bound, is_loopback
+from hansard_writer.viewing.shown_backup import shown_as_log
 
 BACKUP: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -66,17 +68,17 @@ def command(
     `hansard verify` does. Works without a network. Needs `pip install 'hansard[view]'`. Exits with
     4 where the port is taken.
     """
-    serving = _loaded()
     with contextlib.ExitStack() as stack:
         if backup is not None:
-            directory = stack.enter_context(serving.shown_as_log(backup))
+            directory = stack.enter_context(shown_as_log(backup))
         else:
             require_log_here(directory)
         try:
-            listening = stack.enter_context(serving.bound(host, port))
-        except serving.PortTaken as error:
+            listening = stack.enter_context(bound(host, port))
+        except PortTaken as error:
             raise Taken(str(error)) from error
-        if not serving.is_loopback(host):
+        serving = _loaded()
+        if not is_loopback(host):
             click.echo(
                 f"Warning: {host} is open to other machines, and nothing is encrypted: whoever "
                 "reads along has the token, and the record.",

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from hansard.errors import AuditLogError
+from hansard.errors import AuditLogError, ConfigError
 from hansard_writer.viewing.answers import Answers
 
 WRONG: Final = "wrong"  # what was asked for breaks a rule
+UNUSABLE: Final = "unusable"  # there is no log, or none that can be read
 FAILED: Final = "failed"  # the log cannot be read now
 
 
@@ -32,6 +33,8 @@ def main() -> None:
 def _answer(answers: Answers, question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"answer": getattr(answers, question)(**arguments)}
+    except ConfigError as error:
+        return {UNUSABLE: str(error)}
     except ValueError as error:
         return {WRONG: str(error)}
     except AuditLogError as error:

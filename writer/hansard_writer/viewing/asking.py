@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from hansard.errors import AuditLogError
+from hansard.errors import AuditLogError, ConfigError
 
 CHILDREN: Final = 2  # a page that takes long does not hold up the others
 ANSWER_S_MAX: Final = 15.0
@@ -39,7 +39,7 @@ class Readers:
             self._free.put_nowait(each)
 
     async def ask(self, question: str, **arguments: Any) -> Any:
-        """The answer. Raises `Wrong`, and `Unanswered`."""
+        """The answer. Raises `Wrong`, `Unanswered`, and `ConfigError` where there is no log."""
         child = await self._free.get()
         try:
             answered = await child.ask(question, arguments)
@@ -47,6 +47,8 @@ class Readers:
             self._free.put_nowait(child)
         if "wrong" in answered:
             raise Wrong(answered["wrong"])
+        if "unusable" in answered:
+            raise ConfigError(answered["unusable"])
         if "failed" in answered:
             raise Unanswered(answered["failed"])
         return answered["answer"]

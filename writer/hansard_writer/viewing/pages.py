@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from datasette.utils.asgi import NotFound, Response
 
+from hansard.errors import AuditLogError
 from hansard_writer.viewing import payloads, plot
-from hansard_writer.viewing.asking import Readers, Unanswered, Wrong
+from hansard_writer.viewing.asking import Readers, Wrong
 from hansard_writer.viewing.verification import Verification
 
 PAGE_ROWS: Final = 50
@@ -95,7 +96,7 @@ class Pages:
         """What every page shows: which log it is, and what was verified."""
         try:
             log = await self._ask("header")
-        except (Unanswered, Wrong) as error:
+        except AuditLogError as error:
             log = {"error": str(error)}
         standing = self._verification.standing
         return {"log": log, "standing": asdict(standing) | {"state": standing.state}}

@@ -11,6 +11,7 @@ from datasette.plugins import pm
 from datasette.utils.asgi import Base400, Response
 from datasette.views.base import DatasetteError
 
+from hansard.errors import ConfigError
 from hansard_writer.viewing import text
 from hansard_writer.viewing.asking import Unanswered, Wrong
 from hansard_writer.viewing.pages import GLOBALS, Pages
@@ -87,7 +88,7 @@ def _told(exception: Exception) -> tuple[int, str]:
     """The status and what to say; of a fault of ours no more than that there was one."""
     if isinstance(exception, Wrong):
         return 400, str(exception)
-    if isinstance(exception, Unanswered):
+    if isinstance(exception, Unanswered | ConfigError):
         return 503, str(exception)
     if isinstance(exception, Base400):
         said = str(exception.args[0]) if exception.args else ""

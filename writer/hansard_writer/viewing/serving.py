@@ -1,29 +1,23 @@
-"""The view's process, from its start to its end: a socket, Datasette behind the guard, an end.
+"""The view's process, from its start to its end: Datasette behind the guard, on a socket.
 
-It binds where it is told, and never opens the log by apsw.
+It is given the socket, and never opens the log by apsw.
 """
 
 import asyncio
-import contextlib
-import errno
-import ipaddress
 import logging
 import signal
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import uvicorn
 from datasette.app import Datasette
 
-from hansard import directory as layout
-from hansard.errors import AuditLogError, ConfigError
-from hansard_writer.viewing import HOST, guard, plugin
+from hansard_writer.viewing import guard, plugin
 from hansard_writer.viewing.asking import Readers
 from hansard_writer.viewing.guard import Guard
+from hansard_writer.viewing.listening import address
 from hansard_writer.viewing.log_database import LogDatabase
 from hansard_writer.viewing.pages import Pages
 from hansard_writer.viewing.verification import Verification
@@ -44,45 +38,6 @@ _SETTINGS: Final = {
     "default_cache_ttl": 0,
     "truncate_cells_html": 300,
 }
-
-
-class PortTaken(AuditLogError):
-    """Somebody listens there. Name another with --port; 0 takes a free one."""
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `PortTaken`, and `ConfigError` for what is no address here."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"port {port} of {host} is taken: name another with --port; 0 takes a free one"
-            ) from error
-        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
-    return listening
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody elsewhere can connect."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-@contextlib.contextmanager
-def shown_as_log(backup: Path) -> Iterator[Path]:
-    """A directory in which a backup is a log, for as long as it is looked at."""
-    with tempfile.TemporaryDirectory(prefix="hansard-view-") as place:
-        (Path(place) / layout.DATABASE).symlink_to(backup.absolute())
-        yield Path(place)
 
 
 def serve(
@@ -137,13 +92,6 @@ async def _serve(
         verifying.cancel()
         await asyncio.gather(verifying, return_exceptions=True)
         await readers.close()
-
-
-def address(host: str, port: int, token: str) -> str:
-    """What to open in a browser."""
-    name = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104 - to be reached from here
-    name = f"[{name}]" if ":" in name else name
-    return f"http://{name}:{port}{guard.OPEN}?token={quote(token)}"
 
 
 class _Datasette(Datasette):  # type: ignore[misc]  # it has no types

@@ -17,6 +17,7 @@ from typing import Any, Final
 from hansard import directory as layout
 
 REST_SHARE: Final = 20  # of a verification's own time: it rests so much longer at least
+NICENESS: Final = 19
 ASKED_AGAIN_S_MIN: Final = 5.0  # between two that somebody asks for
 REPORT_BYTES_MAX: Final = 1 << 20
 GOOD: Final = frozenset({"intact", "pruned"})
@@ -88,9 +89,9 @@ class Verification:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_step_back,
         )
         try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
             said, complaint = await process.communicate()
         finally:
             if process.returncode is None:
@@ -103,10 +104,6 @@ class Verification:
                 return report, ""
         lines = complaint.decode(errors="backslashreplace").strip().splitlines()
         return None, lines[-1].removeprefix("Error: ") if lines else "it said nothing"
-
-
-def _step_back() -> None:
-    os.nice(19)
 
 
 def _kept(directory: Path) -> dict[str, Any] | None:
