@@ -12,6 +12,7 @@ import pytest
 import hansard
 import viewed
 from hansard.reader import LogReader
+from hansard_writer.viewing.listening import pointer_to
 from viewed import View
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -71,6 +72,7 @@ class Seen:
         self.page.on("console", lambda said: self._complain(said.type, said.text))
         self.page.on("pageerror", lambda error: self._complain("error", str(error)))
         self.page.goto(view.opened)
+        self.page.wait_for_url(f"{view.url}/")
 
     def _note(self, request: Any) -> None:
         if not request.url.startswith(self.view.url):
@@ -102,7 +104,7 @@ def seen(tab: Seen) -> Iterator[Seen]:
 
 def test_the_token_is_in_the_address_once_and_in_a_cookie_then(seen: Seen) -> None:
     seen.page.goto(seen.view.opened)
-    assert seen.page.url == f"{seen.view.url}/"
+    seen.page.wait_for_url(f"{seen.view.url}/")
     (cookie,) = seen.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert seen.view.token not in cookie["value"]
@@ -116,7 +118,21 @@ def test_who_has_a_wrong_token_is_told_how_to_get_in(view: View, browser: Any) -
     assert "hansard view" in page.inner_text("main")
     page.fill("input[name=token]", view.token)
     page.click("button")
-    assert page.url == f"{view.url}/"
+    page.wait_for_url(f"{view.url}/")
+    context.close()
+
+
+def test_a_file_that_open_makes_leads_in_without_a_token_on_a_command_line(
+    view: View, browser: Any, tmp_path: Path
+) -> None:
+    pointer = pointer_to(view.opened, tmp_path)
+    assert view.token not in pointer
+    assert (tmp_path / "hansard-view.html").stat().st_mode & 0o077 == 0
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(pointer)
+    page.wait_for_url(f"{view.url}/")
+    assert page.inner_text("h2").endswith(("Intact", "verified", "Not verified yet"))
     context.close()
 
 
@@ -246,6 +262,7 @@ def test_hostile_text_is_only_shown_among_the_tables_too(seen: Seen) -> None:
     page = seen.go("/log/entries?_nocount=1&_sort_desc=seq")
     assert viewed.HOSTILE in page.inner_text("main")
     assert page.locator("main img, main script").count() == 0
+    assert "\u202e" not in page.content()
 
 
 def test_filters_stay_in_the_address_and_pages_turn_both_ways(seen: Seen) -> None:

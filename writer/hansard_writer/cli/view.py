@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
@@ -11,7 +12,7 @@ from hansard.served_by import require_log_here
 from hansard_writer.cli.exits import Taken
 from hansard_writer.cli.options import SECONDS, Number, directory_option
 from hansard_writer.viewing import HOST, PORT, VERIFY_EVERY_S
-from hansard_writer.viewing.listening import PortTaken, bound, is_loopback
+from hansard_writer.viewing.listening import PortTaken, bound, is_loopback, pointer_to
 from hansard_writer.viewing.shown_backup import shown_as_log
 
 BACKUP: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -88,7 +89,8 @@ def command(
         def tell(address: str) -> None:
             click.echo(f"hansard view {address}")
             if opens:
-                click.launch(address)
+                place = stack.enter_context(TemporaryDirectory(prefix="hansard-view-"))
+                click.launch(pointer_to(address, Path(place)))
 
         serving.serve(
             directory,

@@ -39,6 +39,10 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
     b"cache-control": b"no-store",
 }
 _OWN: Final = frozenset(HEADERS) | {b"access-control-allow-origin", b"expires", b"etag"}
+_ONWARD: Final = (
+    b'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Hansard</title>'
+    b'<meta http-equiv="refresh" content="0; url=/"><p><a href="/">To the log</a></p></html>'
+)
 _LOCKED: Final = (Path(__file__).parent / "templates" / "locked.html").read_bytes()
 
 
@@ -98,14 +102,10 @@ class Guard:
             await _page(send, 401, _LOCKED)
             return
         cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 303,
-                "headers": [(b"location", b"/"), (b"set-cookie", cookie.encode())],
-            }
-        )
-        await send({"type": "http.response.body", "body": b""})
+        # No redirect by its status: behind a link of another site the cookie would not come along.
+        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"set-cookie", cookie.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": _ONWARD})
 
     def _is_known(self, headers: Mapping[bytes, bytes]) -> bool:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")

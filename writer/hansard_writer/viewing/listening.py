@@ -6,11 +6,23 @@ It loads nothing that takes long: a port that is taken is said at once.
 import errno
 import ipaddress
 import socket
+from html import escape
+from pathlib import Path
 from urllib.parse import quote
 
 from hansard.errors import AuditLogError, ConfigError
 from hansard_writer.viewing import HOST
 from hansard_writer.viewing.guard import OPEN
+
+
+def pointer_to(address: str, place: Path) -> str:
+    """The address of a new file in a directory of our own that leads a browser to ``address``: on a
+    command line, which everybody can read, the token would be no secret."""
+    pointer = place / "hansard-view.html"
+    pointer.touch(0o600)
+    leads = f'<meta http-equiv="refresh" content="0; url={escape(address)}">'
+    pointer.write_text(f"<!DOCTYPE html><title>Hansard</title>{leads}", encoding="utf-8")
+    return pointer.as_uri()
 
 
 class PortTaken(AuditLogError):

@@ -17,6 +17,7 @@ from hansard_writer.viewing.asking import Unanswered, Wrong
 from hansard_writer.viewing.pages import GLOBALS, Pages
 
 _LOG: Final = logging.getLogger("hansard.view")
+CELL_CHARS_MAX: Final = 300
 _UNWANTED: Final = (
     "datasette.handle_exception",  # prints local variables, a cookie among them
     "datasette.actor_auth_cookie",
@@ -69,6 +70,14 @@ class _Plugin:
             size=text.bytes_said,
             duration=text.duration_said,
         )
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def render_cell(self, value: Any) -> Any:
+        """Recorded text in a table, as it is shown elsewhere."""
+        if not isinstance(value, str):
+            return None
+        cut = value[:CELL_CHARS_MAX]
+        return text.visible(cut) + ("…" if len(cut) < len(value) else "")
 
     @hookimpl  # type: ignore[untyped-decorator]
     def handle_exception(self, datasette: Any, request: Any, exception: Exception) -> Any:
