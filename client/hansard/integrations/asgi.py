@@ -273,7 +273,7 @@ def _wanted_headers(scope: Scope, audit: AuditMiddleware) -> dict[bytes, bytes]:
     """The first of each name, as far as they are of interest."""
     wanted = audit.wanted
     found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
+    for name, value in scope.get("headers", ()):
         if name in wanted:
             found.setdefault(name, value)
     return found
