@@ -1,6 +1,7 @@
 """What models create, update and delete is recorded: what has changed, once, and if it stays."""
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
@@ -159,6 +160,19 @@ def test_a_save_that_fails_leaves_nothing_that_the_next_would_tell(log: MemoryLo
 
 
 # --- models of every kind ---
+
+
+def test_a_save_that_fails_leaves_no_old_values_in_a_pickle(log: MemoryLog) -> None:
+    customer = Customer.objects.create(name="ada", password="hunter2")
+    customer.password, customer.name = "another", None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        customer.save()
+    pickled = pickle.dumps(customer)
+    assert b"hunter2" not in pickled
+    cached = pickle.loads(pickled)
+    cached.name = "bob"
+    cached.save()
+    assert log.entries[-1].data["changes"]["name"] == ["ada", "bob"]
 
 
 def test_a_key_of_its_own_is_told_as_text(log: MemoryLog) -> None:

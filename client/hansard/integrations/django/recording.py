@@ -28,6 +28,17 @@ _BEFORE: Final = "_hansard_before"  # on the instance, from before a save or del
 _NESTED_MAX: Final = 8  # saves of one instance inside each other; more were failures
 
 
+class _Noted(deque[Before]):
+    """What is known of an instance before its saves. A save that failed leaves it behind, with the
+    values of the row: it goes into no pickle and no deep copy, such as a cache would keep."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=_NESTED_MAX)
+
+    def __reduce__(self) -> Any:
+        return _Noted, ()
+
+
 def before_save(
     instance: Any,
     using: str,
@@ -46,7 +57,7 @@ def before_save(
     except Exception as error:  # noqa: BLE001 - the save goes on, and says itself what is wrong
         complain(UPDATED, error)
         return
-    instance.__dict__.setdefault(_BEFORE, deque(maxlen=_NESTED_MAX)).append(before)
+    instance.__dict__.setdefault(_BEFORE, _Noted()).append(before)
 
 
 def after_save(instance: Any, using: str, *, created: bool, raw: bool = False, **_: Any) -> None:
@@ -81,7 +92,7 @@ def before_delete(instance: Any, using: str, origin: Any = None, **_: Any) -> No
     except Exception as error:  # noqa: BLE001 - the deletion goes on, and says itself what is wrong
         complain(DELETED, error)
         return
-    instance.__dict__.setdefault(_BEFORE, deque(maxlen=_NESTED_MAX)).append(Before(fields, row))
+    instance.__dict__.setdefault(_BEFORE, _Noted()).append(Before(fields, row))
 
 
 def after_delete(instance: Any, using: str, **_: Any) -> None:
