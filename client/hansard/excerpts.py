@@ -105,7 +105,11 @@ class _Excerpt:
     def _part(self, value: Any, left: int, depth: int) -> Any:
         """The next of so many that are left, in its share of the room: a large one leaves some to
         those behind it."""
-        share = max(self._room // left, min(self._room, _SHARE_BYTES_MIN))
+        room = self._room
+        if type(value) is str and len(value) <= min(room // left, TEXT_CHARS_MAX):
+            self._room = room - len(value) - ITEM_BYTES  # as most are, without the way around
+            return value
+        share = max(room // left, min(room, _SHARE_BYTES_MIN))
         part = _Excerpt(share)
         kept = part.of(value, depth + 1)
         self._room -= share - part._room

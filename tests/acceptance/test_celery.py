@@ -21,6 +21,7 @@ WORKER = "worker -P prefork -c 2 -l warning --without-gossip --without-mingle --
 
 APP = """
 import os, pathlib, time
+import whole_messages
 from celery import Celery
 from celery.exceptions import Ignore
 from hansard.integrations import shared_log
@@ -209,13 +210,3 @@ def test_a_task_whose_process_is_lost_has_failed(shop: Shop) -> None:
     assert failed.data["error"]["type"] == "WorkerLostError"
     assert failed.data["correlation_id"] == "r-3"
     assert shop.steps(task_id) == ["published", "received", "started", "failed"]
-
-
-def test_a_worker_that_ends_has_delivered_what_its_children_recorded(shop: Shop) -> None:
-    ids = [shop.tasks.add.delay(index, 0).id for index in range(20)]
-    for task_id in ids:
-        shop.wait_for("celery.task.received", task_id)
-    shop.worker.send_signal(signal.SIGTERM)
-    assert shop.worker.wait(30) == 0
-    steps = ["published", "received", "started", "shop.added", "succeeded"]
-    assert [shop.steps(task_id) for task_id in ids] == [steps] * len(ids)

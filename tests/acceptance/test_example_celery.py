@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from hansard.reader import LogReader
-from support import wait_until
+from support import assert_log_is_sound, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
+
+# As on the command line, but for messages that appear whole.
+CELERY = "import whole_messages; from celery.__main__ import main; main()"
+SENDER = "import runpy, sys, whole_messages; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
 @pytest.mark.usefixtures("writer")
@@ -25,21 +29,25 @@ def test_the_tasks_of_a_request_are_in_the_log_with_who_sent_them(
         "QUEUE": str(tmp_path / "queue"),
         "PYTHONPATH": paths,
     }
-    celery = [sys.executable, "-W", "ignore", "-m", "celery", "--workdir", str(EXAMPLES)]
+    celery = [sys.executable, "-c", CELERY, "--workdir", str(EXAMPLES), "-A", "celery_worker"]
     worker = subprocess.Popen(
-        [*celery, "-A", "celery_worker", "worker", "-P", "prefork", "-c", "2", "-l", "error"],
+        [*celery, "worker", "-P", "prefork", "-c", "2", "-l", "error"],
         env=environment,
         start_new_session=True,
     )
     try:
-        sender = [sys.executable, str(EXAMPLES / "celery_worker.py")]
+        sender = [sys.executable, "-c", SENDER, str(EXAMPLES / "celery_worker.py")]
         sent = subprocess.run(
             sender, env=environment, capture_output=True, text=True, timeout=60, check=True
         )
         steps = wait_until(lambda: steps_of_alice(directory), "both tasks are done")
+        worker.terminate()
+        assert worker.wait(30) == 0
     finally:
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait(10)
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait(10)
+    assert_log_is_sound(directory)
     first = sent.stdout.strip()
     begun, done = ["published", "received", "started"], ["succeeded"]
     assert sorted(step for task_id, step in steps if task_id == first) == sorted(

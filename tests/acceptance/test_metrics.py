@@ -32,6 +32,7 @@ with hansard.AuditLog(sys.argv[1]) as log:
     assert log.flush(60)
 """
 EVENTS = 3_000
+EXAMPLE = Path(__file__).parents[2] / "scripts" / "examples" / "deploy_check.py"
 
 
 class Page:
@@ -258,6 +259,18 @@ def test_no_second_sqlite_is_loaded_and_nothing_of_the_library_is_multiprocess(
     process.communicate()
     assert process.returncode == 0
     assert list(multiprocess.iterdir()) == []
+
+
+def test_the_example_waits_until_it_is_ready_and_prints_what_came_in(
+    directory: Path, measured: tuple[RunningWriter, Page]
+) -> None:
+    with hansard.AuditLog(directory) as log:
+        log.record("a.b")
+        log.record("a.b", sync=True)
+    url = measured[1].url.removesuffix("/metrics")
+    command = [sys.executable, str(EXAMPLE), url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a.b 2\n", "")
 
 
 @pytest.mark.parametrize("option", ["--print-dashboard", "--print-alerts"])

@@ -7,5 +7,6 @@ import os
 
 import django
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_site.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "django_site.settings"
 django.setup()
+del os.environ["DJANGO_SETTINGS_MODULE"]  # what is read is read: no program of a test inherits it

@@ -22,7 +22,7 @@ Examples:
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the script by which a shell completes this command's words.
+    """Print the script by which a shell completes these commands.
 
     Commands, options, their values where they are a choice, directories, and the event types that
     the log has. Put it where the shell looks for such scripts, as in the examples; bash needs the

@@ -44,7 +44,7 @@ Examples:
     help="Print one frame after one interval, and end. The default where stdout is no terminal.",
 )
 def command(directory: Path, interval: float, once: bool) -> None:
-    """Watch the log and its writer: rates, latencies, what waits, what is wrong.
+    """Watch the log and its writer live: rates, latencies, troubles.
 
     Rates and latencies are over the last 10 seconds, event types and what was refused since the
     writer's start. A look asks the writer for its figures and reads the newest 25 entries.

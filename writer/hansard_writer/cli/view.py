@@ -55,7 +55,7 @@ def command(
     opens: bool,
     verify_every: float,
 ) -> None:
-    """Show the log, or a BACKUP of it, in a browser: read-only, until SIGINT or SIGTERM.
+    """Show the log, or a BACKUP of it, in a browser, read-only.
 
     Entries by time, type, actor and task; operations, refusals and dead letters; full-text search;
     each entry with its payload, its neighbours and its proof; rates by type; tables and SQL. At the
