@@ -138,10 +138,14 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            _context.reset(self._tokens.pop())
-        except ValueError:  # a generator that was ended elsewhere: here, nothing was bound
+        for token in reversed(self._tokens):
+            try:
+                _context.reset(token)
+            except (ValueError, RuntimeError):  # of another thread or task in a block of the same
+                continue
+            self._tokens.remove(token)
             return
+        # None is of this context: a generator that was ended elsewhere. Here, nothing was bound.
 
     def __call__(self, function: Function) -> Function:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
