@@ -52,8 +52,6 @@ def serve(
     """Serve until SIGINT or SIGTERM; ``tell`` gets the address, with the token in it. ``directory``
     is a log's, or has a backup as one. Raises `hansard.AuditLogError` for one that is neither."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: None)  # uvicorn's are over these, and raise them at its end
     asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell))
 
 
@@ -84,6 +82,10 @@ async def _serve(
             ws="none",
         )
     )
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Its own are over these while it serves, and raise them at its end. Who has been told the
+        # address may ask for the end before that.
+        signal.signal(each, server.handle_exit)
     verifying = asyncio.create_task(verification.run())
     tell(address(host, port, token))
     try:
