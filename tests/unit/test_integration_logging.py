@@ -9,6 +9,8 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,37 @@ def test_what_is_too_large_is_cut_with_a_mark(
     assert len(entry.payload or "") < EVENT_BYTES_MAX
     assert "…" in (entry.payload or "")
     assert (entry.data or {})["message"] == "m" * 100
+
+
+@dataclass
+class _Credentials:
+    user: str
+    password: str
+
+
+class _Name(str, Enum):  # noqa: UP042 - its str() is another one than a StrEnum's
+    PASSWORD = "password"
+
+
+@pytest.mark.parametrize("unfit", [{"actor": 7}, {"thing": max}])
+@pytest.mark.parametrize(
+    "creds", [_Credentials("ann", "hunter2"), {_Name.PASSWORD: "hunter2", "user": "ann"}]
+)
+def test_what_is_made_to_fit_is_masked_as_any(
+    log: MemoryLog, attach: Attach, unfit: dict[str, Any], creds: Any
+) -> None:
+    attach()
+    logger.info("connected", extra={**unfit, "creds": creds})
+    (entry,) = log.entries
+    assert entry.data is not None
+    assert entry.data["creds"] == {"user": "ann", "password": "[masked]"}
+
+
+def test_a_name_is_not_cut_off_from_what_it_masks() -> None:
+    for left in range(0, 100, 5):
+        texts = {"a": "x" * lines.TEXT_CHARS_MAX, "b": "x" * (lines.TEXT_CHARS_MAX - left)}
+        made = lines.fitting_payload({**texts, "password": 4711})
+        assert [name for name, value in made.items() if value == 4711] in ([], ["password"])
 
 
 def test_an_oversized_message_is_cut_with_a_mark(log: MemoryLog, attach: Attach) -> None:
