@@ -93,9 +93,17 @@ def test_an_error_is_its_type_and_a_bounded_message() -> None:
     assert says.error_shown(Mute()) == {"type": "Mute", "message": "Mute"}
 
 
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("actor", "text"),
-    [(None, None), ("", None), ("alice", "alice"), (7, "7"), ("a\0b", "ab"), ("\ud800", "?")],
+    [
+        *((None, None), ("", None), ("alice", "alice"), (7, "7"), ("a\0b", "ab"), ("\ud800", "?")),
+        (Mute(), None),
+    ],
 )
 def test_whoever_it_was_is_text_that_an_event_holds(actor: object, text: str | None) -> None:
     assert says.actor_text(actor) == text

@@ -125,10 +125,12 @@ def new_correlation_id() -> str:
 
 
 def actor_text(actor: object) -> str | None:
-    """Whoever it is, as text that an event can hold; None for nobody."""
-    if actor is None or actor == "":
-        return None
-    text = str(actor).replace("\0", "").encode("utf-8", "replace")
+    """Whoever it is, as text that an event can hold; None for nobody, and for an object of
+    somebody's own that fails to say it."""
+    shown = ""
+    with suppress(Exception):
+        shown = "" if actor is None else str(actor)
+    text = shown.replace("\0", "").encode("utf-8", "replace")
     return text[: wire.ACTOR_BYTES_MAX].decode("utf-8", "ignore") or None
 
 

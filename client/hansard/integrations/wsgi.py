@@ -22,6 +22,7 @@ StartResponse = Callable[..., Write]
 
 CORRELATION_ID: Final = "hansard.correlation_id"  # its key in the environ
 
+_BODYLESS: Final = (204, 304)
 _FILE_WRAPPER: Final = "wsgi.file_wrapper"
 _WITHOUT_PREFIX: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
@@ -178,8 +179,11 @@ class _Body:
     def close(self) -> None:
         """The server is done with it: to the end, or before."""
         exchange = self._request.exchange
-        if not exchange.is_complete and exchange.error is None and exchange.method != "HEAD":
-            exchange.ended = says.DISCONNECTED
+        if not exchange.is_complete and exchange.error is None:
+            if exchange.method == "HEAD" or exchange.status in _BODYLESS:  # of which servers may
+                exchange.complete()  # ask for nothing
+            else:
+                exchange.ended = says.DISCONNECTED
         try:
             if hasattr(self._body, "close"):
                 self._context.run(self._body.close)
