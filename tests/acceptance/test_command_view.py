@@ -123,10 +123,7 @@ LARGE = "hex(zeroblob(500000))"
         ("select zeroblob(900000000)", "too big"),
         (f"select {LARGE} from entries a, entries b", "larger than 16 MiB"),
         (f"select {', '.join([LARGE] * 101)}", "too many columns"),
-        (
-            "select replace('abc', 'b', 'xy')||instr('aé', 'é')||instr(x'c3a9', x'a9') as r",
-            "axyc22",
-        ),
+        ("select replace('abc', 'b', 'xy')||instr('aé', 'é')||instr(x'c3a9', x'a9')", "axyc22"),
     ],
 )
 def test_no_sql_takes_long_or_much_memory(view: View, sql: str, said: str) -> None:

@@ -24,6 +24,7 @@ from datasette.database import Database
 
 from hansard import directory as layout
 from hansard import wire
+from hansard_writer.viewing.pausing import Pauses
 
 VIEWS: Final = ("events", "task_audits", "env_operations", "signed_events", "derived")
 TABLES: Final = ("entries", "dead_letters", "checkpoints", "tasks", "producers", "derived_fields")
@@ -65,9 +66,10 @@ _FORBIDDEN_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer"})
 class LogDatabase(Database):  # type: ignore[misc]  # Datasette has no types
     """The log in a directory, under the name ``log``."""
 
-    def __init__(self, datasette: Any, directory: Path) -> None:
+    def __init__(self, datasette: Any, directory: Path, pauses: Pauses) -> None:
         super().__init__(datasette, str(directory / layout.DATABASE), is_mutable=True)
         self._directory = directory
+        self._pauses = pauses
 
     def connect(self, write: bool = False) -> sqlite3.Connection:  # noqa: ARG002
         raise AssertionError("each question has a connection of its own")
@@ -82,7 +84,8 @@ class LogDatabase(Database):  # type: ignore[misc]  # Datasette has no types
                 with _interrupted(connection):
                     return fn(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
+        async with self._pauses.reading():
+            return await asyncio.get_running_loop().run_in_executor(self.ds.executor, in_thread)
 
     # What Datasette would ask of all tables is answered without a look: full text of the log's own
     # SQLite is a format that an earlier one cannot open, and to count a log takes seconds.
@@ -219,12 +222,12 @@ def _instr(text: Any, part: Any) -> int | None:
 def _replace(text: Any, part: Any, other: Any) -> str | None:
     if text is None or part is None or other is None:
         return None
-    text, part, other = _text(text), _text(part), _text(other)
-    if not part:
-        return text
-    if len(text) + text.count(part) * (len(other) - len(part)) > wire.MESSAGE_BYTES_MAX:
+    all_of_it, found, put = _text(text), _text(part), _text(other)
+    if not found:
+        return all_of_it
+    if len(all_of_it) + all_of_it.count(found) * (len(put) - len(found)) > wire.MESSAGE_BYTES_MAX:
         raise ValueError("the text would become too long")
-    return text.replace(part, other)
+    return all_of_it.replace(found, put)
 
 
 def _text(value: Any) -> str:

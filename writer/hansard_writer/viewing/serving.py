@@ -20,6 +20,7 @@ from hansard_writer.viewing.guard import Guard
 from hansard_writer.viewing.listening import address
 from hansard_writer.viewing.log_database import LogDatabase
 from hansard_writer.viewing.pages import Pages
+from hansard_writer.viewing.pausing import Pauses
 from hansard_writer.viewing.verification import Verification
 
 STOP_S: Final = 3
@@ -63,13 +64,14 @@ async def _serve(
     verify_every_s: float,
     tell: Callable[[str], None],
 ) -> None:
-    readers = Readers(directory)
+    pauses = Pauses()
+    readers = Readers(directory, pauses)
     if is_backup:
         await readers.ask("as_backup")
     await readers.ask("header")  # a log that cannot be read is said before anything is served
     verification = Verification(directory, verify_every_s)
     plugin.register(Pages(readers, verification))
-    datasette = _datasette(directory)
+    datasette = _datasette(directory, pauses)
     token, port = guard.new_token(), listening.getsockname()[1]
     server = uvicorn.Server(
         uvicorn.Config(
@@ -103,7 +105,7 @@ class _Datasette(Datasette):  # type: ignore[misc]  # it has no types
         pass
 
 
-def _datasette(directory: Path) -> Any:
+def _datasette(directory: Path, pauses: Pauses) -> Any:
     metadata = {"title": "Hansard", "databases": {NAME: {"title": "Tables and SQL"}}}
     datasette = _Datasette(
         [],
@@ -116,5 +118,5 @@ def _datasette(directory: Path) -> Any:
         cache_headers=False,
     )
     datasette.remove_database("_memory")
-    datasette.add_database(LogDatabase(datasette, directory), name=NAME)
+    datasette.add_database(LogDatabase(datasette, directory, pauses), name=NAME)
     return datasette
