@@ -220,3 +220,12 @@ def test_without_rich_it_prints_a_frame_and_a_live_one_names_what_is_missing(
     )
     assert printed.returncode == 3
     assert "no writer answers" in printed.stdout
+
+
+def test_a_terminal_that_knows_no_size_of_its_own_has_the_usual_one(
+    directory: Path, screens: list[Screen]
+) -> None:
+    screens.append(Screen(directory, columns=0, lines=0))
+    screens[0].expect(OTHER_SCREEN, "q quit   p pause   e warnings and errors only")
+    screens[0].hit("q")
+    screens[0].assert_ended()

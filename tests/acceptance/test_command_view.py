@@ -4,8 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import apsw
 import pytest
@@ -107,6 +109,35 @@ def test_a_query_that_takes_long_is_given_up(view: View) -> None:
     page = view.get(f"/log?sql={endless}")
     assert page.status == 400
     assert "took longer" in page.text or "time limit" in page.text.lower()
+
+
+LARGE = "hex(zeroblob(500000))"
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (f"select instr({LARGE}||{LARGE}, {LARGE}||'1') as found", '"found": 0'),
+        (f"select length(replace({LARGE}||{LARGE}, {LARGE}||'1', '')) as long", '"long": 2000000'),
+        (f"select {LARGE} like '%'||substr({LARGE}, 1, 40000)||'1'", "pattern too complex"),
+        ("select zeroblob(900000000)", "too big"),
+        (f"select {LARGE} from entries a, entries b", "larger than 16 MiB"),
+        (f"select {', '.join([LARGE] * 101)}", "too many columns"),
+        ("select replace('abc', 'b', 'xy')||instr('aé', 'é')||instr(x'c3a9', x'a9')", "axyc22"),
+    ],
+)
+def test_no_sql_takes_long_or_much_memory(view: View, sql: str, said: str) -> None:
+    began_s = time.monotonic()
+    page = view.get("/log.json?" + urlencode({"sql": sql, "_shape": "objects"}))
+    assert said in page.text
+    assert time.monotonic() - began_s < 5
+
+
+def test_rates_end_where_they_are_asked_to(view: View) -> None:
+    page = view.get("/rates.json?span=24h&until=2026-01-31T12:00:00Z")
+    assert page.data["rates"]["until_ns"] == 1_769_860_800_000_000_000
+    wrong = view.get("/rates.json?until=tomorrow")
+    assert (wrong.status, wrong.data["error"][:19]) == (400, "until is 'tomorrow'")
 
 
 def test_a_wrong_argument_is_named(view: View) -> None:

@@ -10,13 +10,14 @@ import pytest
 import hansard
 from hansard_writer.viewing import asking
 from hansard_writer.viewing.asking import Readers, Unanswered, Wrong
+from hansard_writer.viewing.pausing import Pauses
 
 Answer = TypeVar("Answer")
 
 
 def with_readers(directory: Path, use: Callable[[Readers], Awaitable[Answer]]) -> Answer:
     async def run() -> Answer:
-        readers = Readers(directory)
+        readers = Readers(directory, Pauses())
         try:
             return await use(readers)
         finally:

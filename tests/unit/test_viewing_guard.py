@@ -78,6 +78,12 @@ def test_nothing_else_lets_in(guard: Guard, headers: dict[str, str]) -> None:
     assert asked(guard, "/", **headers)[0] == 401
 
 
+@pytest.mark.parametrize("path", ["/assets/../log", "/assets/", "/assets/x", "/assets/view.css/"])
+def test_who_is_unknown_sees_the_locked_pages_own_files_alone(guard: Guard, path: str) -> None:
+    assert asked(guard, path)[0] == 401
+    assert asked(guard, "/assets/view.css")[0] == 200
+
+
 def test_a_cookie_of_another_port_is_none_of_ours(cookie: str) -> None:
     assert asked(Guard(inner, TOKEN, "127.0.0.1", 9), "/", cookie=cookie)[0] == 401
 

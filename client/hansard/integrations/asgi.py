@@ -176,7 +176,7 @@ class _Talk:
         if added is None:
             return message
         for name, _ in headers:
-            if bytes(name).lower() == added:
+            if name.lower() == added:
                 return message
         headers.append((added, self.exchange.correlation_id.encode()))
         return {**message, "headers": headers}

@@ -101,7 +101,7 @@ class _Request:
         exchange.route = audit.route_of(self._environ, wsgi_route, self._script_name)
         self._actor = audit.actor_of(self._environ, self._environ.get("REMOTE_USER"))
         name = self._header
-        if name is not None and not any(each[0].lower() == name.lower() for each in headers):
+        if name is not None and name.lower() not in [each.lower() for each, _ in headers]:
             headers = [*headers, (name, exchange.correlation_id)]
         # Two arguments where two were given: older servers know no third.
         more = () if exc_info is None else (exc_info,)

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
@@ -197,6 +198,24 @@ def test_requests_can_be_left_out_and_events_keep_their_id(site: Any) -> None:
 @pytest.mark.parametrize("hansard", [{"modells": []}, {"requests": {"path": True}}])
 def test_a_server_does_not_start_with_what_the_checks_refuse(hansard: Any) -> None:
     with override_settings(HANSARD=hansard), pytest.raises(ImproperlyConfigured, match="HANSARD"):
+        WSGIHandler()
+
+
+def test_a_server_does_not_start_with_the_middleware_twice() -> None:
+    twice = [f"{configuration.__package__}.middleware.AuditMiddleware"] * 2
+    with (
+        override_settings(MIDDLEWARE=twice),
+        pytest.raises(ImproperlyConfigured, match="more than once"),
+    ):
+        WSGIHandler()
+
+
+def test_a_server_does_not_start_with_models_that_no_app_audits() -> None:
+    others = [each for each in settings.INSTALLED_APPS if each != configuration.__package__]
+    with (
+        override_settings(INSTALLED_APPS=others, HANSARD={"models": ["shop.Order"]}),
+        pytest.raises(ImproperlyConfigured, match=r"INSTALLED_APPS \+="),
+    ):
         WSGIHandler()
 
 

@@ -20,6 +20,7 @@ from hansard_writer.glance.looking import look
 
 INTERVAL_S: Final = 1.0
 INTERVAL_S_MIN: Final = 0.1  # a look asks the writer, and reads
+INTERVAL_S_MAX: Final = 86_400.0  # longer than `select` can wait is none
 HEIGHT_WITHOUT_TERMINAL: Final = 40
 KEYS: Final = "q quit   p pause   e warnings and errors only"
 PAUSED: Final = "PAUSED: p goes on   q quit   e warnings and errors only"
@@ -53,7 +54,7 @@ def command(directory: Path, interval: float, once: bool) -> None:
     the log says, and goes on looking; --once exits with 3 then. For programs there is `hansard
     stats --format json`.
     """
-    interval = max(interval, INTERVAL_S_MIN)
+    interval = min(max(interval, INTERVAL_S_MIN), INTERVAL_S_MAX)
     if once or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         is_served = _print_once(directory, interval)
         raise click.exceptions.Exit(0 if is_served else NO_WRITER)

@@ -32,6 +32,7 @@ STYLES: Final = {
 }  # fmt: skip  # colours that both a dark and a light background leave readable
 ENDED: Final = "ended"  # what `key` gives for a signal that asks to end
 RESIZED: Final = "resized"
+SIZE_UNKNOWN: Final = (80, 24)
 
 _ENDS: Final = (signal.SIGTERM, signal.SIGHUP)
 
@@ -61,6 +62,8 @@ class Terminal:
     def size(self) -> tuple[int, int]:
         """Width and height, now, by the terminal itself: COLUMNS would be of another time."""
         width, height = os.get_terminal_size(sys.stdout.fileno())
+        if not width or not height:  # it does not know, as one that a program has made
+            width, height = SIZE_UNKNOWN
         self._console.size = ConsoleDimensions(width, height)
         return width, height
 

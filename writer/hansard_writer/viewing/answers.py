@@ -16,6 +16,7 @@ from hansard import directory as layout
 from hansard.errors import AuditLogError
 from hansard.operations import ENV_OPERATION
 from hansard.reader import LogReader
+from hansard.reader.conditions import nanoseconds
 from hansard.reader_connection import ReadConnection
 from hansard.refusals import GOVERNANCE_REFUSAL
 from hansard_writer.backups import staging
@@ -238,7 +239,7 @@ class Answers:
         return [key, *of_log], layout.PUBLIC_KEY
 
     def rates(
-        self, seconds: float | None, until: int | None, stretches: int, event_type: str | None
+        self, seconds: float | None, until: str | None, stretches: int, event_type: str | None
     ) -> Answer:
         """Entries by type over the last ``seconds`` before ``until``, or all of the log. Without
         ``until`` it ends now, or with the newest entry where that is longer ago."""
@@ -248,7 +249,9 @@ class Answers:
                 return {"counts": {}, "since_ns": 0, "until_ns": 0, "width_ns": 1, "one_in": 1.0}
             first, last = bounds
             now = time.time_ns()
-            end = until or (now if seconds and now - last < seconds * 1e9 else last + 1)
+            end = now if seconds and now - last < seconds * 1e9 else last + 1
+            if until is not None:
+                end = nanoseconds(until, "until")
             start = first if seconds is None else end - int(seconds * 1e9)
             found = rates.rates(log, max(0, start), max(end, 1), stretches, event_type)
         facts = {name: getattr(found, name) for name in rates.Rates.__dataclass_fields__}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hansard.errors import AuditLogError, ConfigError
+from hansard_writer.viewing.pausing import Pauses
 
 CHILDREN: Final = 2  # a page that takes long does not hold up the others
 ANSWER_S_MAX: Final = 15.0
@@ -31,8 +32,9 @@ class Readers:
     """Some children for the log in ``directory``, started when they are needed, each again when it
     has ended. One event loop's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pauses: Pauses) -> None:
         self._directory = directory
+        self._pauses = pauses
         self._free: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
         self._children = [_Child(directory) for _ in range(CHILDREN)]
         for each in self._children:
@@ -42,7 +44,8 @@ class Readers:
         """The answer. Raises `Wrong`, `Unanswered`, and `ConfigError` where there is no log."""
         child = await self._free.get()
         try:
-            answered = await child.ask(question, arguments)
+            async with self._pauses.reading():
+                answered = await child.ask(question, arguments)
         finally:
             self._free.put_nowait(child)
         if "wrong" in answered:

@@ -43,6 +43,9 @@ _ONWARD: Final = (
     b'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Hansard</title>'
     b'<meta http-equiv="refresh" content="0; url=/"><p><a href="/">To the log</a></p></html>'
 )
+_ASSETS: Final = frozenset(
+    ASSETS + each.name for each in (Path(__file__).parent / "static").iterdir()
+)
 _LOCKED: Final = (Path(__file__).parent / "templates" / "locked.html").read_bytes()
 
 
@@ -79,7 +82,7 @@ class Guard:
             await _answer(send, 400, "This name is none of the view's: use the address it printed.")
         elif method not in ("GET", "HEAD") and not (method == "POST" and path in POSTED):
             await _answer(send, 405, "The view only reads.")
-        elif path.startswith(ASSETS):
+        elif path in _ASSETS and scope.get("raw_path", path.encode()) == path.encode():
             await self._application(scope, receive, send)
         elif path == OPEN:
             await self._open(scope, receive, send)

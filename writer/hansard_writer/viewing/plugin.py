@@ -17,7 +17,7 @@ from hansard_writer.viewing.asking import Unanswered, Wrong
 from hansard_writer.viewing.pages import GLOBALS, Pages
 
 _LOG: Final = logging.getLogger("hansard.view")
-CELL_CHARS_MAX: Final = 300
+CELL_CHARS_MAX: Final = 200
 _UNWANTED: Final = (
     "datasette.handle_exception",  # prints local variables, a cookie among them
     "datasette.actor_auth_cookie",

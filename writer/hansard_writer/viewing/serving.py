@@ -20,6 +20,7 @@ from hansard_writer.viewing.guard import Guard
 from hansard_writer.viewing.listening import address
 from hansard_writer.viewing.log_database import LogDatabase
 from hansard_writer.viewing.pages import Pages
+from hansard_writer.viewing.pausing import Pauses
 from hansard_writer.viewing.verification import Verification
 
 STOP_S: Final = 3
@@ -52,8 +53,6 @@ def serve(
     """Serve until SIGINT or SIGTERM; ``tell`` gets the address, with the token in it. ``directory``
     is a log's, or has a backup as one. Raises `hansard.AuditLogError` for one that is neither."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: None)  # uvicorn's are over these, and raise them at its end
     asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell))
 
 
@@ -65,13 +64,14 @@ async def _serve(
     verify_every_s: float,
     tell: Callable[[str], None],
 ) -> None:
-    readers = Readers(directory)
+    pauses = Pauses()
+    readers = Readers(directory, pauses)
     if is_backup:
         await readers.ask("as_backup")
     await readers.ask("header")  # a log that cannot be read is said before anything is served
     verification = Verification(directory, verify_every_s)
     plugin.register(Pages(readers, verification))
-    datasette = _datasette(directory)
+    datasette = _datasette(directory, pauses)
     token, port = guard.new_token(), listening.getsockname()[1]
     server = uvicorn.Server(
         uvicorn.Config(
@@ -84,6 +84,10 @@ async def _serve(
             ws="none",
         )
     )
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Its own are over these while it serves, and raise them at its end. Who has been told the
+        # address may ask for the end before that.
+        signal.signal(each, server.handle_exit)
     verifying = asyncio.create_task(verification.run())
     tell(address(host, port, token))
     try:
@@ -101,7 +105,7 @@ class _Datasette(Datasette):  # type: ignore[misc]  # it has no types
         pass
 
 
-def _datasette(directory: Path) -> Any:
+def _datasette(directory: Path, pauses: Pauses) -> Any:
     metadata = {"title": "Hansard", "databases": {NAME: {"title": "Tables and SQL"}}}
     datasette = _Datasette(
         [],
@@ -114,5 +118,5 @@ def _datasette(directory: Path) -> Any:
         cache_headers=False,
     )
     datasette.remove_database("_memory")
-    datasette.add_database(LogDatabase(datasette, directory), name=NAME)
+    datasette.add_database(LogDatabase(datasette, directory, pauses), name=NAME)
     return datasette
