@@ -41,7 +41,10 @@ class LocalWriter:
 
     def way_out(self, refusal: str = "") -> str:  # noqa: ARG002 - over ipc there is none
         """What to do about its silence."""
-        return f"start one with `hansard serve --dir {self.directory}`"
+        return (
+            f"start one with `hansard serve --dir {self.directory}`, or name another directory "
+            "(HANSARD_DIR)"
+        )
 
     def route(self) -> Route:
         """How to reach it now."""
