@@ -53,9 +53,14 @@ def serve(
     """Serve until SIGINT or SIGTERM; ``tell`` gets the address, with the token in it. ``directory``
     is a log's, or has a backup as one. Raises `hansard.AuditLogError` for one that is neither."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    asked: list[int] = []  # to end, before there is a server to be told
+    _on_signal(asked.append)
+    asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell, asked))
+
+
+def _on_signal(act: Callable[[int], None]) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: None)  # uvicorn's are over these, and raise them at its end
-    asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell))
+        signal.signal(each, lambda number, _: act(number))
 
 
 async def _serve(
@@ -65,6 +70,7 @@ async def _serve(
     is_backup: bool,
     verify_every_s: float,
     tell: Callable[[str], None],
+    asked: list[int],
 ) -> None:
     pauses = Pauses()
     readers = Readers(directory, pauses)
@@ -86,6 +92,12 @@ async def _serve(
             ws="none",
         )
     )
+
+    def end(_number: int) -> None:
+        server.should_exit = True
+
+    _on_signal(end)  # uvicorn's own are over these, and raise them at its end
+    server.should_exit = bool(asked)
     verifying = asyncio.create_task(verification.run())
     tell(address(host, port, token))
     try:
