@@ -145,12 +145,18 @@ class AuditLog:
         Cancelled while it waits for the writer, the event is entered all the same; cancelled
         while it waits for room in a full queue, it may be.
         """
-        from hansard import awaiting
-
         created_at = time_ns() if created_at is None else created_at_ns(created_at)
         data = self._encoder.encode(event_type, payload, level, actor, task_id, created_at)
-        wait_s = self._timeout(timeout) if (self._sync if sync is None else sync) else None
+        is_sync = self._sync if sync is None else sync
+        if not is_sync and (seq := self._producer.append_at_once(data)) > 0:
+            key = (self._producer.hash, seq)
+            return _new_entry(Entry, (-1, "queued", key, event_type, created_at))
+        from hansard import awaiting
+
         facts = Facts(event_type, created_at, task_id)
+        if not is_sync:
+            return await awaiting.append(self._producer, self._settling, data, facts, seq)
+        wait_s = self._timeout(timeout)
         entry = await awaiting.record(self._producer, self._settling, data, facts, wait_s)
         if task_id is not None and entry.status == outcome.COMMITTED:
             trace_recorded(task_id, payload)

@@ -78,11 +78,11 @@ class Audited:
         if not callable(function):
             raise TypeError(f"a {type(function).__name__} cannot be audited: it is no function")
         signature = _Signature.of(function)
-        if inspect.isasyncgenfunction(function):
+        if _is(inspect.isasyncgenfunction, function):
             wrapper: Callable[..., Any] = self._of_async_generator(function, signature)
-        elif inspect.isgeneratorfunction(function):
+        elif _is(inspect.isgeneratorfunction, function):
             wrapper = self._of_generator(function, signature)
-        elif inspect.iscoroutinefunction(function):
+        elif _is(inspect.iscoroutinefunction, function):
             wrapper = self._of_coroutine(function, signature)
         else:
             wrapper = self._of_function(function, signature)
@@ -160,6 +160,11 @@ class Audited:
                 raise
 
         return audited
+
+
+def _is(kind: Callable[[object], bool], function: object) -> bool:
+    """Whether a function, or what an object does when it is called, is of a kind."""
+    return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004
 
 
 class _Signature(NamedTuple):

@@ -20,23 +20,21 @@ from hansard.tickets import Ticket
 Result = TypeVar("Result")
 
 
-async def record(
-    producer: Producer, settling: Settling, data: bytes, facts: Facts, wait_s: float | None
+async def append(
+    producer: Producer, settling: Settling, data: bytes, facts: Facts, seq: int
 ) -> Entry:
-    """`AuditLog.record` from where the event is encoded; ``wait_s`` is None for no wait."""
-    if wait_s is not None:
-        seq, ticket, is_settled = await _append_awaited(producer, data, wait_s)
-        return settling.outcome(seq, ticket, is_settled, facts)
-    return settling.queued(await _append(producer, data), facts)
-
-
-async def _append(producer: Producer, data: bytes) -> int:
-    """`Producer.append`."""
-    with producer.at_once() as is_free:
-        seq = producer.append(data, TELL) if is_free else NO_ROOM
+    """`AuditLog.record` from where `Producer.append_at_once` gave no number but ``seq``."""
     if seq == NO_ROOM:
         seq = await asyncio.to_thread(producer.append, data)
-    return seq
+    return settling.queued(seq, facts)
+
+
+async def record(
+    producer: Producer, settling: Settling, data: bytes, facts: Facts, wait_s: float
+) -> Entry:
+    """`AuditLog.record` from where the event is encoded, and its caller waits for the ack."""
+    seq, ticket, is_settled = await _append_awaited(producer, data, wait_s)
+    return settling.outcome(seq, ticket, is_settled, facts)
 
 
 async def _append_awaited(

@@ -24,6 +24,7 @@ CONTEXT_BYTES_MAX: Final = 16 << 10  # of the fields' text, which each event rep
 OPENTELEMETRY: Final = "opentelemetry.trace"  # of interest only where somebody has loaded it
 
 _NAME_BYTES_MAX: Final = 1_024
+_CORRELATION_ID: Final = b'"correlation_id":'  # which each request binds: so its way is short
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Actor = str | Callable[[], str | None] | None
@@ -44,12 +45,7 @@ class Context(NamedTuple):
     def over(self, other: "Context") -> "Context":
         """Both, and this one's where both have one."""
         fields = {**other.fields, **self.fields}
-        size = sum(map(len, fields.values())) + len(fields)
-        if size > CONTEXT_BYTES_MAX:
-            raise InvalidEvent(
-                f"what is bound has {size:,} bytes of JSON: at most {CONTEXT_BYTES_MAX:,} are "
-                "allowed; each event repeats it"
-            )
+        _check_size(fields)
         return Context(
             other.actor if self.actor is None else self.actor,
             other.task_id if self.task_id is None else self.task_id,
@@ -131,7 +127,9 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
         self._tokens: list[Token[Context | None]] = []
 
     def __enter__(self) -> Self:
-        self._tokens.append(_context.set(self._added.over(_context.get() or _NOTHING)))
+        around = _context.get()
+        context = self._added if around is None else self._added.over(around)
+        self._tokens.append(_context.set(context))
         return self
 
     def __exit__(
@@ -140,10 +138,14 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            _context.reset(self._tokens.pop())
-        except ValueError:  # a generator that was ended elsewhere: here, nothing was bound
+        for token in reversed(self._tokens):
+            try:
+                _context.reset(token)
+            except (ValueError, RuntimeError):  # of another thread or task in a block of the same
+                continue
+            self._tokens.remove(token)
             return
+        # None is of this context: a generator that was ended elsewhere. Here, nothing was bound.
 
     def __call__(self, function: Function) -> Function:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -201,12 +203,25 @@ def _encoded(actor: Actor, task_id: str | None, fields: Mapping[str, Any]) -> Co
     for name, value in fields.items():
         if value is None:
             continue
+        if name == "correlation_id" and type(value) is str and value.isascii():
+            texts[name] = _CORRELATION_ID + orjson.dumps(value)
+            continue
         check_text("the name of a bound field", name, _NAME_BYTES_MAX)
         try:
             texts[name] = encode_payload({name: value})[1:-1]
         except InvalidEvent as error:
             raise InvalidEvent(f"{name}: {str(error).replace('payload', 'it', 1)}") from error
+    _check_size(texts)
     return Context(actor, task_id, texts)
+
+
+def _check_size(fields: Mapping[str, bytes]) -> None:
+    size = sum(map(len, fields.values())) + len(fields)
+    if size > CONTEXT_BYTES_MAX:
+        raise InvalidEvent(
+            f"what is bound has {size:,} bytes of JSON: at most {CONTEXT_BYTES_MAX:,} are "
+            "allowed; each event repeats it"
+        )
 
 
 def _own_names(payload: bytes, fields: Mapping[str, bytes]) -> Container[str]:

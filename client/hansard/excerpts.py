@@ -28,8 +28,8 @@ def excerpt(value: Any, bytes_max: int) -> Any:
     """What is kept of a value: about ``bytes_max`` bytes of JSON at most.
 
     Longer texts end with an ellipsis and their length, longer lists and mappings with how many
-    items there are more. Dataclasses, named tuples and pydantic's models become mappings of their
-    fields.
+    items there are more. Dataclasses, named tuples, pydantic's models and attrs' classes become
+    mappings of their fields.
     """
     return _Excerpt(bytes_max).of(value, 0)
 
@@ -68,7 +68,7 @@ class _Excerpt:
         if type(value) is int and value.bit_length() <= _INT_BITS_MAX:
             return value
         if depth < DEPTH_MAX:
-            fields = _fields(value)
+            fields = fields_of(value)
             if fields is not None:
                 return self._mapping(fields, depth)
             if isinstance(value, list | tuple | set | frozenset):
@@ -116,17 +116,21 @@ class _Excerpt:
         return kept
 
 
-def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """What has names within a value; None for what has none."""
+def fields_of(value: Any) -> Mapping[Any, Any] | None:
+    """What has names within a value; None for what has none. Of a dataclass, as in any payload,
+    without those that begin with an underscore."""
     if isinstance(value, dict | MappingProxyType):
         return value
     kind = type(value)
     if dataclasses.is_dataclass(kind):
-        names: Iterable[str] = [each.name for each in dataclasses.fields(kind)]
+        all_names = (each.name for each in dataclasses.fields(kind))
+        names: Iterable[str] = [name for name in all_names if not name.startswith("_")]
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
         names = kind._fields
     elif isinstance(getattr(kind, "model_fields", None), Mapping):  # pydantic's
         names = kind.model_fields
+    elif isinstance(getattr(kind, "__attrs_attrs__", None), tuple):  # attrs'
+        names = [each.name for each in kind.__attrs_attrs__]
     else:
         return None
     return {name: getattr(value, name, None) for name in names}

@@ -146,7 +146,7 @@ class Mask:
         """Whether a name may be there: what stands between two quotes is cut out in C."""
         if not self._ends:
             return False
-        if rb"\u" in text or not (self._in_ascii or text.isascii()):
+        if rb"\u" in text or rb"\/" in text or not (self._in_ascii or text.isascii()):
             return True
         names = text.lower().replace(b"-", b"_").split(b'"')
         return not self._ends_in_bytes.isdisjoint(names)

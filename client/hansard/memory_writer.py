@@ -4,6 +4,7 @@ It answers a producer's hello and waits as the real one does, at once and in the
 It keeps nothing on a disk, proves nothing, and answers nobody else.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,9 @@ from hansard.refusals import timestamp
 NOWHERE: Final = Path(os.devnull)  # a directory in which nothing can ever be
 RUN_ID: Final = bytes(16)
 
-_TASK_ID: Final = 5  # its place in an event's array
+INVALID: Final = "invalid"  # the reason of what can never be entered
+
+_TASK_ID, _PAYLOAD = 5, 6  # their places in an event's array
 
 
 class Refused(NamedTuple):
@@ -29,7 +32,6 @@ class Refused(NamedTuple):
     reason: str
     detail: str
     event_type: str
-    created_at: int
 
 
 class Joined(NamedTuple):
@@ -86,7 +88,9 @@ class MemoryWriter(LocalWriter):
         """Enter the events of a frame."""
         known = self._known[frame.producer_id]
         known.dropped = frame.drops.total
-        unpacker = msgpack.Unpacker(max_buffer_size=wire.MESSAGE_BYTES_MAX)
+        unpacker = msgpack.Unpacker(
+            max_buffer_size=wire.MESSAGE_BYTES_MAX, unicode_errors="surrogateescape"
+        )
         unpacker.feed(frame.body)
         together: list[list[Any]] = []
         for event in unpacker:
@@ -142,17 +146,22 @@ class MemoryWriter(LocalWriter):
         )
 
     def _decide(self, known: _Known, joined: Joined) -> None:
-        """Enter them, or keep them until their task is registered."""
+        """Enter them, refuse them, or keep them until their task is registered."""
         missing = self._missing_task(joined)
-        if missing is None:
+        if not all(_is_text(event[_PAYLOAD]) for event in joined.events):
+            self._refuse(known, joined, INVALID, "payload holds a lone surrogate: it must be text")
+        elif missing is not None:
+            self._refuse(known, joined, wire.ORPHAN, f"task {missing!r} is not registered")
+            self._orphans.append((known, joined))
+        elif not all(_is_object(event[_PAYLOAD]) for event in joined.events):
+            self._refuse(known, joined, INVALID, "payload is no JSON object")
+        else:
             self._enter(known, joined)
-            return
-        detail = f"task {missing!r} is not registered"
-        for index, (_, created_at, event_type, *_) in enumerate(joined.events):
-            why = Refused(wire.ORPHAN, detail, event_type, created_at)
-            known.outcomes[joined.first_seq + index] = why
+
+    def _refuse(self, known: _Known, joined: Joined, reason: str, detail: str) -> None:
+        for index, (_, _, event_type, *_) in enumerate(joined.events):
+            known.outcomes[joined.first_seq + index] = Refused(reason, detail, event_type)
         known.refused += len(joined.events)
-        self._orphans.append((known, joined))
 
     def _missing_task(self, joined: Joined) -> str | None:
         if not self._enforce_tasks:
@@ -190,8 +199,35 @@ class MemoryWriter(LocalWriter):
         """A task became known: enter the orphans that have waited for it, in order."""
         waiting, self._orphans = self._orphans, []
         for known, joined in waiting:
-            if self._missing_task(joined) is None:
-                self._enter(known, joined)
-                known.returned += len(joined.events)
-            else:
+            if self._missing_task(joined) is not None:
                 self._orphans.append((known, joined))
+                continue
+            known.returned += len(joined.events)
+            if all(_is_object(event[_PAYLOAD]) for event in joined.events):
+                self._enter(known, joined)
+            else:
+                self._refuse(known, joined, INVALID, "payload is no JSON object")
+
+
+def _is_text(payload: str | None) -> bool:
+    """Whether UTF-8 can hold it: broken UTF-8 became lone surrogates."""
+    try:
+        (payload or "").encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_object(payload: str | None) -> bool:
+    """Whether SQLite, too, would take it for a JSON object: a text that was given as one may be
+    anything."""
+    try:
+        return payload is None or (
+            type(json.loads(payload, parse_int=str, parse_constant=_no_json)) is dict
+        )
+    except (ValueError, RecursionError):
+        return False
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)

@@ -126,6 +126,15 @@ class Producer(Holding):
             self._wake()
         return seq
 
+    def append_at_once(self, data: bytes) -> int:
+        """`append` that waits neither for room nor for another thread: then it gives `NO_ROOM`."""
+        if not self._lock.acquire(blocking=False):
+            return NO_ROOM
+        try:
+            return self.append(data, TELL)
+        finally:
+            self._lock.release()
+
     def append_awaited(
         self, data: bytes, on_full: str | None = None, on_settled: Callable[[], None] | None = None
     ) -> tuple[int, Ticket | None]:

@@ -33,6 +33,8 @@ BACKOFF_S_MIN: Final = 0.01
 REFUSALS_SAID: Final = 3  # in a row: a writer that starts or ends may well hang up once
 THREAD_START_S_MAX: Final = 1.0
 LINGER_S: Final = 0.005  # after a push: what comes meanwhile shares the next frame
+TRICKLE_LINGER_S: Final = 0.02  # where little comes: each turn takes a processor from the callers
+TRICKLE_EVENTS_MAX: Final = 100  # in a turn: more in a frame make an event hardly cheaper
 FRAMES_PER_TURN_MAX: Final = 16  # before answers are looked at again
 
 
@@ -71,6 +73,7 @@ class Sender:
         self._tends_at = 0.0
         self._refusals = 0
         self._lingers = False
+        self._pushed_events = 0  # of the last turn
         self._pipe_lock = threading.RLock()  # a signal handler may wake inside a wake
 
     @property
@@ -262,6 +265,7 @@ class Sender:
 
     def _push(self, connection: Connection) -> bool:
         """Push what there is; whether the pipe is full."""
+        self._pushed_events = 0
         for _ in range(FRAMES_PER_TURN_MAX):
             frame = self.transmission.next_frame()
             if frame is None:
@@ -269,14 +273,21 @@ class Sender:
             if not connection.push(frame):
                 return True
             self.transmission.pushed(frame)
+            self._pushed_events += frame.event_count
         return False
 
     def _linger(self, connection: Connection, now: float) -> None:
         """After a push: let events gather instead of being woken by each. Who waits for an ack
-        wakes it all the same."""
+        wakes it all the same; where nobody does and little comes, not even answers wake it."""
+        producer = self._producer
         self._lingers = True  # before the look, or a ticket could come in between unseen
-        is_urgent = self._producer.hurried and self.transmission.wait_is_due(now)
-        self._await(connection, 0 if is_urgent else LINGER_S, blocked=False)
+        if producer.hurried:
+            is_due = self.transmission.wait_is_due(now)
+            self._await(connection, 0 if is_due else LINGER_S, blocked=False)
+        elif self._pushed_events >= TRICKLE_EVENTS_MAX:
+            self._await(connection, LINGER_S, blocked=False)
+        elif select.select([self._wake_read], [], [], TRICKLE_LINGER_S)[0]:
+            os.read(self._wake_read, 4_096)
         self._lingers = False
 
     def _sleep(self, connection: Connection, *, blocked: bool, now: float) -> None:

@@ -14,7 +14,7 @@ from hansard import calls as named_operations
 from hansard.audit_log import AuditLog
 from hansard.calls import CallKey, CallOutcome
 from hansard.complaints import Complaints
-from hansard.entry import COMMITTED, ID_UNKNOWN, ORPHANED, UNKNOWN, Entry
+from hansard.entry import COMMITTED, ID_UNKNOWN, ORPHANED, REJECTED, UNKNOWN, Entry
 from hansard.errors import ClosedError, InvalidEvent, Rejected, WriterUnavailable
 from hansard.memory_delivery import MemoryProducer, MemorySender
 from hansard.memory_writer import NOWHERE, MemoryWriter
@@ -22,6 +22,7 @@ from hansard.reader import Event
 from hansard.recorded import Recorded, recorded_among, shown
 from hansard.settings import Settings, load_settings
 from hansard.settling import Settling
+from hansard.wire import ORPHAN
 
 __all__ = ["Event", "MemoryLog", "Recorded", "recorded_among", "shown"]
 
@@ -90,7 +91,8 @@ class MemoryLog(AuditLog):
         if told is None:
             return Entry(ID_UNKNOWN, UNKNOWN, key, "", 0)
         if not isinstance(told, int):
-            return Entry(None, ORPHANED, key, told.event_type, told.created_at)
+            status = ORPHANED if told.reason == ORPHAN else REJECTED
+            return Entry(None, status, key, "", 0)  # a log tells no more of what is not in it
         found = (each for each in self._memory.entries if each.id == told)
         event_type, created_at = next(((e.event_type, e.created_at_ns) for e in found), ("", 0))
         return Entry(told, COMMITTED, key, event_type, created_at)

@@ -11,6 +11,7 @@ import pytest
 
 import hansard
 from hansard_writer import RunningWriter, running
+from hansard_writer.cli.query import HOW_TO_SEARCH_MORE
 from support import wait_until
 
 HANSARD = (sys.executable, "-m", "hansard_writer")
@@ -124,13 +125,16 @@ def test_where_nothing_is_found_the_answer_is_no(log: Path) -> None:
 
 
 def test_where_a_search_finds_nothing_what_is_searched_is_said(directory: Path) -> None:
-    for types, named in [(None, "none"), (("note", "a.b"), "a.b, note")]:
+    for types, named, way_out in [
+        (None, "none", HOW_TO_SEARCH_MORE),
+        (("note", "a.b"), "a.b, note", ""),
+    ]:
         with running(directory, fts_event_types=types):
             result = run("query", directory, "--search", "nothing")
         assert (result.returncode, result.stdout) == (1, "")
         assert result.stderr == (
             "No entry meets these conditions.\nSearched: stderr and error of operations, and "
-            f"the event types in fts_event_types ({named}).\n"
+            f"the event types in fts_event_types ({named}).{way_out}\n"
         )
 
 

@@ -30,14 +30,19 @@ ROWS: dict[str, str] = {
 TRIED: dict[str, Callable[..., None]] = {}
 
 
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A log that is served, and that whoever looks for one finds."""
-    directory = tmp_path / "audit"
-    monkeypatch.setenv("HANSARD_DIR", str(directory))
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where it is all typed, and whatever is looked for there is found: a log beside it."""
     monkeypatch.chdir(tmp_path)
-    with hansard_writer.running(directory):
-        yield directory
+    monkeypatch.setenv("HANSARD_DIR", str(tmp_path / "audit"))
+    return tmp_path
+
+
+@pytest.fixture
+def directory(place: Path) -> Iterator[Path]:
+    """A log that is served."""
+    with hansard_writer.running(place / "audit"):
+        yield place / "audit"
 
 
 def row(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -77,12 +82,9 @@ def shell(line: str) -> "subprocess.Popen[str]":
     command = Path("bin", "hansard")
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m hansard_writer "$@"\n')
     command.chmod(0o755)
+    typed = line.removeprefix("$ ").partition("    #")[0].removesuffix(" &")
     return subprocess.Popen(
-        [
-            "/bin/sh",
-            "-c",
-            f"exec {line.removeprefix('$ ').partition('    #')[0].removesuffix(' &')}",
-        ],
+        ["/bin/sh", "-c", f"exec {typed}"],
         env=os.environ | {"PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -281,7 +283,7 @@ def test_a_test_asks_the_log_in_memory(directory: Path) -> None:
 
 
 @row("Prometheus")
-def test_metrics_are_served_and_a_dashboard_is_printed(tmp_path: Path) -> None:
+def test_metrics_are_served_and_a_dashboard_is_printed() -> None:
     serve, dashboard, alerts = block("Prometheus").splitlines()
     process = shell(serve.replace(":9464", ":0"))  # whatever is free: others run this, too
     assert process.stdout is not None

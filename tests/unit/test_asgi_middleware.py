@@ -73,6 +73,13 @@ def only(log: MemoryLog) -> Event:
     return kept
 
 
+def test_a_scope_without_headers_is_a_request_without_any(log: MemoryLog) -> None:
+    scope = scope_of()
+    del scope["headers"]
+    assert len(asked(AuditMiddleware(plain, log, headers=["A"]), scope)) == 3
+    assert "headers" not in (only(log).data or {})
+
+
 def test_a_request_is_one_event_and_its_answer_carries_the_id(log: MemoryLog) -> None:
     sent = asked(AuditMiddleware(plain, log), scope_of())
     kept = only(log)

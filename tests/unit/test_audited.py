@@ -220,6 +220,18 @@ def test_a_coroutine_function_is_recorded_when_it_ends(log: Recording) -> None:
     assert (log.event["result"], log.event["status"]) == ("xx", "success")
 
 
+def test_an_object_whose_call_is_a_coroutine_is_recorded_when_that_ends(log: Recording) -> None:
+    class Tool:
+        async def __call__(self, item: str) -> str:
+            raise KeyError(item)
+
+    tool = log.audited("tool.call")(Tool())
+    assert inspect.iscoroutinefunction(tool)
+    with pytest.raises(KeyError):
+        asyncio.run(tool("b"))
+    assert (log.event["status"], log.event["arguments"]) == ("failed", {"item": "b"})
+
+
 def test_a_cancellation_is_recorded_as_one(log: Recording) -> None:
     started = asyncio.Event()
 

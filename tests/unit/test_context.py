@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -305,6 +306,15 @@ def test_each_thread_has_its_own() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(bound_in, range(4))) == [(None, {"of": each}) for each in range(4)]
     assert payload_of() == {"of": "main"}
+
+
+def test_one_block_in_two_contexts_at_once_leaves_nothing_bound_in_either() -> None:
+    block, contexts = hansard.bound(actor="system"), [copy_context(), copy_context()]
+    for context in contexts:
+        context.run(block.__enter__)
+    for context in contexts:
+        context.run(block.__exit__, None, None, None)
+    assert [context.run(bound_now) for context in contexts] == [None, None]
 
 
 def test_each_asyncio_task_has_its_own_with_what_its_maker_had() -> None:

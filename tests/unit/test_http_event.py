@@ -1,5 +1,6 @@
 """What the event of a request says, and what of a stranger's is let in."""
 
+import json
 import uuid
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from hansard.integrations import http_event as says
 from hansard.integrations.http_event import Exchange
+from hansard.texts import encode_payload
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,17 @@ def test_an_error_is_its_type_and_a_bounded_message() -> None:
     assert says.error_shown(Mute()) == {"type": "Mute", "message": "Mute"}
 
 
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("actor", "text"),
-    [(None, None), ("", None), ("alice", "alice"), (7, "7"), ("a\0b", "ab"), ("\ud800", "?")],
+    [
+        *((None, None), ("", None), ("alice", "alice"), (7, "7"), ("a\0b", "ab"), ("\ud800", "?")),
+        (Mute(), None),
+    ],
 )
 def test_whoever_it_was_is_text_that_an_event_holds(actor: object, text: str | None) -> None:
     assert says.actor_text(actor) == text
@@ -155,6 +165,8 @@ def test_a_query_is_shown_by_name_so_that_it_can_be_masked() -> None:
         ("application/x-www-form-urlencoded", b"a=1&b=2", {"a": "1", "b": "2"}),
         ("text/plain", "grüß".encode(), "grüß"),
         ("text/plain", b"\xff", {"bytes": 1}),
+        ("text/plain;charset=UTF-8", b' {"password":"x"}', {"password": "x"}),
+        ("text/plain", b"[sic]", "[sic]"),
         ("application/json", b"{", {"bytes": 1}),
         ("application/json", b"[" * 70 + b"]" * 70, {"bytes": 140}),
         ("image/png", b"PNG", {"bytes": 3}),
@@ -162,7 +174,14 @@ def test_a_query_is_shown_by_name_so_that_it_can_be_masked() -> None:
     ],
 )
 def test_a_body_is_shown_as_what_it_says(content_type: str, body: bytes, shown: object) -> None:
-    assert says.body_shown(content_type, body, len(body)) == shown
+    event = encode_payload({"body": says.body_shown(content_type, body, len(body))})
+    assert json.loads(event) == {"body": shown}
+
+
+def test_of_a_body_no_number_is_changed() -> None:
+    body = b'{"n":123456789012345678901234567890,"price":1.10}'
+    event = encode_payload({"body": says.body_shown("application/json", body, len(body))})
+    assert event == b'{"body":%s}' % body
 
 
 def test_of_a_body_that_was_cut_only_the_size_is_shown_for_nobody_could_mask_it() -> None:

@@ -9,6 +9,8 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,37 @@ def test_what_is_too_large_is_cut_with_a_mark(
     assert (entry.data or {})["message"] == "m" * 100
 
 
+@dataclass
+class _Credentials:
+    user: str
+    password: str
+
+
+class _Name(str, Enum):  # noqa: UP042 - its str() is another one than a StrEnum's
+    PASSWORD = "password"
+
+
+@pytest.mark.parametrize("unfit", [{"actor": 7}, {"thing": max}])
+@pytest.mark.parametrize(
+    "creds", [_Credentials("ann", "hunter2"), {_Name.PASSWORD: "hunter2", "user": "ann"}]
+)
+def test_what_is_made_to_fit_is_masked_as_any(
+    log: MemoryLog, attach: Attach, unfit: dict[str, Any], creds: Any
+) -> None:
+    attach()
+    logger.info("connected", extra={**unfit, "creds": creds})
+    (entry,) = log.entries
+    assert entry.data is not None
+    assert entry.data["creds"] == {"user": "ann", "password": "[masked]"}
+
+
+def test_a_name_is_not_cut_off_from_what_it_masks() -> None:
+    for left in range(0, 100, 5):
+        texts = {"a": "x" * lines.TEXT_CHARS_MAX, "b": "x" * (lines.TEXT_CHARS_MAX - left)}
+        made = lines.fitting_payload({**texts, "password": 4711})
+        assert [name for name, value in made.items() if value == 4711] in ([], ["password"])
+
+
 def test_an_oversized_message_is_cut_with_a_mark(log: MemoryLog, attach: Attach) -> None:
     attach()
     logger.info("é" * (1 << 20))
@@ -378,8 +411,12 @@ def test_dict_config_makes_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_its_set_up_is_said_there(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         AuditHandler(tmp_path / "log", **options)
+    for known in logging._handlerList:  # type: ignore[attr-defined]  # flushed by logging at exit
+        if isinstance(handler := known(), AuditHandler):
+            handler.flush()
+    assert caught
 
 
 def test_a_line_behind_a_queue_is_recorded_in_the_listeners_thread(log: MemoryLog) -> None:

@@ -294,3 +294,8 @@ def test_masking_is_what_it_means(payload: dict[str, Any]) -> None:
     expected = by_hand(payload)
     assert masked(payload, "user.pin") == expected
     assert masked(orjson.Fragment(json.dumps(payload)), "user.pin") == expected
+
+
+def test_a_name_with_a_slash_is_known_however_it_is_written() -> None:
+    text = orjson.Fragment(rb'{"a\/b":"%s"}' % SECRET.encode())
+    assert SECRET not in text_of(text, "a/b")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 import hansard
@@ -66,6 +67,24 @@ def test_rules_context_and_masks_are_the_real_ones(log: MemoryLog) -> None:
         log.record("a.b", {"n": 1})
     assert log.recorded("a.b", actor="user:7", tenant="x", n=1)
     assert len(log.entries) == 1
+
+
+@pytest.mark.parametrize("text", [b'{"a":', b'{"a":NaN}', b'{"a":"\xed\xa0\x80"}'])
+def test_a_text_that_is_no_json_is_rejected_and_the_next_event_is_entered(text: bytes) -> None:
+    with MemoryLog() as log:
+        entry = log.record("a.b", orjson.Fragment(text), sync=True)
+        assert (entry.id, entry.status) == (None, "rejected")
+        assert log.lookup(entry.key or (b"", 0)).status == "rejected"
+        assert log.record("a.b", sync=True).id == 1
+
+
+def test_an_orphan_that_is_no_json_is_rejected_once_its_task_is_known() -> None:
+    with MemoryLog(enforce_tasks=True) as log:
+        entry = log.record("a.b", orjson.Fragment(b'{"a":'), task_id="T1", sync=True)
+        assert entry.status == "orphaned"
+        log.register_task("T1")
+        assert log.lookup(entry.key or (b"", 0)).status == "rejected"
+        assert [each.event_type for each in log.entries] == ["hansard.task_registered"]
 
 
 def test_runs_operations_refusals_and_tasks_are_entries(log: MemoryLog) -> None:

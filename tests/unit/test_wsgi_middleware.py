@@ -211,6 +211,22 @@ def test_a_response_that_is_closed_before_its_end_was_cut_off(log: MemoryLog) ->
     assert (kept.level, kept.data["ended"]) == ("warning", "disconnected")  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified")])
+def test_an_answer_without_a_body_is_whole_where_the_server_asks_for_none(
+    log: MemoryLog, method: str, status: str
+) -> None:
+    def app(_: Environ, start_response: Any) -> list[bytes]:
+        start_response(status, [])
+        return []
+
+    response: Any = AuditMiddleware(app, log)(
+        environ_of(REQUEST_METHOD=method), lambda *_: lambda _: None
+    )
+    response.close()
+    assert only(log).level == "info"
+    assert "ended" not in (only(log).data or {})
+
+
 def test_all_that_is_recorded_while_the_response_is_made_carries_the_id_and_nothing_later(
     log: MemoryLog,
 ) -> None:

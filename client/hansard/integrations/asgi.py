@@ -6,14 +6,14 @@ but for one response header. It needs asyncio's loop, or one that is called so, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final
 
 from hansard.context import bound, unbind
 from hansard.integrations import http_event as says
 from hansard.integrations.route_templates import asgi_route
-from hansard.integrations.web_audit import WebAudit
+from hansard.integrations.web_audit import WebAudit, aside
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -153,18 +153,15 @@ class _Talk:
             return
         self._is_recorded = True
         audit, exchange, event_type = self._audit, self.exchange, self.event_type
+        actor = self._actor_in_the_end()
 
-        def record(actor: str | None) -> None:
+        def record() -> None:
             try:
                 audit.log.record(event_type, exchange.payload(), level=exchange.level, actor=actor)
             except Exception as error:  # noqa: BLE001 - as above
                 audit.complain("record", error)
 
-        actor, context = self._actor_in_the_end(), copy_context()
-        try:
-            asyncio.get_running_loop().run_in_executor(None, context.run, record, actor)
-        except RuntimeError:  # the loop has ended: there is none to block
-            record(actor)
+        aside(record)
 
     def _actor_in_the_end(self) -> str | None:
         """End the exchange; who it was."""
@@ -179,7 +176,7 @@ class _Talk:
         if added is None:
             return message
         for name, _ in headers:
-            if bytes(name).lower() == added:
+            if name.lower() == added:
                 return message
         headers.append((added, self.exchange.correlation_id.encode()))
         return {**message, "headers": headers}
@@ -273,7 +270,7 @@ def _wanted_headers(scope: Scope, audit: AuditMiddleware) -> dict[bytes, bytes]:
     """The first of each name, as far as they are of interest."""
     wanted = audit.wanted
     found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
+    for name, value in scope.get("headers", ()):
         if name in wanted:
             found.setdefault(name, value)
     return found

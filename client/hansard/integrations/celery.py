@@ -198,8 +198,9 @@ class CeleryAudit:
             actor=along.get(says.ACTOR),
             correlation_id=self._correlation_id(along, known),
         )
-        binding.__enter__()
+        # Noted before: a soft time limit that comes up between must not leave it for the next task.
         setattr(request, _RUN, _Run(binding, perf_counter()))
+        binding.__enter__()
         if request.is_eager:
             self._register(task_id, sender.name)
         shown = says.arguments_shown(sender.run, args, kwargs) if self._arguments else None

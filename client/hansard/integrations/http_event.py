@@ -125,10 +125,12 @@ def new_correlation_id() -> str:
 
 
 def actor_text(actor: object) -> str | None:
-    """Whoever it is, as text that an event can hold; None for nobody."""
-    if actor is None or actor == "":
-        return None
-    text = str(actor).replace("\0", "").encode("utf-8", "replace")
+    """Whoever it is, as text that an event can hold; None for nobody, and for an object of
+    somebody's own that fails to say it."""
+    shown = ""
+    with suppress(Exception):
+        shown = "" if actor is None else str(actor)
+    text = shown.replace("\0", "").encode("utf-8", "replace")
     return text[: wire.ACTOR_BYTES_MAX].decode("utf-8", "ignore") or None
 
 
@@ -184,15 +186,17 @@ def headers_shown(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def body_shown(content_type: str, kept: bytes, size: int) -> Any:
     """A request's body of ``size`` bytes, of which ``kept`` were: JSON and forms as what they say,
-    so that the names to be masked are; text as text; of all else, and of what was cut, the size.
+    so that the names to be masked are; JSON that calls itself text too (browsers send it so); other
+    text as text; of all else, and of what was cut, the size.
     """
     kind = content_type.partition(";")[0].strip().lower()
     shown: Any = {"bytes": size}
     if not kept or len(kept) < size:
         return shown
     with suppress(ValueError, InvalidEvent):
-        if kind.endswith(("/json", "+json")):
-            shown = orjson.loads(kept)
+        if kind.endswith(("/json", "+json")) or (kind.startswith("text/") and _is_json(kept)):
+            orjson.loads(kept)
+            shown = orjson.Fragment(kept)  # as it came: an integer may be too large for a float
         elif kind == "application/x-www-form-urlencoded":
             shown = fields_shown(kept.decode())
         elif kind.startswith("text/"):
@@ -200,3 +204,14 @@ def body_shown(content_type: str, kept: bytes, size: int) -> Any:
         encode_payload({"body": shown})
         return shown
     return {"bytes": size}
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether a text is JSON that may have names."""
+    if not text.lstrip().startswith((b"{", b"[")):
+        return False
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True

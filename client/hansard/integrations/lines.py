@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from datetime import time as time_of_day
 from decimal import Decimal
+from enum import Enum
 from pathlib import PurePath
 from time import time_ns
 from types import TracebackType
@@ -21,6 +22,7 @@ from hansard import wire
 from hansard.audit_log import AuditLog
 from hansard.errors import ConfigError, InvalidEvent
 from hansard.events import check_event_type
+from hansard.excerpts import fields_of
 
 TRACEBACK_CHARS_MAX: Final = 16_384  # its end says most
 TEXT_CHARS_MAX: Final = 65_536  # of one text in an event that did not fit
@@ -186,8 +188,8 @@ def _formatted(
 
 
 def fitting_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload in values that JSON can hold, all of it bounded: other objects as their
-    ``repr``, and a mark where something was cut."""
+    """The payload in values that JSON can hold, all of it bounded: what has fields as a mapping
+    of them, other objects as their ``repr``, and a mark where something was cut."""
     return _Fitting().mapping(payload, DEPTH_MAX)
 
 
@@ -203,9 +205,16 @@ class _Fitting:
             if count == ITEMS_MAX or self._room <= 0:
                 made["…"] = _more(len(value))
                 break
-            shown = self._text(_shown(name, str), NAME_CHARS_MAX)
-            made[shown] = self._value(item, depth - 1)
+            made[self._name(name)] = self._value(item, depth - 1)
         return made
+
+    def _name(self, name: Any) -> str:
+        """As long as any, however little room is left: cut, it would not be known as one whose
+        value is to be masked."""
+        text = _shown(name.value if isinstance(name, Enum) else name, str)
+        text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate
+        self._room -= min(len(text), NAME_CHARS_MAX)
+        return text if len(text) <= NAME_CHARS_MAX else cut(text, NAME_CHARS_MAX)
 
     def _items(self, value: Collection[Any], depth: int) -> list[Any]:
         made: list[Any] = []
@@ -218,6 +227,8 @@ class _Fitting:
 
     def _value(self, value: Any, depth: int) -> Any:
         self._room -= VALUE_CHARS
+        if isinstance(value, Enum):
+            value = value.value
         if isinstance(value, _TEXTS):
             return self._text(_shown(value, str), TEXT_CHARS_MAX)
         if value is None or type(value) in (bool, float):
@@ -227,8 +238,8 @@ class _Fitting:
         try:
             if isinstance(value, _DATES):
                 return self._text(value.isoformat(), NAME_CHARS_MAX)
-            if depth > 0 and isinstance(value, Mapping):
-                return self.mapping(value, depth)
+            if depth > 0 and (fields := _fields(value)) is not None:
+                return self.mapping(fields, depth)
             if depth > 0 and isinstance(value, _LISTS):
                 return self._items(value, depth)
         except Exception:  # noqa: BLE001, S110 - a class of the application's may do anything
@@ -240,6 +251,11 @@ class _Fitting:
         most = max(min(chars_max, self._room), 0)
         self._room -= min(len(text), most)
         return text if len(text) <= most else cut(text, most)
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    """What has names within a value, by which it may have to be masked; None for what has none."""
+    return value if isinstance(value, Mapping) else fields_of(value)
 
 
 def cut(text: str, chars_max: int) -> str:

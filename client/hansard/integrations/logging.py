@@ -60,7 +60,6 @@ class AuditHandler(logging.Handler):
         source: bool = False,
         **settings: Any,
     ) -> None:
-        super().__init__(level)
         self._types = Types(types)
         self._levels = _checked_levels(levels)
         self._traceback = traceback
@@ -68,6 +67,7 @@ class AuditHandler(logging.Handler):
         self._settings = settings
         self._log = shared_log(log, **settings)
         self._inside = threading.local()
+        super().__init__(level)  # last: logging flushes at exit whatever it has seen so far
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """None: a line may wait for room, and who logs from a signal handler must not wait for

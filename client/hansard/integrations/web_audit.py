@@ -6,6 +6,7 @@ It calls no application and records nothing: `asgi` and `wsgi` do, each in its o
 import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from typing import Any, ClassVar, Final
 
 from hansard.complaints import Complaints
@@ -128,6 +129,17 @@ class WebAudit:
                     f"event_types of {self.log.directory} lacks {event_type!r}, which this "
                     "middleware records: add it"
                 )
+
+
+def aside(record: Callable[[], None]) -> None:
+    """Record in this context, but in a thread of its own: for a task of an event loop that was
+    cancelled, and must not wait for anything any more."""
+    import asyncio  # loaded there, and of no use to WSGI
+
+    try:
+        asyncio.get_running_loop().run_in_executor(None, copy_context().run, record)
+    except RuntimeError:  # the loop has ended: there is none to block
+        record()
 
 
 def _texts(name: str, values: Collection[str]) -> tuple[str, ...]:

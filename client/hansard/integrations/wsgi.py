@@ -22,6 +22,7 @@ StartResponse = Callable[..., Write]
 
 CORRELATION_ID: Final = "hansard.correlation_id"  # its key in the environ
 
+_BODYLESS: Final = (204, 304)
 _FILE_WRAPPER: Final = "wsgi.file_wrapper"
 _WITHOUT_PREFIX: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
@@ -100,7 +101,7 @@ class _Request:
         exchange.route = audit.route_of(self._environ, wsgi_route, self._script_name)
         self._actor = audit.actor_of(self._environ, self._environ.get("REMOTE_USER"))
         name = self._header
-        if name is not None and not any(each[0].lower() == name.lower() for each in headers):
+        if name is not None and name.lower() not in [each.lower() for each, _ in headers]:
             headers = [*headers, (name, exchange.correlation_id)]
         # Two arguments where two were given: older servers know no third.
         more = () if exc_info is None else (exc_info,)
@@ -178,8 +179,11 @@ class _Body:
     def close(self) -> None:
         """The server is done with it: to the end, or before."""
         exchange = self._request.exchange
-        if not exchange.is_complete and exchange.error is None and exchange.method != "HEAD":
-            exchange.ended = says.DISCONNECTED
+        if not exchange.is_complete and exchange.error is None:
+            if exchange.method == "HEAD" or exchange.status in _BODYLESS:  # of which servers may
+                exchange.complete()  # ask for nothing
+            else:
+                exchange.ended = says.DISCONNECTED
         try:
             if hasattr(self._body, "close"):
                 self._context.run(self._body.close)

@@ -1,19 +1,23 @@
 """A request is recorded once, and what is recorded in it says who and which request it was."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from hansard.context import bound_now
 from hansard.integrations import asgi, wsgi
+from hansard.integrations.django import configuration
+from hansard.integrations.django.middleware import AuditMiddleware
 from hansard.reader import Event
 from hansard.testing import MemoryLog
 
@@ -81,6 +85,26 @@ def test_an_async_view_is_recorded_the_same_way(log: MemoryLog) -> None:
     ]
     assert {each.actor for each in log.entries} == {actor}
     assert {each.data["correlation_id"] for each in log.entries} == {"r-1"}
+
+
+def test_a_request_that_is_cancelled_is_recorded_without_blocking_the_loop(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[Any] = []
+
+    def record(_: str, payload: Any, **about: Any) -> None:
+        recorded.append((threading.current_thread(), payload["ended"], about["level"], bound_now()))
+
+    async def left(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(configuration, "record", record)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(AuditMiddleware(left)(RequestFactory().get("/x")))
+    ((thread, *how, known),) = recorded
+    assert thread is not threading.main_thread()
+    assert how == ["cancelled", "warning"]
+    assert known is not None
 
 
 def test_nobody_is_asked_for_in_an_event_loop(
@@ -174,6 +198,24 @@ def test_requests_can_be_left_out_and_events_keep_their_id(site: Any) -> None:
 @pytest.mark.parametrize("hansard", [{"modells": []}, {"requests": {"path": True}}])
 def test_a_server_does_not_start_with_what_the_checks_refuse(hansard: Any) -> None:
     with override_settings(HANSARD=hansard), pytest.raises(ImproperlyConfigured, match="HANSARD"):
+        WSGIHandler()
+
+
+def test_a_server_does_not_start_with_the_middleware_twice() -> None:
+    twice = [f"{configuration.__package__}.middleware.AuditMiddleware"] * 2
+    with (
+        override_settings(MIDDLEWARE=twice),
+        pytest.raises(ImproperlyConfigured, match="more than once"),
+    ):
+        WSGIHandler()
+
+
+def test_a_server_does_not_start_with_models_that_no_app_audits() -> None:
+    others = [each for each in settings.INSTALLED_APPS if each != configuration.__package__]
+    with (
+        override_settings(INSTALLED_APPS=others, HANSARD={"models": ["shop.Order"]}),
+        pytest.raises(ImproperlyConfigured, match=r"INSTALLED_APPS \+="),
+    ):
         WSGIHandler()
 
 

@@ -25,6 +25,10 @@ from hansard_writer.cli.selecting import (
 
 LIMIT: Final = 20
 DERIVED: Final = "derived"
+HOW_TO_SEARCH_MORE: Final = (
+    " To search payloads, too, name their types in DIR/hansard.toml "
+    '(fts_event_types = ["task.done"]) and start the writer again.'
+)
 
 # What a person wants to see; programs get all that there is.
 COLUMNS: Final[Mapping[type, tuple[str, ...]]] = {
@@ -162,10 +166,10 @@ def _searched(reader: LogReader, conditions: dict[str, Any]) -> str:
     """Where what was searched for could have been found."""
     if conditions["search"] is None:
         return ""
-    types = ", ".join(reader.searched_event_types()) or "none"
+    types = ", ".join(reader.searched_event_types())
     return (
         "\nSearched: stderr and error of operations, and the event types in fts_event_types "
-        f"({types})."
+        f"({types or 'none'})." + ("" if types else HOW_TO_SEARCH_MORE)
     )
 
 

@@ -53,14 +53,7 @@ def serve(
     """Serve until SIGINT or SIGTERM; ``tell`` gets the address, with the token in it. ``directory``
     is a log's, or has a backup as one. Raises `hansard.AuditLogError` for one that is neither."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    asked: list[int] = []  # to end, before there is a server to be told
-    _on_signal(asked.append)
-    asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell, asked))
-
-
-def _on_signal(act: Callable[[int], None]) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: act(number))
+    asyncio.run(_serve(directory, listening, host, is_backup, verify_every_s, tell))
 
 
 async def _serve(
@@ -70,7 +63,6 @@ async def _serve(
     is_backup: bool,
     verify_every_s: float,
     tell: Callable[[str], None],
-    asked: list[int],
 ) -> None:
     pauses = Pauses()
     readers = Readers(directory, pauses)
@@ -92,12 +84,10 @@ async def _serve(
             ws="none",
         )
     )
-
-    def end(_number: int) -> None:
-        server.should_exit = True
-
-    _on_signal(end)  # uvicorn's own are over these, and raise them at its end
-    server.should_exit = bool(asked)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Its own are over these while it serves, and raise them at its end. Who has been told the
+        # address may ask for the end before that.
+        signal.signal(each, server.handle_exit)
     verifying = asyncio.create_task(verification.run())
     tell(address(host, port, token))
     try:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from django.apps import apps
 from django.conf import settings as django_settings
 
 from hansard import AuditLog, ConfigError, Settings
@@ -19,6 +20,8 @@ from hansard.settings import load_settings, log_directory
 SETTING: Final = "HANSARD"
 VALUE_CHARS_MAX: Final = 1_000
 
+_APP: Final = "hansard.integrations.django"
+_MIDDLEWARE: Final = f"{_APP}.middleware.AuditMiddleware"
 _LOG_SETTINGS: Final = frozenset(each.name for each in fields(Settings))
 _complaints: Final = Complaints()
 
@@ -105,7 +108,10 @@ def complain(what: str, error: Exception) -> None:
 
 
 def faults() -> Iterator[str]:
-    """What is wrong with ``HANSARD``, each as a sentence that names the way out."""
+    """What is wrong with ``HANSARD``, and with where the app and its middleware stand, each as a
+    sentence that names the way out."""
+    if list(django_settings.MIDDLEWARE or ()).count(_MIDDLEWARE) > 1:
+        yield f"MIDDLEWARE has {_MIDDLEWARE!r} more than once: each request would be recorded twice"
     given = getattr(django_settings, SETTING, None)
     if given is not None and not isinstance(given, Mapping):
         yield (
@@ -121,6 +127,8 @@ def faults() -> Iterator[str]:
             yield f"{SETTING} has the unknown key {name!r}{_nearest(name)}"
     if given.get("dir") is not None and given.get("log") is not None:
         yield f"{SETTING} has both 'dir' and 'log': leave one of them out"
+    if given.get("models") and not apps.is_installed(_APP):  # its check does not run then, either
+        yield f"{SETTING}['models'] needs the app: INSTALLED_APPS += [{_APP!r}]"
     try:
         load_settings(log_directory(given.get("dir")), _log_settings(given))
     except ConfigError as error:

@@ -7,6 +7,7 @@ request, and is told who it was.
 """
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -19,7 +20,7 @@ from hansard.context import bound_now
 from hansard.integrations import http_event as says
 from hansard.integrations.django import configuration
 from hansard.integrations.django.signins import actor_of
-from hansard.integrations.web_audit import WebAudit
+from hansard.integrations.web_audit import WebAudit, aside
 
 AROUND: Final = "hansard.correlation_id"  # in the environ or scope: another middleware's
 
@@ -77,13 +78,15 @@ class AuditMiddleware:
         with bound(correlation_id=exchange.correlation_id, actor=_Who(request)):
             try:
                 response = await self._get_response(request)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 exchange.ended = says.CANCELLED
-                self._end(request, exchange)
+                if (event := self._event(request, exchange)) is not None:
+                    aside(partial(configuration.record, says.HTTP_REQUEST, **event))
                 raise
             except BaseException as error:
                 exchange.error = error
-                self._end(request, exchange)
+                if (event := self._event(request, exchange)) is not None:
+                    await configuration.arecord(says.HTTP_REQUEST, **event)
                 raise
             self._see(request, response, exchange, header)
             if configuration.current().resolve_user:
