@@ -57,6 +57,12 @@ def test_its_children_end_when_it_is_killed(log: Path) -> None:
         )
 
 
+def test_who_asks_it_to_end_as_soon_as_it_has_spoken_is_heard(log: Path) -> None:
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        with viewed.view("--dir", log) as viewing:
+            assert viewing.end(asked) == (0, "")
+
+
 def test_the_token_is_on_stdout_alone(view: View) -> None:
     words = Path(f"/proc/{view.process.pid}/cmdline").read_text()
     children = Path(f"/proc/{view.process.pid}/task/{view.process.pid}/children").read_text()

@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import hansard
+from hansard.reader import LogReader
 from hansard_writer import RunningWriter
 from hansard_writer.cli import main as command
+from hansard_writer.cli.completing import event_types
 
 DEADLINE_S = 30.0
 READ_BYTES = 1 << 12
@@ -144,6 +147,17 @@ def test_event_types_are_those_of_the_log(writer: RunningWriter) -> None:
     assert complete(*words, "user.logo") == ["user.logout"]
     assert "task.done" in complete(*words, "")
     assert complete(*words, "none") == []
+
+
+def test_what_no_event_type_can_be_is_not_offered_to_a_shell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = ["user.login", "user$(touch owned)", "user;id", "user\nplain,x", "user*"]
+    monkeypatch.setattr(LogReader, "__init__", lambda *_: None)
+    monkeypatch.setattr(LogReader, "__exit__", lambda *_: None)
+    monkeypatch.setattr(LogReader, "event_types", lambda *_, **__: there)
+    context = click.Context(click.Command("query"))
+    assert event_types(context, click.Option(["--event-type"]), "user") == ["user.login"]
 
 
 def test_where_there_is_no_log_nothing_is_offered(tmp_path: Path) -> None:

@@ -222,6 +222,28 @@ def test_a_supervised_writer_shows_them_again_after_a_crash(start: Start) -> Non
     assert page.value("writer_starts_total") == 2
 
 
+def test_a_port_that_somebody_took_meanwhile_keeps_no_supervised_writer_away(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    supervised = start("--metrics", f":{port}")
+    pid = supervised.next_writer()
+    os.kill(pid, signal.SIGSTOP)  # its port is free once it is gone: nobody may be faster
+    with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: _bound(taker, port), "the port is taken")
+        taker.listen()
+        assert supervised.next_writer() != pid
+
+
+def _bound(taker: socket.socket, port: int) -> bool:
+    try:
+        taker.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
 SHOW_MODULES = """
 import json, os, sys, threading, time
 def look():

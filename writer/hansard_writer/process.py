@@ -110,7 +110,7 @@ def serve(
     try:
         with_room(partial(require_no_restore, directory))
         remote = _listening(directory, settings, turned_away)
-        metrics = _measured(directory, settings)
+        metrics = _measured(directory, settings, must=not supervised_restarts)
         store = with_room(
             lambda: Store(
                 directory / layout.DATABASE,
@@ -191,13 +191,21 @@ def _listening(directory: Path, settings: Settings, turned_away: TurnedAway) -> 
     )
 
 
-def _measured(directory: Path, settings: Settings) -> "MetricsServer | None":
-    """For Prometheus, where the settings say so; as early, for the same reason."""
+def _measured(directory: Path, settings: Settings, *, must: bool) -> "MetricsServer | None":
+    """For Prometheus, where the settings say so; as early, for the same reason. A writer that was
+    started again, perhaps at night, does not stay away where it ``must`` not be measured: a record
+    without figures is more than figures without a record."""
     if settings.metrics is None:
         return None
     from hansard_writer.metrics.exporter import open_metrics
 
-    return open_metrics(directory, settings.metrics)
+    try:
+        return open_metrics(directory, settings.metrics)
+    except ConfigError as error:
+        if must:
+            raise
+        _LOG.error("%s; serving on without, until the next start", error)
+        return None
 
 
 class _Telling(MigrationObserver):
