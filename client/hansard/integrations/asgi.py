@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final
 
-from hansard.context import bound, unbind
+from hansard.context import bound, end_request, unbind
 from hansard.integrations import http_event as says
 from hansard.integrations.route_templates import asgi_route
 from hansard.integrations.web_audit import WebAudit, aside
@@ -104,7 +104,7 @@ class _Talk:
                 await self.run()
             return
         exchange, scope = self.exchange, self._scope
-        binding = self._audit.bind(exchange.correlation_id, scope.get("user"))
+        binding = self._audit.begin(exchange.correlation_id, scope.get("user"))
         _is_inside.set(True)
         try:
             await self._audit.app(scope, self.receive, self.send)
@@ -123,7 +123,8 @@ class _Talk:
                 await self._record()
         finally:
             _is_inside.set(False)
-            binding.__exit__(None, None, None)
+            if binding is not None:
+                end_request(binding)
 
     async def receive(self) -> Message:
         """What the client says."""

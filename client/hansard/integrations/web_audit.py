@@ -5,12 +5,11 @@ It calls no application and records nothing: `asgi` and `wsgi` do, each in its o
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
+from contextvars import Token, copy_context
 from typing import Any, ClassVar, Final
 
 from hansard.complaints import Complaints
-from hansard.context import bound
+from hansard.context import Context, begin_request
 from hansard.errors import ConfigError, InvalidEvent
 from hansard.integrations import LogOrDirectory, shared_log
 from hansard.integrations import http_event as says
@@ -87,14 +86,14 @@ class WebAudit:
             self.complain("exclude", error)
             return False
 
-    def bind(self, correlation_id: str, user: object) -> AbstractContextManager[object]:
-        """Bind who asks and for what, until what this returns is left."""
+    def begin(self, correlation_id: str, user: object) -> Token[Context | None] | None:
+        """Bind who asks and for what; for `hansard.context.end_request`, if there is anything."""
         actor = None if user is None else says.actor_text(says.user_name(user))
         try:
-            return bound(correlation_id=correlation_id, actor=actor).__enter__()
+            return begin_request(correlation_id, actor)
         except InvalidEvent as error:  # too much is bound around it
             self.complain("bind", error)
-            return nullcontext()
+            return None
 
     def actor_of(self, request: Any, user: object) -> str | None:
         """Who ``actor`` says it was, or else what the server or authentication has left."""

@@ -90,7 +90,7 @@ class _Request:
 
     def _call(self) -> Iterable[bytes]:
         user = self._environ.get("REMOTE_USER")
-        self._audit.bind(self.exchange.correlation_id, user)  # and left with the context
+        self._audit.begin(self.exchange.correlation_id, user)  # and left with the context
         return self._audit.app(self._environ, self._start)  # type: ignore[no-any-return]
 
     def _start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
