@@ -176,7 +176,7 @@ class bound:  # noqa: N801 - read as a word, like `contextlib.suppress`
         return again
 
 
-def begin_request(correlation_id: str, actor: str | None) -> "Token[Context | None]":
+def begin_request(correlation_id: str, actor: Actor) -> "Token[Context | None]":
     """`bind` for one request, in a fifth of the time: its client waits for it.
 
     The id MUST be printable ASCII without quotes and backslashes, and the actor text that an event

@@ -305,3 +305,8 @@ def test_without_celery_the_line_that_mends_it_is_named() -> None:
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, check=False, capture_output=True, text=True)
     assert "needs Celery: pip install 'hansard[celery]'" in done.stderr
+
+
+def test_what_is_no_app_is_refused_where_it_is_set_up() -> None:
+    with pytest.raises(ConfigError, match="is given a str: it must be the Celery app itself"):
+        audit("app")

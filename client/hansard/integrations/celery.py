@@ -25,6 +25,7 @@ from hansard.complaints import Complaints
 from hansard.context import bound_now
 from hansard.integrations import LogOrDirectory, shared_log
 from hansard.integrations import celery_event as says
+from hansard.wording import kind_of
 
 RECEIVED_MAX: Final = 4_096  # tasks whose connection is remembered in a worker's main process
 
@@ -55,6 +56,8 @@ def audit(
     it again for an app replaces what was chosen. Raises `ConfigError` for a log that cannot be
     used.
     """
+    if not hasattr(app, "conf"):
+        raise ConfigError(f"audit() is given {kind_of(app)}: it must be the Celery app itself")
     chosen = CeleryAudit(
         app,
         shared_log(log),

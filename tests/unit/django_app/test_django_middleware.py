@@ -14,7 +14,8 @@ from django.db import connection
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 
-from hansard.context import bound_now
+import hansard
+from hansard.context import CONTEXT_BYTES_MAX, bound_now
 from hansard.integrations import asgi, wsgi
 from hansard.integrations.django import configuration
 from hansard.integrations.django.middleware import AuditMiddleware
@@ -56,6 +57,14 @@ def test_an_id_that_cannot_be_one_is_replaced(log: MemoryLog) -> None:
     response = Client().get("/silent", headers={"X-Correlation-ID": "a b<script>"})
     own = only(log, "http.request").data["correlation_id"]
     assert (response.headers["X-Correlation-ID"], len(own)) == (own, 32)
+
+
+def test_where_too_much_is_bound_around_it_a_request_is_answered_all_the_same(
+    log: MemoryLog,
+) -> None:
+    with hansard.bound(tenant="x" * (CONTEXT_BYTES_MAX - 64)):
+        assert Client().get("/silent").status_code == 200
+    assert only(log, "http.request").data["status"] == 200
 
 
 def test_what_a_view_records_has_its_request_and_its_user(log: MemoryLog) -> None:

@@ -7,6 +7,8 @@ request, and is told who it was.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -15,8 +17,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import HttpHeaders
 from django.utils.functional import LazyObject, empty
 
-from hansard import ConfigError, bind, bound, unbind
-from hansard.context import bound_now
+from hansard import ConfigError, InvalidEvent, bind, unbind
+from hansard.context import begin_request, bound_now, end_request
 from hansard.integrations import http_event as says
 from hansard.integrations.django import configuration
 from hansard.integrations.django.signins import actor_of
@@ -58,7 +60,7 @@ class AuditMiddleware:
         if self._is_async:
             return self._answer(request)
         exchange, header = self._begun(request)
-        with bound(correlation_id=exchange.correlation_id, actor=_Who(request)):
+        with self._bound(request, exchange):
             try:
                 response = self._get_response(request)
             except BaseException as error:  # only where Django is told to let them through
@@ -72,10 +74,24 @@ class AuditMiddleware:
         self._tell(request)
         return response
 
+    @contextmanager
+    def _bound(self, request: Any, exchange: says.Exchange) -> Iterator[None]:
+        """Bind who asks, and for what."""
+        try:
+            token = begin_request(exchange.correlation_id, _Who(request))
+        except InvalidEvent as error:  # too much is bound around it
+            self._audit.complain("bind", error)
+            yield
+            return
+        try:
+            yield
+        finally:
+            end_request(token)
+
     async def _answer(self, request: Any) -> Any:
         """The same for an async handler."""
         exchange, header = self._begun(request)
-        with bound(correlation_id=exchange.correlation_id, actor=_Who(request)):
+        with self._bound(request, exchange):
             try:
                 response = await self._get_response(request)
             except (asyncio.CancelledError, GeneratorExit):
