@@ -254,7 +254,7 @@ def test_a_worker_of_the_group_takes_nothing_out_of_the_log(
     """It may have the log signed, and no more. The owner may all that."""
     directory = shared_writer.directory
     with AuditLog(directory) as log:
-        log.record("task.created", {"secret": 1}, sync=True)
+        log.record("task.created", {"note": 1}, sync=True)
     commands = ("redact", "prune", "keys", "dlq", "checkpoint")
     imports = "".join(f"import hansard_writer.cli.{each}\n" for each in commands)
     program = BECOME_A_STRANGER + imports + f"become_a_stranger({MEMBERS_GID})\n" + ASKS
@@ -266,7 +266,7 @@ def test_a_worker_of_the_group_takes_nothing_out_of_the_log(
     assert statuses == dict.fromkeys(("redact", "prune", "keys", "dlq"), "2") | {"checkpoint": "0"}
     assert complaints.count("only the owner of") == 4
     assert answer.startswith("hansard/"), "the checkpoint"
-    assert query(directory, "SELECT payload FROM entries") == [('{"secret":1}',)]
+    assert query(directory, "SELECT payload FROM entries") == [('{"note":1}',)]
     assert mode(directory / "owner.token") == 0o600
     with AuditLog(directory) as log:
         assert log.redact(seq=1, reason="mine").entries == 1

@@ -30,7 +30,7 @@ directory, share, notes, name, position = sys.argv[1:]
 position = int(position)
 lines = open(share, "rb").read().split(b"\\n")
 note = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-log = AuditLog(directory)
+log = AuditLog(directory, mask_fields=["-*"])  # the lines as they are, tokens and all
 for count in sys.stdin:
     for line in lines[position:position + int(count)]:
         event_type, text = line.split(b"\\t", 1)

@@ -198,15 +198,15 @@ INTERPRETERS = interpreters()
 Installed = Callable[[str], Path]
 
 
-def uv(*arguments: object) -> None:
-    program = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    run(program, *arguments, "--quiet", env=clean_environment())
+def pip(place: Path, *arguments: object) -> None:
+    quiet = ("--quiet", "--disable-pip-version-check")
+    run(place / "bin" / "python", "-m", "pip", *arguments, *quiet, env=clean_environment())
 
 
 def install(version: str, place: Path, wheel: Path) -> None:
     """An environment in which nothing is but the wheel and what it asks for."""
-    uv("venv", "--python", INTERPRETERS[version], place)
-    uv("pip", "install", "--python", place / "bin" / "python", wheel)
+    run(INTERPRETERS[version], "-m", "venv", place, env=clean_environment())
+    pip(place, "install", wheel)
 
 
 @pytest.fixture(scope="module")
@@ -302,5 +302,5 @@ def test_uninstalling_leaves_nothing(wheel: Path, tmp_path: Path) -> None:
     names = {path.name for path in place.rglob("*hansard*")}
     assert {"hansard", "hansard_writer", "hansard.1"} <= names
     run(place / "bin" / "hansard", "--help", env=clean_environment())  # leaves bytecode
-    uv("pip", "uninstall", "--python", place / "bin" / "python", "hansard")
+    pip(place, "uninstall", "--yes", "hansard")
     assert list(place.rglob("*hansard*")) == []

@@ -21,8 +21,8 @@ RECORDS_AND_IS_KILLED = """
 import os, sys
 import hansard
 log = hansard.AuditLog(sys.argv[1])
-log.record("app.login", {"password": sys.argv[2]}, sync=True)
-log.record("app.login", {"password": sys.argv[3]})
+log.record("app.login", {"entered": sys.argv[2]}, sync=True)
+log.record("app.login", {"entered": sys.argv[3]})
 print("recorded", flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -30,7 +30,7 @@ RECORDS_AND_LIVES = """
 import sys
 import hansard
 log = hansard.AuditLog(sys.argv[1])
-print(log.record("app.login", {"password": sys.argv[2]}, sync=True).id, flush=True)
+print(log.record("app.login", {"entered": sys.argv[2]}, sync=True).id, flush=True)
 sys.stdin.read()
 """
 READS = """
@@ -75,13 +75,13 @@ def test_a_secret_is_in_none_of_the_files(
     plain, large, output, returned, dead, left = (secret() for _ in range(6))
     with hansard.AuditLog(directory) as log:
         seqs = [
-            log.record("app.login", {"password": plain}, sync=True).id,
+            log.record("app.login", {"entered": plain}, sync=True).id,
             log.record("app.page", {"text": large * 4_000}, sync=True).id,
         ]
         with log.operation("login", workflow_id="wf", node_id="n", metadata={"p": output}) as op:
             op.failed(f"no {output}", stderr=f"cannot log in with {output}", exit_code=1)
-        log.record("app.step", {"password": returned}, task_id="T1")
-        log.record("app.step", {"password": dead}, task_id="T2")
+        log.record("app.step", {"entered": returned}, task_id="T1")
+        log.record("app.step", {"entered": dead}, task_id="T2")
         log.register_task("T1", title=returned)
         assert log.flush()
         worker = run_script(RECORDS_AND_IS_KILLED, directory, left, left)
@@ -176,7 +176,7 @@ def test_a_reader_that_stays_is_named_and_waited_for(
     mortal_writer.start()
     hidden = secret()
     with hansard.AuditLog(directory) as log:
-        seq = log.record("app.login", {"password": hidden}, sync=True).id
+        seq = log.record("app.login", {"entered": hidden}, sync=True).id
     reader = run_script(READS, directory)
     assert reader.stdout is not None
     assert reader.stdin is not None

@@ -29,6 +29,9 @@ from hansard_writer.exporting.cloudevents import INTEGER_MAX
 
 INTEGER_CHARS_MAX: Final = 20  # what is longer is none of those that are looked at
 HTTP_REQUEST: Final = "http.request"
+HTTP_METHODS: Final = frozenset(
+    {"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"}
+)
 SECURITY_CONTROL: Final = "security_control"
 TRACE: Final = "trace"
 
@@ -194,7 +197,7 @@ def _http_request(payload: dict[str, Any], method: str) -> dict[str, Any]:
     }
     return _without_empty(
         {
-            "http_method": method,
+            "http_method": method if method in HTTP_METHODS else None,
             "url": {"path": path} if path else {},
             "user_agent": headers.get("user-agent"),
             "http_headers": [{"name": name, "value": headers[name]} for name in headers],
