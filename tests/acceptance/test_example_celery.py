@@ -17,6 +17,8 @@ EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
 CELERY = "import whole_messages; from celery.__main__ import main; main()"
 SENDER = "import runpy, sys, whole_messages; runpy.run_path(sys.argv[1], run_name='__main__')"
 
+STEPS = 13  # of both tasks, one of which is tried again
+
 
 @pytest.mark.usefixtures("writer")
 def test_the_tasks_of_a_request_are_in_the_log_with_who_sent_them(
@@ -66,11 +68,11 @@ def test_the_tasks_of_a_request_are_in_the_log_with_who_sent_them(
 
 
 def steps_of_alice(directory: Path) -> list[tuple[str | None, str]]:
-    """The steps of all that alice's request has caused, once both tasks are done."""
+    """The steps of all that alice's request has caused, once that is all."""
     with LogReader(directory) as reader:
         found = [
             (each.task_id, each.event_type.removeprefix("celery.task."))
             for each in reader.events()
             if each.actor == "user:alice" and each.data["correlation_id"] == "r-1"
         ]
-    return found if sum(step == "succeeded" for _, step in found) == 2 else []
+    return found if len(found) >= STEPS else []  # each process tells its own when it comes to it

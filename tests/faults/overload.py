@@ -190,7 +190,11 @@ def _look(looks: Looks, directory: Path, writer: int, workers: crowd.Crowd) -> N
 
 
 def _full(directory: Path) -> bool:
-    return bool(_stats(directory)["spool_bytes"] > WORKERS * SPOOL_BYTES * FULL_SHARE)
+    """As workers report it: behind a commit, which has just made room; so one that has dropped
+    something counts as well."""
+    figures = _stats(directory)
+    is_held = figures["spool_bytes"] > WORKERS * SPOOL_BYTES * FULL_SHARE
+    return bool(is_held or sum(figures["dropped"].values()))
 
 
 def _stats(directory: Path) -> Mapping[str, Any]:
