@@ -5,6 +5,7 @@ but for one response header. It needs asyncio's loop, or one that is called so, 
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from functools import cached_property
@@ -80,7 +81,7 @@ class AuditMiddleware(WebAudit):
         return sending
 
 
-class _Talk:
+class _Talk(ABC):
     """One request or websocket, from its first message to its event."""
 
     event_type: str
@@ -126,13 +127,13 @@ class _Talk:
             if binding is not None:
                 end_request(binding)
 
+    @abstractmethod
     async def receive(self) -> Message:
         """What the client says."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, message: Message) -> None:
         """What the application says."""
-        raise NotImplementedError
 
     async def _record(self) -> None:
         """Record it, if that is not done. It waits only where the log has no room."""

@@ -274,8 +274,7 @@ def _correlation_id(environ: Environ, audit: AuditMiddleware) -> tuple[str | Non
     """The header that carries it, and the id: a new one, if none came that can be one."""
     keys = audit.correlation_keys
     for name, key in keys:
-        given = environ.get(key)
-        if given is not None and says.valid_correlation_id(given):
+        if given := says.valid_correlation_id(environ.get(key)):
             return name, given
     return keys[0][0] if keys else None, says.new_correlation_id()
 

@@ -49,7 +49,6 @@ class Verification:
         self._directory = directory
         self._every_s = every_s
         self._asked = asyncio.Event()
-        self._began_s = float("-inf")
         self.standing = Standing(_kept(directory))
 
     def ask(self) -> None:
